@@ -1,0 +1,168 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""What every model of the package shares: initialisation, loading without silent random weights, and saving with the
+code, so that a checkpoint loads where this package is not installed."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import torch.nn as nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import logging
+
+from .configuration_concept import AUTO_CLASSES, ConceptEncoderConfig
+from .text_concept import ConceptTextMixin
+
+
+logger = logging.get_logger(__name__)
+
+# The folder's entry file: it imports all others directly, as loaders before transformers 5.10 need.
+ENTRY_FILE = "modeling_concept"
+
+# The two files that make a checkpoint a SentenceTransformer whose embedding is `pooler_output`.
+SENTENCE_TRANSFORMER_FILES = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
+        "module_output_name": "sentence_embedding",
+    },
+}
+
+
+class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
+    """
+    Base of all concept models.
+
+    A subclass may choose parts: `part_choices` holds configuration values that make the class what it is (another
+    value in the configuration is an error), `part_defaults` those used where the configuration leaves a choice open.
+    `auto_class` names the Auto class that loads it, `new_head_keys` the prefixes of weights that a checkpoint of
+    another class need not have.
+    """
+
+    config: ConceptEncoderConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer", "ConceptDecoderLayer"]
+
+    part_choices: dict = {}
+    part_defaults: dict = {}
+    auto_class: str | None = None
+    new_head_keys: tuple[str, ...] = ()
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(self.choose_parts(config), *args, **kwargs)
+
+    @classmethod
+    def choose_parts(cls, config):
+        """
+        A copy of `config` with the choices of this class filled in, or `config` itself where there is nothing to
+        fill in.
+
+        Raises:
+            ValueError: the configuration belongs to a model with other parts.
+        """
+        for name, value in cls.part_choices.items():
+            if getattr(config, name) not in (None, value):
+                raise ValueError(
+                    f"{cls.__name__} has {name}={value!r}, but the configuration says {getattr(config, name)!r}; load "
+                    f"it with the class that made it, or pass {name}={value!r} to start this part anew."
+                )
+        choices = {**cls.part_defaults, **cls.part_choices}
+        open_choices = {name: value for name, value in choices.items() if getattr(config, name) is None}
+        if open_choices:
+            config = copy.deepcopy(config)
+            for name, value in open_choices.items():
+                setattr(config, name, value)
+        return config
+
+    def _init_weights(self, module):
+        """Fan-in initialisation, or N(0, `initializer_range`). A module with parameters of its own brings
+        `init_own_parameters(constant_std)`."""
+        super()._init_weights(module)
+        constant_std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            gain = getattr(module, "init_gain", 1.0)
+            if gain == 0:
+                init.zeros_(module.weight)
+            else:
+                init.normal_(module.weight, std=constant_std or gain * module.in_features**-0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=constant_std or module.embedding_dim**-0.5)
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+        elif hasattr(module, "init_own_parameters"):
+            module.init_own_parameters(constant_std)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
+        """
+        As in transformers, but weights that the checkpoint lacks are an error, not random numbers, unless they belong
+        to a new classification head.
+
+        Raises:
+            ValueError: the checkpoint lacks weights of this class. The message names them.
+        """
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+        )
+        missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
+        if missing:
+            shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+            saved = model.config.architectures
+            raise ValueError(
+                f"{pretrained_model_name_or_path} does not hold the weights of {cls.__name__}: {shown} would be random"
+                f" (its configuration names {saved}). Load it with the class that saved it, or take only its encoder "
+                "with `ConceptEncoder.from_pretrained` and assign it."
+            )
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def auto_map(cls, config) -> dict[str, str]:
+        """What the Auto classes find for a checkpoint of this class, each in the entry file."""
+        names = {**AUTO_CLASSES[config.model_type], "AutoConfig": type(config).__name__}
+        if cls.auto_class is not None:
+            names[cls.auto_class] = cls.__name__
+        return {auto_class: f"{ENTRY_FILE}.{name}" for auto_class, name in names.items()}
+
+    def save_pretrained(self, save_directory, *args, is_main_process=True, push_to_hub=False, **kwargs):
+        """As in transformers, and beside the weights: this package's modelling code, the `auto_map` through which
+        `trust_remote_code=True` finds it, and the two files of a SentenceTransformer."""
+        hub_kwargs = {name: kwargs.pop(name) for name in ("repo_id", "commit_message", "private") if name in kwargs}
+        # transformers would point `auto_map` at the file that defines the class; ours points at the entry file.
+        self._auto_class = None
+        self.config._auto_class = None
+        self.config.auto_map = self.auto_map(self.config)
+        super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            write_code(save_directory)
+        if push_to_hub and is_main_process:
+            from huggingface_hub import HfApi
+
+            api = HfApi(token=kwargs.get("token"))
+            repo_id = hub_kwargs.get("repo_id") or Path(save_directory).name
+            repo_id = api.create_repo(repo_id, private=hub_kwargs.get("private"), exist_ok=True).repo_id
+            message = hub_kwargs.get("commit_message") or f"Upload {type(self).__name__}"
+            api.upload_folder(repo_id=repo_id, folder_path=save_directory, commit_message=message)
+
+
+def write_code(directory) -> None:
+    """Copy the modelling code and the SentenceTransformer files into a checkpoint folder."""
+    source, target = Path(__file__).resolve().parent, Path(directory).resolve()
+    if source != target:
+        for file in sorted(source.glob("*_concept.py")):
+            shutil.copyfile(file, target / file.name)
+    for name, content in SENTENCE_TRANSFORMER_FILES.items():
+        (target / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,281 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Configurations of concept encoders: everything that shapes the network, nothing that shapes its training."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+# What the Auto classes load for a checkpoint of each model type, unless the class that saved it is named for one.
+AUTO_CLASSES = {
+    "concept_encoder": {
+        "AutoModel": "ConceptEncoder",
+        "AutoModelForMaskedLM": "ConceptEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "ConceptEncoderForSequenceClassificationViaDecoder",
+    },
+    "recursive_concept_encoder": {
+        "AutoModel": "RecursiveConceptEncoder",
+        "AutoModelForMaskedLM": "RecursiveConceptEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
+    },
+}
+
+
+@strict
+class ConceptEncoderConfig(PreTrainedConfig):
+    r"""
+    Configuration of every model whose encoder is a stack of concept layers. The defaults are the best known recipe
+    (addressed concepts, norms on queries, keys and values, fan-in initialisation); the original implementation's
+    network is reached with the values given in brackets.
+
+    Args:
+        vocab_size (`int`, defaults to 30522):
+            Number of rows of the token table.
+        hidden_size (`int`, defaults to 512):
+            Width H of concepts and of everything that reads or writes them.
+        token_embedding_dim (`int`, *optional*):
+            Width of the token table when it differs from `hidden_size` (dimension inversion): tokens are projected to
+            `hidden_size`. The output head is then never tied to the table.
+        num_hidden_layers (`int`, defaults to 6):
+            Number of concept layers.
+        num_attention_heads (`int`, defaults to 8):
+            Attention heads everywhere; must divide `hidden_size`.
+        intermediate_size (`int`, defaults to 1536):
+            Inner width of the feed-forward blocks (of each of the two halves where they are gated).
+        concept_num (`int`, defaults to 128):
+            Number C of concepts; fewer may be asked for at run time.
+        max_sequence_length (`int`, defaults to 2048):
+            Longest text in tokens.
+        hidden_act (`str`, defaults to `"silu"`) [`"gelu"`]:
+            Activation of the feed-forward blocks.
+        hidden_dropout_prob, attention_probs_dropout_prob (`float`, default to 0.0) [0.1]:
+            Dropout after embeddings and sub-layers, and on attention weights.
+        norm_type (`"rmsnorm"` or `"layernorm"`, defaults to `"rmsnorm"`) [`"layernorm"`]:
+            Norm before every sub-layer and on the outputs.
+        norm_eps, output_norm_eps (`float`, default to 1e-6) [1e-5, 1e-12]:
+            Epsilon of the inner norms and of the norm of the concepts.
+        use_bias (`bool`, defaults to `False`) [`True`]:
+            Bias in linear layers.
+        initializer_range (`float`, *optional*) [0.1]:
+            Standard deviation of all weights. `None`: 1/sqrt(fan-in) for linear layers, with a depth factor where
+            they write into the residual stream, and 1/sqrt(width) for tables.
+        encoder_type (`str`, defaults to `"perceiver"`):
+            Kind of concept layer, a name in `ENCODER_LAYERS`: perceiver, bixt, slot.
+        encoder_options (`dict`, *optional*):
+            Options of that kind, checked against its own dataclass.
+        token_position_type (`"rotary"`, `"learned"` or `"none"`, defaults to `"rotary"`) [`"learned"`]:
+            How tokens know their place. `rotary` turns queries and keys of every attention (base `rope_theta`).
+        concept_position_type (defaults to `"addressed"`) [`"none"`, `"sinusoidal"`, `"learned"`]:
+            `addressed`: concept c of C stands at token position (c + 1/2)·N/C - 1/2 of a text of N tokens, rotary on
+            both sides. The others add a fixed or learned vector to the concept queries.
+        rope_theta (`float`, defaults to 1000.0):
+            Base of the rotary frequencies.
+        concept_anchors (`bool`, defaults to `True`) [`False`]:
+            Addressed concepts start as the mean of the visible token states of their segment.
+        phase_harmonics (`int`, defaults to 8) [0]:
+            Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
+            of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
+        global_concept_num (`int`, defaults to 0):
+            The first so many concepts have no segment: no anchor, and the centre of the text as address.
+        query_only_concepts (`bool`, defaults to `True`) [`False`]:
+            The learned concept vectors enter attention queries only, never the residual stream.
+        qk_norm (`bool`, defaults to `True`) [`False`]:
+            Queries and keys are normalised; one learned scale per head, initially 8.
+        kv_norm (`bool`, defaults to `True`) [`False`]:
+            Tokens are normalised before they become keys and values.
+        share_key_values (`bool`, defaults to `False`):
+            One key and value projection of the tokens for all layers instead of one per layer.
+        embedding_norm (`bool`, defaults to `True`) [`False`]:
+            Norm after the token embeddings.
+        output_centring (`bool`, defaults to `False`):
+            Subtract a running mean per concept (momentum 0.99, frozen in eval mode) from the normalised concepts.
+        hide_mask_tokens (`bool`, defaults to `True`) [`False`]:
+            Positions that hold `mask_token_id` are no keys of the encoder: a masked or deleted token is absent.
+        token_mixer_type (`"conv"`, `"window"` or `None`, defaults to `"conv"`) [`None`]:
+            Token-mixing layers below the concepts, O(N·w): gated depthwise convolution or sliding-window attention.
+        num_token_mixers (`int`, defaults to 1) [0]:
+            Number of these layers.
+        token_mixer_width (`int`, defaults to 7):
+            Kernel size, or how far a window reaches to each side.
+        decoder_type (`str`, *optional*):
+            A name in `DECODERS`: token_position, position, weighted, diffusion. `None`: the model class decides.
+        decoder_target (`"text"` or `"continuation"`, *optional*):
+            Whether the decoder writes the encoded text or what follows it. `None`: the model class decides.
+        num_decoder_layers (`int`, defaults to 2) [1]:
+            Number of decoder layers.
+        decoder_feed_forward (`"gated"` or `"plain"`, defaults to `"gated"`) [`"plain"`; diffusion `"gated"`]:
+            Kind of the decoder's feed-forward block.
+        decoder_output_norm (`bool`, defaults to `True`) [`False`; diffusion `True`]:
+            Norm before the language-model head.
+        decoder_mixer_type (`"conv"`, `"window"` or `"none"`, *optional*) [`"none"`]:
+            Mixing path between target positions; without one a masked position cannot see a revealed neighbour.
+            `None`: the model class decides.
+        decoder_mixer_width (`int`, defaults to 7):
+            As `token_mixer_width`.
+        decoder_key_embeddings (`bool`, defaults to `False`):
+            Learned vector per concept, added to the decoder's keys but not to its values.
+        share_decoder_embeddings (`bool`, defaults to `True`) [diffusion `False`]:
+            Decoder queries made of tokens use the encoder's token table instead of one of their own.
+        timestep_scale (`float`, *optional*, defaults to 1000.0) [1.0]:
+            Factor on t in [0, 1] before its sinusoid (diffusion decoder). `None`: no timestep and no AdaLN.
+        concept_pooling (`"mean"` or `"weighted"`, *optional*) [`"weighted"`]:
+            How classification heads pool concepts: mean, or a learned softmax. `None`: the model class decides.
+        pair_similarity (`"classifier"` or `"cosine"`, defaults to `"classifier"`):
+            Output of the sentence-pair head: logits of a classifier, or the cosine of the two vectors.
+        classifier_dropout (`float`, *optional*):
+            Dropout before the classifier; `hidden_dropout_prob` when `None`.
+        type_vocab_size (`int`, defaults to 0):
+            Rows of a token-type table; 0 means that `token_type_ids` are accepted and have no effect.
+        tie_word_embeddings (`bool`, defaults to `True`) [`False`]:
+            The language-model head shares the token table.
+        pad_token_id, mask_token_id, cls_token_id, sep_token_id, unk_token_id, bos_token_id, eos_token_id
+            (`int`, *optional*): special tokens of the tokenizer.
+    """
+
+    model_type = "concept_encoder"
+    attribute_map = {"num_latents": "concept_num", "max_position_embeddings": "max_sequence_length"}
+
+    vocab_size: int = 30522
+    hidden_size: int = 512
+    token_embedding_dim: int | None = None
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    intermediate_size: int = 1536
+    concept_num: int = 128
+    max_sequence_length: int = 2048
+    hidden_act: str = "silu"
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_eps: float = 1e-6
+    output_norm_eps: float = 1e-6
+    use_bias: bool = False
+    initializer_range: float | None = None
+
+    encoder_type: str = "perceiver"
+    encoder_options: dict[str, Any] | None = None
+    token_position_type: Literal["rotary", "learned", "none"] = "rotary"
+    concept_position_type: Literal["addressed", "none", "sinusoidal", "learned"] = "addressed"
+    rope_theta: float | int = 1000.0
+    concept_anchors: bool = True
+    phase_harmonics: int = 8
+    global_concept_num: int = 0
+    query_only_concepts: bool = True
+    qk_norm: bool = True
+    kv_norm: bool = True
+    share_key_values: bool = False
+    embedding_norm: bool = True
+    output_centring: bool = False
+    hide_mask_tokens: bool = True
+    token_mixer_type: Literal["conv", "window"] | None = "conv"
+    num_token_mixers: int = 1
+    token_mixer_width: int = 7
+
+    decoder_type: str | None = None
+    decoder_target: Literal["text", "continuation"] | None = None
+    num_decoder_layers: int = 2
+    decoder_feed_forward: Literal["gated", "plain"] = "gated"
+    decoder_output_norm: bool = True
+    decoder_mixer_type: Literal["conv", "window", "none"] | None = None
+    decoder_mixer_width: int = 7
+    decoder_key_embeddings: bool = False
+    share_decoder_embeddings: bool = True
+    timestep_scale: float | int | None = 1000.0
+
+    concept_pooling: Literal["mean", "weighted"] | None = None
+    pair_similarity: Literal["classifier", "cosine"] = "classifier"
+    classifier_dropout: float | int | None = None
+    type_vocab_size: int = 0
+    tie_word_embeddings: bool = True
+
+    pad_token_id: int | None = None
+    mask_token_id: int | None = None
+    cls_token_id: int | None = None
+    sep_token_id: int | None = None
+    unk_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.token_embedding_dim is None:
+            self.token_embedding_dim = self.hidden_size
+        if self.token_embedding_dim != self.hidden_size:
+            self.tie_word_embeddings = False  # a [V, H] head cannot share a [V, token_embedding_dim] table
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Cross-field checks, run when the configuration is made and when it is saved."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
+                f"choose a head count that divides it, such as {_divisors(self.hidden_size, 16)}."
+            )
+        rotary = self.token_position_type == "rotary"
+        if rotary and (self.hidden_size // self.num_attention_heads) % 2:
+            raise ValueError(
+                f"Rotary positions need an even head size, but hidden_size {self.hidden_size} / num_attention_heads "
+                f"{self.num_attention_heads} is odd."
+            )
+        if self.concept_position_type == "addressed" and not rotary:
+            raise ValueError(
+                'concept_position_type="addressed" needs token_position_type="rotary"; use "none", "sinusoidal" or '
+                '"learned" concept positions with other token positions.'
+            )
+        if self.concept_anchors and self.concept_position_type != "addressed":
+            raise ValueError('concept_anchors=True needs concept_position_type="addressed": a segment per concept.')
+        if self.phase_harmonics and self.concept_position_type != "addressed":
+            raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places between addresses.')
+        if not 0 <= self.global_concept_num <= self.concept_num:
+            raise ValueError(
+                f"global_concept_num must lie between 0 and concept_num {self.concept_num}, not be "
+                f"{self.global_concept_num}."
+            )
+        if self.num_token_mixers and self.token_mixer_type is None:
+            raise ValueError("num_token_mixers > 0 needs token_mixer_type 'conv' or 'window'.")
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "concept_num", "max_sequence_length",
+                     "intermediate_size", "num_decoder_layers", "token_embedding_dim"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for kind, width in (
+            (self.token_mixer_type if self.num_token_mixers else None, self.token_mixer_width),
+            (self.decoder_mixer_type, self.decoder_mixer_width),
+        ):
+            if kind == "conv" and width % 2 == 0:
+                raise ValueError(f"A convolution needs an odd width to be centred, not {width}.")
+
+
+@strict
+class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
+    r"""
+    Configuration of models whose encoder is one concept layer applied K times.
+
+    Args:
+        num_iterations (`int`, *optional*):
+            K; `num_hidden_layers` when `None`. May be changed after training, or given to each call.
+        input_injection (`bool`, defaults to `True`) [`False`]:
+            The initial concepts are added to the state before each iteration.
+        state_norm (`bool`, defaults to `True`) [`False`]:
+            The state is normalised before each iteration, so that its scale does not depend on K.
+
+    Other arguments as in [`ConceptEncoderConfig`].
+    """
+
+    model_type = "recursive_concept_encoder"
+
+    num_iterations: int | None = None
+    input_injection: bool = True
+    state_norm: bool = True
+
+    def __post_init__(self, **kwargs):
+        if self.num_iterations is None:
+            self.num_iterations = self.num_hidden_layers
+        super().__post_init__(**kwargs)
+
+    def validate_iterations(self):
+        if self.num_iterations < 1:
+            raise ValueError(f"num_iterations must be at least 1, not {self.num_iterations}.")
+
+
+def _divisors(number: int, limit: int) -> list[int]:
+    return [d for d in range(1, limit + 1) if number % d == 0]

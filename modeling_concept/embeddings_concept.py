@@ -1,0 +1,103 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+What enters the encoder: token states and concept queries.
+
+B batch, N tokens, C concepts, H hidden, E token embedding width.
+"""
+
+import torch
+import torch.nn as nn
+from transformers import initialization as init
+
+from .layers_concept import make_linear, make_norm
+from .positions_concept import TextLayout, concept_addresses, segment_means, sinusoid
+
+
+class ConceptTokenEmbeddings(nn.Module):
+    """Token table [V, E], learned positions and token types where configured, projection to H, norm, dropout."""
+
+    def __init__(self, config):
+        super().__init__()
+        width = config.token_embedding_dim
+        self.token_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position_embeddings = (
+            nn.Embedding(config.max_sequence_length, width) if config.token_position_type == "learned" else None
+        )
+        self.token_type_embeddings = (
+            nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size > 0 else None
+        )
+        self.projection = (
+            make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
+        )
+        self.norm = make_norm(config) if config.embedding_norm else None
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids, inputs_embeds, token_type_ids, layout: TextLayout):
+        """Token states [B, N, H] of `input_ids` [B, N], or of `inputs_embeds` [B, N, E]."""
+        states = self.token_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.position_embeddings is not None:
+            states = states + self.position_embeddings(layout.positions)
+        if self.token_type_embeddings is not None:
+            if token_type_ids is None:
+                token_type_ids = layout.positions.new_zeros(states.shape[:2])
+            states = states + self.token_type_embeddings(token_type_ids)
+        if self.projection is not None:
+            states = self.projection(states)
+        if self.norm is not None:
+            states = self.norm(states)
+        return self.dropout(states)
+
+
+class ConceptQueries(nn.Module):
+    """
+    The C learned concept vectors, orthogonal at the start, with their positions.
+
+    Query-only (`config.query_only_concepts`), they enter attention queries, and the residual stream starts at zero or
+    at the segment means; otherwise the stream starts at them, as in the original.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.concept_embeddings = nn.Parameter(torch.empty(config.concept_num, config.hidden_size))
+        learned = config.concept_position_type == "learned"
+        self.position_embeddings = nn.Parameter(torch.empty(config.concept_num, config.hidden_size)) if learned else None
+
+    def init_own_parameters(self, constant_std):
+        if constant_std is None:
+            # Rows of norm sqrt(H), mutually orthogonal where C <= H: queries differ from the first step on.
+            init.orthogonal_(self.concept_embeddings, gain=self.config.hidden_size**0.5)
+        else:
+            init.normal_(self.concept_embeddings, std=constant_std)
+        if self.position_embeddings is not None:
+            init.normal_(self.position_embeddings, std=constant_std or self.config.hidden_size**-0.5)
+
+    def forward(self, token_states, layout: TextLayout, count: int):
+        """
+        Returns:
+            Initial concepts [B, C, H], query vectors [C, H] or None, and addresses [B or 1, C] or None.
+
+        Raises:
+            ValueError: `count`, the number of concepts to make, is not between 1 and the trained number.
+        """
+        config = self.config
+        if not 1 <= count <= config.concept_num:
+            raise ValueError(f"concept_num must lie between 1 and the trained {config.concept_num}, not be {count}.")
+        queries = self.concept_embeddings[:count]
+        if self.position_embeddings is not None:
+            queries = queries + self.position_embeddings[:count]
+        elif config.concept_position_type == "sinusoidal":
+            index = torch.arange(count, device=queries.device)
+            queries = queries + sinusoid(index, config.hidden_size).to(queries.dtype)
+        batch = token_states.shape[0]
+
+        addresses = None
+        if config.concept_position_type == "addressed":
+            addresses = concept_addresses(layout.lengths, count, config.global_concept_num)
+        concepts = token_states.new_zeros(batch, count, config.hidden_size)
+        if config.concept_anchors and count > config.global_concept_num:
+            anchors = segment_means(token_states, layout, count - config.global_concept_num)
+            concepts = torch.cat([concepts[:, : config.global_concept_num], anchors], dim=1)
+        if not config.query_only_concepts:
+            return concepts + queries, None, addresses
+        return concepts, queries, addresses

@@ -1,0 +1,251 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Concept encoders: text of N tokens becomes C concept vectors at O(C·N) cost.
+
+B batch, N tokens, C concepts, E token embedding width, H hidden.
+"""
+
+import torch
+import torch.nn as nn
+from transformers import initialization as init
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .attention_concept import ConceptAttention, KeyValueProjection, make_key_mask
+from .backbone_concept import ConceptPreTrainedModel
+from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
+from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings
+from .encoder_perceiver_concept import ConceptEncoderLayer, LayerContext
+from .encoders_concept import make_encoder_layer
+from .layers_concept import PhaseEmbedding, make_norm
+from .mixers_concept import TOKEN_MIXERS
+from .outputs_concept import ConceptEncoderOutput
+from .positions_concept import concept_spacing, make_rotary, text_layout
+
+
+class OutputCentring(nn.Module):
+    """Subtracts a running mean per concept; updated in training, with momentum 0.99, and frozen in eval mode."""
+
+    momentum = 0.99
+
+    def __init__(self, config):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(config.concept_num, config.hidden_size))
+
+    def init_own_parameters(self, constant_std):
+        init.zeros_(self.mean)
+
+    def forward(self, concepts):
+        """[B, C, H] -> [B, C, H]."""
+        mean = self.mean[: concepts.shape[1]]
+        if self.training:
+            with torch.no_grad():
+                mean.lerp_(concepts.detach().mean(dim=0).to(mean.dtype), 1 - self.momentum)
+        return concepts - mean.clone().to(concepts.dtype)
+
+
+class ConceptEncoder(ConceptPreTrainedModel):
+    """
+    A stack of concept layers over embedded, optionally mixed, tokens (Perceiver IO, Jaegle et al. 2021).
+
+    `AutoModel` gives this class; its first output are the concepts, its `pooler_output` is their mean.
+    """
+
+    auto_class = "AutoModel"
+    # Decoder and head weights of a checkpoint are not this class's business.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^decoder\.", r"^lm_head\.", r"^classifier\.", r"^concept_scorer\.", r"^pool_norm\.", r"^pre_pool_norm\."
+    ]  # fmt: skip
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(ConceptEncoderLayer, index=0),
+        "attentions": OutputRecorder(ConceptAttention, index=1, layer_name="self_attn"),
+        "cross_attentions": OutputRecorder(ConceptAttention, index=1, layer_name="cross_attn"),
+    }
+
+    def __init__(self, config: ConceptEncoderConfig):
+        super().__init__(config)
+        config = self.config
+        self.embeddings = ConceptTokenEmbeddings(config)
+        self.phase_embedding = PhaseEmbedding(config) if config.phase_harmonics else None
+        mixer_gain = (2 * max(config.num_token_mixers, 1)) ** -0.5
+        self.token_mixers = nn.ModuleList(
+            TOKEN_MIXERS[config.token_mixer_type](config, config.token_mixer_width, mixer_gain)
+            for _ in range(config.num_token_mixers)
+        )
+        self.concept_queries = ConceptQueries(config)
+        shared = config.share_key_values
+        self.shared_norm = make_norm(config) if shared and config.kv_norm else None
+        self.shared_key_values = KeyValueProjection(config) if shared else None
+        self.make_layers(config)
+        self.output_norm = make_norm(config, config.output_norm_eps)
+        self.output_centring = OutputCentring(config) if config.output_centring else None
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def make_layers(self, config):
+        last = config.num_hidden_layers - 1
+        # Tokens updated by the last layer would be read by nobody.
+        self.layers = nn.ModuleList(
+            make_encoder_layer(config, updates_tokens=index < last) for index in range(config.num_hidden_layers)
+        )
+
+    def run_layers(self, concepts, token_states, queries, key_values, context, **options):
+        """Initial concepts [B, C, H] to those after the last layer, before the output norm."""
+        if options:
+            raise TypeError(f"{type(self).__name__} does not know the arguments {sorted(options)}.")
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            concepts, token_states = layer(concepts, token_states, queries, *key_values, context, index < last)
+        return concepts
+
+    def get_input_embeddings(self):
+        return self.embeddings.token_embeddings
+
+    def set_input_embeddings(self, value):
+        self.embeddings.token_embeddings = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> ConceptEncoderOutput:
+        """
+        Args:
+            input_ids: [B, N]. Positions that hold `mask_token_id` are not read (`config.hide_mask_tokens`).
+            attention_mask: [B, N], 0 at padding (on either side) and at tokens that must not be read.
+            token_type_ids: [B, N], used if `config.type_vocab_size` > 0.
+            position_ids: [B, N]; counted from the first attended token by default.
+            inputs_embeds: [B, N, E] instead of `input_ids`.
+            concept_num: number of concepts to make, at most `config.concept_num`, which is the default.
+            num_iterations: iterations of a recursive encoder.
+
+        Raises:
+            ValueError: not exactly one of `input_ids` and `inputs_embeds`; a text longer than
+                `config.max_sequence_length`; `concept_num` out of range.
+        """
+        config = self.config
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        token_count = given.shape[1]
+        if token_count > config.max_sequence_length:
+            raise ValueError(
+                f"A text of {token_count} tokens is longer than max_sequence_length {config.max_sequence_length}; "
+                "truncate it (`truncation=True` in the tokenizer or in `encode`) or use a model with a longer limit."
+            )
+        hidden_tokens = None
+        if config.hide_mask_tokens and config.mask_token_id is not None and input_ids is not None:
+            hidden_tokens = input_ids == config.mask_token_id
+        layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
+
+        states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
+        count = config.concept_num if concept_num is None else concept_num
+        spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
+        if self.phase_embedding is not None:
+            states = self.phase_embedding(states, layout.positions, spacing)
+        token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
+        for mixer in self.token_mixers:
+            states = mixer(states, layout.visible, token_rotary)
+        concepts, queries, addresses = self.concept_queries(states, layout, count)
+        concept_rotary = None if addresses is None else self.rotary(addresses, states)
+        token_mask = make_key_mask(config, concepts, states, layout.visible)
+        key_values = (None, None)
+        if self.shared_key_values is not None:
+            normed = states if self.shared_norm is None else self.shared_norm(states)
+            key_values = self.shared_key_values(normed, token_rotary)
+        options = {} if num_iterations is None else {"num_iterations": num_iterations}
+        context = LayerContext(token_mask, concept_rotary, token_rotary)
+        concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
+
+        concepts = self.output_norm(concepts)
+        if self.output_centring is not None:
+            concepts = self.output_centring(concepts)
+        return ConceptEncoderOutput(
+            last_hidden_state=concepts,
+            pooler_output=concepts.mean(dim=1),
+            concept_positions=addresses,
+            lengths=layout.lengths,
+            concept_spacing=spacing,
+        )
+
+    def rotary(self, positions, states):
+        head_size = self.config.hidden_size // self.config.num_attention_heads
+        return make_rotary(positions, head_size, self.config.rope_theta, states.dtype)
+
+
+class RecursiveConceptEncoder(ConceptEncoder):
+    """
+    One concept layer applied K times (after Universal Transformers and Recurrent Depth, Geiping et al. 2025): the
+    initial concepts are injected and the state is normalised before every iteration, so that K may change after
+    training. K is `config.num_iterations`, or `num_iterations` of the call.
+    """
+
+    config: RecursiveConceptEncoderConfig
+
+    def make_layers(self, config):
+        self.shared_layer = make_encoder_layer(config, updates_tokens=True)
+        self.state_norm = make_norm(config) if config.state_norm else None
+
+    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int | None = None):
+        iterations = self.config.num_iterations if num_iterations is None else num_iterations
+        if iterations < 1:
+            raise ValueError(f"num_iterations must be at least 1, not {iterations}.")
+        initial = concepts
+        for index in range(iterations):
+            if self.config.input_injection and index > 0:
+                concepts = concepts + initial
+            if self.state_norm is not None:
+                concepts = self.state_norm(concepts)
+            concepts, token_states = self.shared_layer(
+                concepts, token_states, queries, *key_values, context, index < iterations - 1
+            )
+        return concepts
+
+    def load_from_standard_checkpoint(self, path: str) -> dict[str, list[str]]:
+        """
+        Start from a standard concept encoder: its embeddings, queries and norms, and its first layer as the shared
+        one.
+
+        Args:
+            path: folder or Hub id of a checkpoint of this package with a standard encoder.
+
+        Returns:
+            Names under "loaded" (of this encoder), "skipped" (of the checkpoint: other layers, decoder, head) and
+            "new" (of this encoder: parts that a standard encoder does not have).
+
+        Raises:
+            ValueError: nothing fits, or a weight of the same name has another shape.
+        """
+        from .loading_concept import load_state_dict
+
+        own, loaded, skipped, wrong = self.state_dict(), {}, [], []
+        for key, tensor in load_state_dict(path).items():
+            name = key.removeprefix("encoder.")
+            if name.startswith("layers.0."):
+                name = "shared_layer." + name.removeprefix("layers.0.")
+            if name not in own:
+                skipped.append(key)
+            elif own[name].shape != tensor.shape:
+                wrong.append(f"{key} {tuple(tensor.shape)} for {tuple(own[name].shape)}")
+            else:
+                loaded[name] = tensor
+        if wrong or not any(name.startswith("shared_layer.") for name in loaded):
+            reason = "; ".join(wrong[:3]) if wrong else "it has no encoder layer 0 that fits"
+            raise ValueError(f"{path} does not fit this recursive encoder: {reason}. Use the same sizes and options.")
+        self.load_state_dict(loaded, strict=False)
+        return {"loaded": sorted(loaded), "skipped": sorted(skipped), "new": sorted(set(own) - set(loaded))}
+
+
+def make_encoder(config) -> ConceptEncoder:
+    """The encoder that a configuration describes: a stack of layers, or one repeated."""
+    # By name: a configuration loaded with remote code is an instance of its own copy of the class.
+    recursive = config.model_type == RecursiveConceptEncoderConfig.model_type
+    return (RecursiveConceptEncoder if recursive else ConceptEncoder)(config)

@@ -1,0 +1,234 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Classification and regression heads on concepts, on decoded tokens, and on pairs of texts.
+
+B batch, N tokens, C concepts, H hidden.
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers.utils.generic import can_return_tuple
+
+from .backbone_concept import ConceptPreTrainedModel
+from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
+from .decoders_concept import make_decoder
+from .decoding_concept import ConceptDecodingMixin, decoder_target_ids
+from .encoder_concept import make_encoder
+from .layers_concept import make_linear, make_norm
+from .outputs_concept import ConceptClassifierOutput
+
+
+class ConceptClassifierModel(ConceptPreTrainedModel):
+    """Base: encoder, dropout and classifier, and the loss of the configured problem type."""
+
+    auto_class = "AutoModelForSequenceClassification"
+    loss_type = "ForSequenceClassification"
+    new_head_keys = ("classifier.",)
+    feature_count = 1  # widths of H that the classifier sees
+
+    def __init__(self, config: ConceptEncoderConfig):
+        super().__init__(config)
+        config = self.config
+        self.num_labels = config.num_labels
+        self.encoder = make_encoder(config)
+        rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(rate)
+        self.make_head(config)
+        self.classifier = make_linear(self.feature_count * config.hidden_size, config.num_labels, bias=True)
+        self.post_init()
+
+    def make_head(self, config):
+        """Parts between encoder and classifier."""
+
+    def make_pooler(self, config):
+        weighted = config.concept_pooling == "weighted"
+        self.concept_scorer = make_linear(config.hidden_size, 1, bias=True) if weighted else None
+        self.pool_norm = make_norm(config)
+
+    def pool(self, concepts):
+        """Concepts [B, C, H] -> [B, H]: their mean, or their mean under a learned softmax; normalised."""
+        if self.concept_scorer is None:
+            return self.pool_norm(concepts.mean(dim=1))
+        weights = self.concept_scorer(concepts).softmax(dim=1)
+        return self.pool_norm((weights * concepts).sum(dim=1))
+
+    def output(self, logits, labels, encoded, concepts, **kwargs):
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        return ConceptClassifierOutput(
+            loss=loss,
+            logits=logits,
+            concepts=concepts,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+            cross_attentions=encoded.cross_attentions,
+        )
+
+
+class ConceptEncoderForSequenceClassificationPerceiver(ConceptClassifierModel):
+    """`perceiver_cls`: pooled concepts, classifier. Nothing but the concepts reaches it."""
+
+    part_defaults = {"concept_pooling": "weighted"}
+    new_head_keys = ("classifier.", "concept_scorer.", "pool_norm.")
+
+    def make_head(self, config):
+        self.make_pooler(config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> ConceptClassifierOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations:
+                as in [`ConceptEncoder`].
+            labels: [B] class indices, or float scores when `config.num_labels` is 1; [B, num_labels] float for
+                several labels at once.
+        """
+        encoded = self.encoder(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
+            **without_loss_arguments(kwargs),
+        )  # fmt: skip
+        concepts = encoded.last_hidden_state
+        logits = self.classifier(self.dropout(self.pool(concepts)))
+        return self.output(logits, labels, encoded, concepts, **kwargs)
+
+
+class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, ConceptClassifierModel):
+    """
+    `perceiver_decoder_cls`: the pretrained decoder reads the text's positions back, their masked mean is classified.
+
+    A decoder whose queries name the tokens lets them pass around the concepts; `decoder_type="position"` does not.
+    """
+
+    part_defaults = {"decoder_type": "token_position", "decoder_mixer_type": "none"}
+    new_head_keys = ("classifier.", "pre_pool_norm.")
+
+    def make_head(self, config):
+        self.decoder = make_decoder(config)
+        self.pre_pool_norm = make_norm(config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> ConceptClassifierOutput:
+        """
+        Args:
+            decoder_input_ids: [B, N] tokens of the decoder's queries; needed beside `inputs_embeds` when the decoder
+                reads tokens.
+
+        Others as in [`ConceptEncoderForSequenceClassificationPerceiver`].
+
+        Raises:
+            ValueError: `inputs_embeds` alone, with a decoder that reads tokens.
+        """
+        encoded = self.encoder(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
+            **without_loss_arguments(kwargs),
+        )  # fmt: skip
+        target_ids = decoder_target_ids(self.decoder, decoder_input_ids, input_ids, inputs_embeds)
+        targets = self.make_targets(target_ids, attention_mask, position_ids=position_ids)
+        states = self.pre_pool_norm(self.decode(self.remember(encoded), targets))
+        mask = torch.ones_like(target_ids) if attention_mask is None else attention_mask
+        mask = mask[:, :, None].to(states.dtype)
+        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return self.output(self.classifier(self.dropout(pooled)), labels, encoded, encoded.last_hidden_state, **kwargs)
+
+
+class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
+    """
+    `perceiver_pair_cls`: each sentence is encoded alone; classifier of [a; b; |a - b|; a * b], or with
+    `config.pair_similarity="cosine"` the cosine of the two vectors, regressed on labels between -1 and 1.
+    """
+
+    main_input_name = "input_ids_a"
+    part_defaults = {"concept_pooling": "mean"}
+    new_head_keys = ("classifier.", "concept_scorer.", "pool_norm.")
+    feature_count = 4
+
+    def make_head(self, config):
+        self.make_pooler(config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids_a: torch.LongTensor | None = None,
+        attention_mask_a: torch.Tensor | None = None,
+        input_ids_b: torch.LongTensor | None = None,
+        attention_mask_b: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> ConceptClassifierOutput:
+        """
+        Args:
+            input_ids_a, attention_mask_a: first sentences [B, N].
+            input_ids_b, attention_mask_b: second sentences [B, N'].
+            labels: as in [`ConceptEncoderForSequenceClassificationPerceiver`]; for a cosine [B] float in [-1, 1].
+
+        Returns:
+            `logits` [B, num_labels], or [B, 1] cosines.
+
+        Raises:
+            ValueError: one of the two sentences is not given.
+        """
+        if input_ids_a is None or input_ids_b is None:
+            raise ValueError("A sentence pair needs input_ids_a and input_ids_b.")
+        options = {"concept_num": concept_num, "num_iterations": num_iterations, **without_loss_arguments(kwargs)}
+        encoded_a = self.encoder(input_ids_a, attention_mask_a, **options)
+        encoded_b = self.encoder(input_ids_b, attention_mask_b, **options)
+        a, b = self.pool(encoded_a.last_hidden_state), self.pool(encoded_b.last_hidden_state)
+        concepts = torch.stack([encoded_a.last_hidden_state, encoded_b.last_hidden_state])
+        if self.config.pair_similarity == "classifier":
+            features = torch.cat([a, b, (a - b).abs(), a * b], dim=-1)
+            return self.output(self.classifier(self.dropout(features)), labels, encoded_a, concepts, **kwargs)
+        logits = F.cosine_similarity(a, b, dim=-1)[:, None]
+        output = self.output(logits, None, encoded_a, concepts)
+        if labels is not None:
+            output.loss = F.mse_loss(logits[:, 0].float(), labels.float().reshape(-1))
+        return output
+
+
+class RecursiveConceptEncoderForSequenceClassificationPerceiver(ConceptEncoderForSequenceClassificationPerceiver):
+    """`perceiver_cls` on a recursive encoder."""
+
+    config: RecursiveConceptEncoderConfig
+
+
+class RecursiveConceptEncoderForSequenceClassificationViaDecoder(ConceptEncoderForSequenceClassificationViaDecoder):
+    """`perceiver_decoder_cls` on a recursive encoder."""
+
+    config: RecursiveConceptEncoderConfig
+
+
+class RecursiveConceptEncoderForSentencePairClassification(ConceptEncoderForSentencePairClassification):
+    """`perceiver_pair_cls` on a recursive encoder."""
+
+    config: RecursiveConceptEncoderConfig
+
+
+def without_loss_arguments(kwargs: dict) -> dict:
+    """Keyword arguments for the encoder: all but those that the Trainer means for the loss."""
+    return {name: value for name, value in kwargs.items() if name != "num_items_in_batch"}

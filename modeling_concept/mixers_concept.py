@@ -1,0 +1,99 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Token-mixing layers of cost O(N·w), below the concepts or between a decoder's target positions.
+
+B batch, N tokens, H hidden, D head size, W window reach, K blocks of W tokens.
+"""
+
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .attention_concept import ConceptAttention
+from .layers_concept import FeedForward, make_linear, make_norm
+from .positions_concept import Rotary
+
+
+class ConvolutionMixer(GradientCheckpointingLayer):
+    """Gated depthwise convolution: x + O(conv(a) * act(b)), [a, b] = I(norm(x)). Masked tokens contribute nothing."""
+
+    def __init__(self, config, width: int, gain: float):
+        super().__init__()
+        hidden = config.hidden_size
+        self.norm = make_norm(config)
+        self.in_proj = make_linear(hidden, 2 * hidden, config.use_bias)
+        self.convolution = nn.Parameter(torch.empty(width, hidden))
+        self.out_proj = make_linear(hidden, hidden, config.use_bias, gain)
+
+    def init_own_parameters(self, constant_std):
+        init.normal_(self.convolution, std=constant_std or self.convolution.shape[0] ** -0.5)
+
+    def forward(self, states, visible=None, rotary: Rotary | None = None):
+        """`states` [B, N, H], `visible` bool [B, N] or None -> [B, N, H]."""
+        values, gate = self.in_proj(self.norm(states)).chunk(2, dim=-1)
+        if visible is not None:
+            values = values * visible[:, :, None]
+        width, length = self.convolution.shape[0], states.shape[1]
+        values = F.pad(values, (0, 0, width // 2, width // 2))
+        # A sum of shifted products: for a few taps faster than nn.Conv1d(groups=H), and without its transposes.
+        mixed = sum(values[:, tap : tap + length] * self.convolution[tap] for tap in range(width))
+        return states + self.out_proj(mixed * F.silu(gate))
+
+
+class WindowMixer(GradientCheckpointingLayer):
+    """Sliding-window self-attention, `width` tokens to each side, and a feed-forward block.
+
+    Blocks of W tokens attend to themselves and both neighbours, so the cost is O(N·W) with any attention kernel.
+    """
+
+    def __init__(self, config, width: int, gain: float):
+        super().__init__()
+        self.width = width
+        self.norm = make_norm(config)
+        self.attention = ConceptAttention(config, gain)
+        self.feed_forward_norm = make_norm(config)
+        self.feed_forward = FeedForward(config, gain=gain)
+
+    def forward(self, states, visible=None, rotary: Rotary | None = None):
+        """`states` [B, N, H], `visible` bool [B, N] or None -> [B, N, H]."""
+        normed, attention = self.norm(states), self.attention
+        query = attention.project_queries(normed, rotary)
+        key, value = attention.project_states(normed, rotary)
+        batch, heads, length, size = query.shape
+        blocks = math.ceil(length / self.width)
+        padding = blocks * self.width - length
+
+        def in_blocks(tensor):  # [B, heads, N, D] -> [B·K, heads, W, D]
+            tensor = F.pad(tensor, (0, 0, 0, padding)).unflatten(2, (blocks, self.width))
+            return tensor.transpose(1, 2).flatten(0, 1)
+
+        def with_neighbours(tensor):  # [B, heads, N, D] -> [B·K, heads, 3W, D]
+            tensor = F.pad(tensor, (0, 0, self.width, padding + self.width))
+            tensor = tensor.unfold(2, 3 * self.width, self.width).transpose(-1, -2)  # [B, heads, K, 3W, D]
+            return tensor.transpose(1, 2).flatten(0, 1)
+
+        index = torch.arange(3 * self.width, device=states.device)
+        offset = index[None, :] - self.width - index[: self.width, None]  # key position minus query position
+        near = offset.abs() <= self.width
+        readable = states.new_ones(batch, length, dtype=torch.bool) if visible is None else visible
+        readable = F.pad(readable, (self.width, padding + self.width)).unfold(1, 3 * self.width, self.width)
+        # A position always reads itself, so that no softmax is empty.
+        mask = (near & readable[:, :, None, :]) | (offset == 0)
+        context = F.scaled_dot_product_attention(
+            in_blocks(query),
+            with_neighbours(key),
+            with_neighbours(value),
+            attn_mask=mask.flatten(0, 1)[:, None],
+            dropout_p=attention.dropout if self.training else 0.0,
+            scale=attention.scaling,
+        )
+        context = context.unflatten(0, (batch, blocks)).transpose(1, 2).reshape(batch, heads, -1, size)
+        states = states + attention.o_proj(context[:, :, :length].transpose(1, 2).flatten(2))
+        return states + self.feed_forward(self.feed_forward_norm(states))
+
+
+TOKEN_MIXERS = {"conv": ConvolutionMixer, "window": WindowMixer}

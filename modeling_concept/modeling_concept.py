@@ -1,0 +1,47 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Entry file of a checkpoint's code. It names every file of the folder, since loaders of remote code before transformers
+5.10 copy only what the entry imports directly; `auto_map` always points here.
+"""
+
+# ruff: noqa: F401
+from .attention_concept import ConceptAttention
+from .backbone_concept import ConceptPreTrainedModel
+from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
+from .decoder_diffusion_concept import DiffusionDecoder
+from .decoder_layers_concept import ConceptDecoder
+from .decoder_perceiver_concept import PositionDecoder, TokenPositionDecoder
+from .decoder_weighted_concept import WeightedDecoder
+from .decoders_concept import DECODERS
+from .decoding_concept import ConceptDecodingMixin
+from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings
+from .encoder_bixt_concept import BiXTEncoderLayer
+from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
+from .encoder_perceiver_concept import ConceptEncoderLayer
+from .encoder_slot_concept import SlotEncoderLayer
+from .encoders_concept import ENCODER_LAYERS
+from .generation_concept import ConceptGenerationMixin
+from .heads_classification_concept import (
+    ConceptEncoderForSentencePairClassification,
+    ConceptEncoderForSequenceClassificationPerceiver,
+    ConceptEncoderForSequenceClassificationViaDecoder,
+    RecursiveConceptEncoderForSentencePairClassification,
+    RecursiveConceptEncoderForSequenceClassificationPerceiver,
+    RecursiveConceptEncoderForSequenceClassificationViaDecoder,
+)
+from .heads_lm_concept import (
+    ConceptEncoderForMaskedDiffusion,
+    ConceptEncoderForMaskedLM,
+    ConceptEncoderForMaskedLMPerceiver,
+    ConceptEncoderForMaskedLMPerceiverPosOnly,
+    ConceptEncoderForMaskedLMWeighted,
+    ConceptEncoderForPrefixDiffusion,
+    RecursiveConceptEncoderForMaskedLM,
+)
+from .layers_concept import FeedForward
+from .loading_concept import load_state_dict
+from .loss_concept import head_loss
+from .mixers_concept import TOKEN_MIXERS
+from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
+from .positions_concept import concept_addresses
+from .text_concept import TextEncoding

@@ -1,0 +1,69 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Outputs. B batch, N tokens, C concepts, H hidden, V vocabulary; S target tokens of a decoder."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class ConceptEncoderOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state: concepts [B, C, H].
+        pooler_output: sentence vectors [B, H], the mean of the concepts.
+        hidden_states: initial concepts and those after each layer, the last ones normalised; layers + 1 of [B, C, H].
+        attentions: weights of concept self-attention, one [B, heads, C, C] a layer (eager attention only).
+        cross_attentions: weights of concepts over tokens, one [B, heads, C, N] a layer (where they are made).
+        concept_positions: addresses [B or 1, C] in tokens, None for concepts without one.
+        lengths: text lengths [B or 1] in tokens.
+        concept_spacing: tokens [B or 1] from one address to the next.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    concept_positions: torch.FloatTensor | None = None
+    lengths: torch.Tensor | None = None
+    concept_spacing: torch.Tensor | None = None
+
+
+@dataclass
+class ConceptMaskedLMOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar; weighted negative log-likelihood in nats over the normaliser told in `forward`.
+        logits: [B, S, V]; None when labels are given, unless asked for.
+        concepts: [B, C, H].
+        pooler_output: [B, H].
+        hidden_states, attentions, cross_attentions: of the encoder.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    concepts: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class ConceptClassifierOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar.
+        logits: [B, num_labels]; [B, 1] for a cosine.
+        concepts: [B, C, H]; for sentence pairs [2, B, C, H].
+        hidden_states, attentions, cross_attentions: of the encoder; for pairs those of the first sentence.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    concepts: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
