@@ -5,6 +5,7 @@ code, so that a checkpoint loads where this package is not installed."""
 import copy
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch.nn as nn
@@ -59,6 +60,7 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     part_defaults: dict = {}
     auto_class: str | None = None
     new_head_keys: tuple[str, ...] = ()
+    raises_for_missing_weights = True
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(self.choose_parts(config), *args, **kwargs)
@@ -119,7 +121,7 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
-        if missing:
+        if missing and cls.raises_for_missing_weights:
             shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
             saved = model.config.architectures
             raise ValueError(
@@ -141,11 +143,9 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         """As in transformers, and beside the weights: this package's modelling code, the `auto_map` through which
         `trust_remote_code=True` finds it, and the two files of a SentenceTransformer."""
         hub_kwargs = {name: kwargs.pop(name) for name in ("repo_id", "commit_message", "private") if name in kwargs}
-        # transformers would point `auto_map` at the file that defines the class; ours points at the entry file.
-        self._auto_class = None
-        self.config._auto_class = None
         self.config.auto_map = self.auto_map(self.config)
-        super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+        with own_auto_map(type(self), type(self.config)):
+            super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
         if is_main_process:
             write_code(save_directory)
         if push_to_hub and is_main_process:
@@ -156,6 +156,20 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             repo_id = api.create_repo(repo_id, private=hub_kwargs.get("private"), exist_ok=True).repo_id
             message = hub_kwargs.get("commit_message") or f"Upload {type(self).__name__}"
             api.upload_folder(repo_id=repo_id, folder_path=save_directory, commit_message=message)
+
+
+@contextmanager
+def own_auto_map(*classes):
+    """Within, transformers does not write its own `auto_map` for classes loaded as remote code: it would point at the
+    file that defines the class, ours points at the entry file."""
+    marks = [(cls, cls._auto_class) for cls in classes]
+    try:
+        for cls in classes:
+            cls._auto_class = None
+        yield
+    finally:
+        for cls, mark in marks:
+            cls._auto_class = mark
 
 
 def write_code(directory) -> None:

@@ -2,7 +2,7 @@
 """
 What the decoders that attend to concepts share: their layer, and the body that keeps keys and values of the concepts.
 
-B batch, S target positions, C concepts, H hidden, D head size.
+B batch, S target positions, C concepts, E token embedding width, H hidden, D head size.
 """
 
 from typing import NamedTuple
@@ -24,13 +24,15 @@ class Targets(NamedTuple):
 
     Args:
         positions: [B or 1, S] token positions.
-        input_ids: [B, S] tokens at these positions, masked ones as `mask_token_id`; None for decoders that do not look.
+        input_ids: [B, S] tokens at these positions, masked ones as `mask_token_id`.
+        inputs_embeds: [B, S, E] rows of the encoder's token table instead.
         attention_mask: bool [B, S], False at padding; None when there is none.
         timesteps: [B], share of masked tokens; None for decoders without one.
     """
 
     positions: torch.Tensor
     input_ids: torch.Tensor | None = None
+    inputs_embeds: torch.Tensor | None = None
     attention_mask: torch.Tensor | None = None
     timesteps: torch.Tensor | None = None
 

@@ -55,6 +55,10 @@ class TokenPositionDecoder(ConceptDecoder):
         )
 
     def make_queries(self, batch, targets: Targets, token_table):
+        if targets.input_ids is None and self.token_embeddings is not None:
+            raise ValueError(
+                "The decoder has a token table of its own: with inputs_embeds, give decoder_input_ids too."
+            )
         table = token_table if self.token_embeddings is None else self.token_embeddings
-        states = table(targets.input_ids)
+        states = targets.inputs_embeds if targets.input_ids is None else table(targets.input_ids)
         return states if self.projection is None else self.projection(states)

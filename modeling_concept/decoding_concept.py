@@ -14,22 +14,36 @@ from .outputs_concept import ConceptEncoderOutput
 class ConceptDecodingMixin:
     """For models with `encoder`, `decoder` and `config`."""
 
-    def make_targets(self, input_ids, attention_mask, timesteps=None, position_ids=None) -> Targets:
+    def resize_token_embeddings(self, *args, **kwargs):
+        """As in transformers; a token table of the decoder's own is resized with the encoder's."""
+        table = super().resize_token_embeddings(*args, **kwargs)
+        own = getattr(self.decoder, "token_embeddings", None)
+        if own is not None and own.num_embeddings != table.num_embeddings:
+            self.decoder.token_embeddings = self._get_resized_embeddings(own, table.num_embeddings)
+        return table
+
+    def make_targets(
+        self, input_ids, attention_mask, timesteps=None, position_ids=None, inputs_embeds=None
+    ) -> Targets:
         """
-        Targets at tokens `input_ids` [B, S]. Positions count from the first attended one, in a continuation from the
+        Targets at tokens `input_ids` [B, S], or at tokens known only by their embeddings [B, S, E]. Positions count from the first attended one, in a continuation from the
         first token after the encoded text. The noise level of a diffusion decoder is the share of masked tokens
         unless given.
         """
         attended = None if attention_mask is None else attention_mask.bool()
+        given = inputs_embeds if input_ids is None else input_ids
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+            position_ids = torch.arange(given.shape[1], device=given.device)[None]
             if attended is not None:
                 position_ids = (position_ids - attended.int().argmax(dim=1, keepdim=True)).clamp(min=0)
         if timesteps is None and self.config.decoder_type == "diffusion":
-            masked = (input_ids == self.config.mask_token_id).float()  # all False where there is no mask token
+            # No token is masked where there is no mask token, and embeddings do not tell.
+            unknown = input_ids is None or self.config.mask_token_id is None
+            masked = torch.zeros(given.shape[:2], device=given.device)
+            masked = masked if unknown else (input_ids == self.config.mask_token_id).float()
             real = torch.ones_like(masked) if attended is None else attended.float()
             timesteps = (masked * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        return Targets(position_ids, input_ids, attended, timesteps)
+        return Targets(position_ids, input_ids, None if input_ids is not None else inputs_embeds, attended, timesteps)
 
     def remember(self, encoded: ConceptEncoderOutput, continues: bool = False) -> Memory:
         """What the decoder reads of the concepts; it holds as long as the concepts do. In a continuation the concepts
@@ -51,26 +65,16 @@ class ConceptDecodingMixin:
             return self.decoder(memory, targets, table)
         if not self.decoder.pointwise:
             states = self.decoder(memory, targets, table)
-            return states.gather(1, index[:, :, None].expand(-1, -1, states.shape[-1]))
+            return take_rows(states, index)
         targets = targets._replace(
             positions=targets.positions.expand(index.shape[0], -1).gather(1, index),
-            input_ids=targets.input_ids.gather(1, index),
+            input_ids=None if targets.input_ids is None else targets.input_ids.gather(1, index),
+            inputs_embeds=None if targets.inputs_embeds is None else take_rows(targets.inputs_embeds, index),
             attention_mask=None,  # nothing is mixed
         )
         return self.decoder(memory, targets, table)
 
 
-def decoder_target_ids(decoder, decoder_input_ids, input_ids, inputs_embeds):
-    """
-    Token ids [B, N] of the text that a decoder reads back.
-
-    Raises:
-        ValueError: the decoder reads tokens and only their embeddings are given.
-    """
-    if decoder_input_ids is not None:
-        return decoder_input_ids
-    if input_ids is not None:
-        return input_ids
-    if decoder.reads_tokens:
-        raise ValueError("The decoder reads tokens: with inputs_embeds, give decoder_input_ids too.")
-    return torch.zeros(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+def take_rows(states, index):
+    """Rows `index` [B, P] of `states` [B, S, H] -> [B, P, H]."""
+    return states.gather(1, index[:, :, None].expand(-1, -1, states.shape[-1]))

@@ -61,7 +61,9 @@ class ConceptQueries(nn.Module):
         self.config = config
         self.concept_embeddings = nn.Parameter(torch.empty(config.concept_num, config.hidden_size))
         learned = config.concept_position_type == "learned"
-        self.position_embeddings = nn.Parameter(torch.empty(config.concept_num, config.hidden_size)) if learned else None
+        self.position_embeddings = (
+            nn.Parameter(torch.empty(config.concept_num, config.hidden_size)) if learned else None
+        )
 
     def init_own_parameters(self, constant_std):
         if constant_std is None:

@@ -63,7 +63,9 @@ class BidirectionalAttention(ConceptAttention):
             update = update * token_mask.not_empty
         if not self.updates_tokens:
             return update, weights, None
-        reverse = self.drop(scores.softmax(dim=-2).to(value.dtype)).transpose(-1, -2) @ self.split_heads(self.reverse_v_proj(concepts))
+        reverse = self.drop(scores.softmax(dim=-2).to(value.dtype)).transpose(-1, -2) @ self.split_heads(
+            self.reverse_v_proj(concepts)
+        )
         return update, weights, self.reverse_o_proj(reverse.transpose(1, 2).flatten(2))
 
 

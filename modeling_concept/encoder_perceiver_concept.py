@@ -76,9 +76,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         )
         return concepts + self.dropout(update), token_states
 
-    def forward(
-        self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False
-    ):
+    def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
         """
         Args:
             concepts: [B, C, H].

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers.generation import TopKLogitsWarper, TopPLogitsWarper
 
 
-class ConceptGenerationMixin:
+class ConceptWriterMixin:
     """Infilling and continuation for models with a decoder and a language-model head."""
 
     @torch.no_grad()
@@ -59,7 +59,9 @@ class ConceptGenerationMixin:
         if mask_id is None:
             raise ValueError("Generation needs config.mask_token_id, the id of the tokenizer's mask token.")
         if max_new_tokens < 0 or num_steps < 1 or temperature < 0 or (block_length is not None and block_length < 1):
-            raise ValueError("max_new_tokens and temperature cannot be negative, num_steps and block_length not below 1.")
+            raise ValueError(
+                "max_new_tokens and temperature cannot be negative, num_steps and block_length not below 1."
+            )
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         has_masks = bool(((input_ids == mask_id) & attention_mask.bool()).any())
         if continues and (has_masks or not max_new_tokens):
@@ -129,7 +131,9 @@ class Sampler:
     def __init__(self, config, temperature, top_k, top_p, generator):
         self.forbidden = [i for i in (config.mask_token_id, config.pad_token_id) if i is not None]
         self.temperature, self.generator = temperature, generator
-        self.warpers = ([TopKLogitsWarper(top_k)] if top_k > 0 else []) + ([TopPLogitsWarper(top_p)] if top_p < 1 else [])
+        self.warpers = ([TopKLogitsWarper(top_k)] if top_k > 0 else []) + (
+            [TopPLogitsWarper(top_p)] if top_p < 1 else []
+        )
 
     def __call__(self, logits):
         logits[:, self.forbidden] = -torch.inf

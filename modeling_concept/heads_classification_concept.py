@@ -13,7 +13,7 @@ from transformers.utils.generic import can_return_tuple
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import make_decoder
-from .decoding_concept import ConceptDecodingMixin, decoder_target_ids
+from .decoding_concept import ConceptDecodingMixin
 from .encoder_concept import make_encoder
 from .layers_concept import make_linear, make_norm
 from .outputs_concept import ConceptClassifierOutput
@@ -23,7 +23,6 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
     """Base: encoder, dropout and classifier, and the loss of the configured problem type."""
 
     auto_class = "AutoModelForSequenceClassification"
-    loss_type = "ForSequenceClassification"
     new_head_keys = ("classifier.",)
     feature_count = 1  # widths of H that the classifier sees
 
@@ -31,15 +30,19 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
         super().__init__(config)
         config = self.config
         self.num_labels = config.num_labels
+        self.loss_type = "ForSequenceClassification"  # transformers would guess it from the class name
         self.encoder = make_encoder(config)
         rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(rate)
         self.make_head(config)
-        self.classifier = make_linear(self.feature_count * config.hidden_size, config.num_labels, bias=True)
+        self.classifier = self.make_classifier(config)
         self.post_init()
 
     def make_head(self, config):
         """Parts between encoder and classifier."""
+
+    def make_classifier(self, config):
+        return make_linear(self.feature_count * config.hidden_size, config.num_labels, bias=True)
 
     def make_pooler(self, config):
         weighted = config.concept_pooling == "weighted"
@@ -135,23 +138,23 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
     ) -> ConceptClassifierOutput:
         """
         Args:
-            decoder_input_ids: [B, N] tokens of the decoder's queries; needed beside `inputs_embeds` when the decoder
-                reads tokens.
+            decoder_input_ids: [B, N] tokens of the decoder's queries; needed beside `inputs_embeds` where the decoder
+                has a token table of its own.
 
         Others as in [`ConceptEncoderForSequenceClassificationPerceiver`].
 
         Raises:
-            ValueError: `inputs_embeds` alone, with a decoder that reads tokens.
+            ValueError: `inputs_embeds` alone, with a decoder that has a token table of its own.
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
             **without_loss_arguments(kwargs),
         )  # fmt: skip
-        target_ids = decoder_target_ids(self.decoder, decoder_input_ids, input_ids, inputs_embeds)
-        targets = self.make_targets(target_ids, attention_mask, position_ids=position_ids)
+        target_ids = input_ids if decoder_input_ids is None else decoder_input_ids
+        targets = self.make_targets(target_ids, attention_mask, position_ids=position_ids, inputs_embeds=inputs_embeds)
         states = self.pre_pool_norm(self.decode(self.remember(encoded), targets))
-        mask = torch.ones_like(target_ids) if attention_mask is None else attention_mask
-        mask = mask[:, :, None].to(states.dtype)
+        mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask.to(states.dtype)
+        mask = mask[:, :, None]
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return self.output(self.classifier(self.dropout(pooled)), labels, encoded, encoded.last_hidden_state, **kwargs)
 
@@ -166,9 +169,13 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
     part_defaults = {"concept_pooling": "mean"}
     new_head_keys = ("classifier.", "concept_scorer.", "pool_norm.")
     feature_count = 4
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\."]  # of a classifier that becomes a cosine
 
     def make_head(self, config):
         self.make_pooler(config)
+
+    def make_classifier(self, config):
+        return super().make_classifier(config) if config.pair_similarity == "classifier" else None
 
     @can_return_tuple
     def forward(

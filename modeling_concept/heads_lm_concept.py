@@ -11,15 +11,15 @@ from transformers.utils.generic import can_return_tuple
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import make_decoder
-from .decoding_concept import ConceptDecodingMixin, decoder_target_ids
+from .decoding_concept import ConceptDecodingMixin
 from .encoder_concept import make_encoder
-from .generation_concept import ConceptGenerationMixin
+from .generation_concept import ConceptWriterMixin
 from .layers_concept import make_linear
 from .loss_concept import head_loss
 from .outputs_concept import ConceptEncoderOutput, ConceptMaskedLMOutput
 
 
-class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, ConceptPreTrainedModel):
+class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, ConceptPreTrainedModel):
     """
     Encoder, the decoder that `config.decoder_type` names, and a language-model head without bias.
 
@@ -87,7 +87,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
 
         Raises:
             ValueError: a continuation is asked for without `decoder_input_ids`, or `inputs_embeds` alone are given to
-                a decoder that reads tokens.
+                a decoder with a token table of its own.
         """
         continues = self.config.decoder_target == "continuation"
         if continues and decoder_input_ids is None:
@@ -95,7 +95,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
                 f"{type(self).__name__} decodes what follows input_ids: give decoder_input_ids, masked where it is "
                 "unknown, or call `generate`."
             )
-        decoder_input_ids = decoder_target_ids(self.decoder, decoder_input_ids, input_ids, inputs_embeds)
+        if decoder_input_ids is None:
+            decoder_input_ids = input_ids
         if decoder_attention_mask is None and not continues:
             decoder_attention_mask = attention_mask
         if encoder_outputs is None:
@@ -111,7 +112,11 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             )
         memory = self.remember(encoder_outputs, continues)
         targets = self.make_targets(
-            decoder_input_ids, decoder_attention_mask, timesteps, None if continues else position_ids
+            decoder_input_ids,
+            decoder_attention_mask,
+            timesteps,
+            None if continues else position_ids,
+            inputs_embeds,
         )
 
         loss = logits = None

@@ -20,7 +20,7 @@ from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .encoder_perceiver_concept import ConceptEncoderLayer
 from .encoder_slot_concept import SlotEncoderLayer
 from .encoders_concept import ENCODER_LAYERS
-from .generation_concept import ConceptGenerationMixin
+from .generation_concept import ConceptWriterMixin
 from .heads_classification_concept import (
     ConceptEncoderForSentencePairClassification,
     ConceptEncoderForSequenceClassificationPerceiver,

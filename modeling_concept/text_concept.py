@@ -36,7 +36,9 @@ class ConceptTextMixin:
                     raise OSError("the model was not loaded from a checkpoint")
                 self._tokenizer = AutoTokenizer.from_pretrained(path)
             except (OSError, ValueError) as error:
-                raise ValueError(f"No tokenizer for this model ({error}); assign one: model.tokenizer = ...") from error
+                raise ValueError(
+                    f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."
+                ) from error
         return self._tokenizer
 
     @tokenizer.setter
@@ -186,7 +188,9 @@ class ConceptTextMixin:
         """Texts with every mask token replaced; `options` as in `generate`."""
         return self._write(texts, truncation, options)
 
-    def complete(self, texts: str | list[str], max_new_tokens: int = 32, truncation: bool = False, **options) -> list[str]:
+    def complete(
+        self, texts: str | list[str], max_new_tokens: int = 32, truncation: bool = False, **options
+    ) -> list[str]:
         """Texts followed by `max_new_tokens` more tokens; `options` as in `generate`."""
         return self._write(texts, truncation, {"max_new_tokens": max_new_tokens, **options})
 

@@ -1,0 +1,18 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Training of concept models: objectives, the Trainer, metrics, cards. Needs the extra `train`."""
+
+from .collator import ConceptDataCollator
+from .metrics import concept_metrics, reconstruction_metrics
+from .objectives import OBJECTIVES
+from .trainer import ConceptTrainer
+from .training_args import ConceptTrainingArguments
+
+
+__all__ = [
+    "OBJECTIVES",
+    "ConceptDataCollator",
+    "ConceptTrainer",
+    "ConceptTrainingArguments",
+    "concept_metrics",
+    "reconstruction_metrics",
+]

@@ -66,7 +66,9 @@ class ConceptDataCollator:
         ValueError: the tokenizer has no padding or no mask token.
     """
 
-    def __init__(self, tokenizer, objective: Objective, seed: int | None = None, pad_to_multiple_of: int | None = None):
+    def __init__(
+        self, tokenizer, objective: Objective, seed: int | None = None, pad_to_multiple_of: int | None = None
+    ):
         for name in ("pad_token", "mask_token"):
             if getattr(tokenizer, name) is None:
                 raise ValueError(f"The tokenizer has no {name}; add one with tokenizer.add_special_tokens.")

@@ -83,7 +83,9 @@ def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDa
     try:
         return datasets.load_dataset(formats.pop(), data_files=files, **options)
     except Exception as error:
-        raise ValueError(f"The data file {' or '.join(files.values())} cannot be read: {_first_line(error)}") from error
+        raise ValueError(
+            f"The data file {' or '.join(files.values())} cannot be read: {_first_line(error)}"
+        ) from error
 
 
 def text_column(dataset, name: str | None = None) -> str:

@@ -30,7 +30,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         ValueError: `vocab_size` does not leave room for the bytes.
     """
     if vocab_size < 256 + len(SPECIAL_TOKENS):
-        raise ValueError(f"A byte-level vocabulary needs at least {256 + len(SPECIAL_TOKENS)} tokens, not {vocab_size}.")
+        raise ValueError(
+            f"A byte-level vocabulary needs at least {256 + len(SPECIAL_TOKENS)} tokens, not {vocab_size}."
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

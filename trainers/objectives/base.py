@@ -54,6 +54,10 @@ class Objective(ABC):
     `labels` name every position that counts in the mean loss (-100 elsewhere), `loss_weights` what each weighs.
     """
 
+    def for_evaluation(self) -> "Objective":
+        """The objective as the evaluation loss measures it."""
+        return self
+
     @abstractmethod
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's `forward`."""

@@ -1,0 +1,54 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Shared fixtures. Nothing here or in any test reaches a hub."""
+
+import os
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path  # noqa: E402
+
+import datasets  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+from trainers.tokenizer_training import train_tokenizer  # noqa: E402
+
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+# Tiny models are fastest on one thread, and test processes run side by side.
+torch.set_num_threads(1)
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog, and the dog sleeps on.",
+    "A ship sailed from the harbour at dawn; nobody on the shore looked up.",
+    "She had never seen so many books in one room before.",
+    "Rain fell all night on the roof of the old house by the river.",
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet_and_seeded(request):
+    torch.manual_seed(0)
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    if request.node.get_closest_marker("peer") is None:  # transformers' tests read its warnings
+        transformers.logging.set_verbosity_error()
+    yield
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of shared data; tests that need it are skipped in a checkout without it."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data folder does not lie beside this checkout")
+    return SHARED

@@ -1,0 +1,114 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The pretraining script as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from trainers.model_types import MODEL_TYPES
+
+from ..conftest import ROOT, TEXTS
+
+
+SCRIPT = ROOT / "examples" / "run_pretraining.py"
+SMALL = [
+    "--hidden_size", "32", "--intermediate_size", "32", "--vocab_size", "300", "--max_steps", "4", "--concept_num", "4",
+    "--max_seq_length", "16", "--per_device_train_batch_size", "4", "--max_eval_samples", "20", "--logging_steps", "2",
+    "--report_to", "none", "--max_train_samples", "40",
+]  # fmt: skip
+
+
+@pytest.fixture
+def text_files(tmp_path):
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(TEXTS * 20), encoding="utf-8")
+    return ["--train_file", str(tmp_path / "train.txt"), "--validation_file", str(tmp_path / "valid.txt")]
+
+
+def run(folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True, text=True, cwd=folder, env=environment, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type, text_files, tmp_path):
+    done = run(tmp_path, "--model_type", model_type, *text_files, *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = (tmp_path / "outputs").iterdir()
+    for word in ("unigram entropy", "content_fraction", "content_erank", "duplicate_share", "ref_rank",
+                 "reconstruction_accuracy", "trust_remote_code=True", "untrained", str(folder.name)):  # fmt: skip
+        assert word in done.stdout, word
+    assert "it/s" in done.stderr  # the progress bar
+    assert (folder / "training.png").stat().st_size > 10_000
+    card = (folder / "README.md").read_text()
+    assert "model-index" in card and MODEL_TYPES[model_type].model_class.__name__ in card
+    results = json.loads((folder / "all_results.json").read_text())
+    assert {"train_loss", "eval_loss", "unigram_entropy", "eval_reconstruction_accuracy"} <= set(results)
+    lines = done.stdout.strip().splitlines()[-2:]
+    assert lines[0].startswith("from transformers import")
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    assert type(model) is MODEL_TYPES[model_type].model_class
+    assert AutoModel.from_pretrained(folder).encode(TEXTS).concepts.shape == (4, 4, 32)
+
+
+def test_going_on_resuming_and_one_json_file(text_files, tmp_path):
+    first = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--save_steps", "2", "--save_total_limit", "2")
+    assert first.returncode == 0, first.stderr[-3000:]
+    again = run(tmp_path, *text_files, *SMALL, "--output_dir", "first")
+    assert again.returncode != 0 and "already holds a run" in again.stderr
+    assert "Traceback" not in again.stderr
+    resumed = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--resume_from_checkpoint", "last")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    names = iter([*text_files, *SMALL])
+    options = {name.removeprefix("--"): next(names) for name in names}
+    options = {name: int(value) if value.isdigit() else value for name, value in options.items()}
+    options |= {"model_name_or_path": "first", "output_dir": "second"}
+    (tmp_path / "run.json").write_text(json.dumps(options))
+    second = run(tmp_path, "run.json")
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert (tmp_path / "second" / "model.safetensors").exists()
+
+
+def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
+    tokenizer = shared / "data" / "tokenizers" / "smollm2"
+    done = run(tmp_path, *text_files, *SMALL, "--streaming", "--tokenizer_name", tokenizer, "--output_dir", "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["mask_token_id"] is not None and config["vocab_size"] == 49154
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model_type", "gpt"], "Unknown model type 'gpt'; choose one of"),
+        (["--num_attention_heads", "5"], "not divisible by num_attention_heads 5"),
+        (["--train_file", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["--objective", "gpt"], "Unknown objective 'gpt'; choose one of"),
+        (["--t_min", "0.5"], "has no option ['t_min']"),
+        (["--deletion_rate", "1.5"], "deletion_rate is a share between 0 and 1"),
+        (["--model_name_or_path", "nowhere"], "nowhere"),
+        (["--encoder_type", "gpt"], "Unknown encoder_type 'gpt'; choose one of"),
+    ],
+)
+def test_bad_input_gets_one_sentence(arguments, message, tmp_path):
+    done = run(tmp_path, *SMALL, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_told(text_files, tmp_path, shared):
+    first = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--max_steps", "1")
+    assert first.returncode == 0, first.stderr[-3000:]
+    tokenizer = shared / "data" / "tokenizers" / "smollm2"
+    done = run(
+        tmp_path, *text_files, "--model_name_or_path", "first", "--tokenizer_name", tokenizer, "--max_seq_length", "16"
+    )
+    assert "The tokenizer has" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,311 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The parts against formulas written out."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_concept import loss_concept
+from modeling_concept.attention_concept import ConceptAttention, make_key_mask
+from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
+from modeling_concept.encoder_bixt_concept import BidirectionalAttention
+from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
+from modeling_concept.mixers_concept import ConvolutionMixer, WindowMixer
+from modeling_concept.positions_concept import (
+    apply_rotary,
+    concept_addresses,
+    concept_spacing,
+    make_rotary,
+    phase_features,
+    segment_means,
+    text_layout,
+)
+
+from .zoo import language_model, make_config, random_batch, stir
+
+
+def initialised(part, config):
+    """Parts made outside a model have unset parameters."""
+    for parameter in part.parameters():
+        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    config._attn_implementation = "eager"
+    return part
+
+
+# -- positions
+
+
+@given(
+    before=st.integers(0, 3),
+    length=st.integers(1, 9),
+    after=st.integers(0, 3),
+    holes=st.sets(st.integers(1, 7)),
+)
+@settings(max_examples=60, deadline=None)
+def test_layout_counts_from_the_first_to_the_last_attended_token(before, length, after, holes):
+    text = [int(not (0 < place < length - 1 and place in holes)) for place in range(length)]
+    mask = torch.tensor([[0] * before + text + [0] * after])
+    layout = text_layout(mask, None, mask.shape[1], None, mask.device)
+    assert layout.lengths.tolist() == [length]
+    assert layout.positions[0, before : before + length].tolist() == list(range(length))
+    assert torch.equal(layout.visible, mask.bool())
+
+
+def test_addresses_are_those_of_the_design():
+    addresses = concept_addresses(torch.tensor([64, 10]), 16, 0)
+    expected = torch.tensor([[(c + 0.5) * n / 16 - 0.5 for c in range(16)] for n in (64, 10)])
+    torch.testing.assert_close(addresses, expected)
+    with_globals = concept_addresses(torch.tensor([64]), 18, 2)
+    torch.testing.assert_close(with_globals[:, :2], torch.tensor([[31.5, 31.5]]))
+    torch.testing.assert_close(with_globals[:, 2:], expected[:1])
+    assert concept_addresses(torch.tensor([64]), 1, 2).tolist() == [[31.5]]
+
+
+@given(length=st.integers(1, 20), count=st.integers(1, 24), hidden=st.sets(st.integers(0, 19)))
+@settings(max_examples=60, deadline=None)
+def test_segment_means_against_fine_sampling(length, count, hidden):
+    """The weight of a token is the share of it that lies in the segment: sample each segment densely instead."""
+    states = torch.randn(1, length, 4)
+    visible = torch.tensor([[place not in hidden for place in range(length)]])
+    layout = text_layout(torch.ones(1, length), None, length, ~visible, states.device)
+    found = segment_means(states, layout, count)
+    points = 400
+    places = ((torch.arange(points) + 0.5) / points + torch.arange(count)[:, None]) * length / count
+    tokens = places.floor().long().clamp(max=length - 1)
+    readable = visible[0][tokens].float()
+    expected = (states[0][tokens] * readable[..., None]).sum(1) / readable.sum(1, keepdim=True).clamp(min=1)
+    torch.testing.assert_close(found[0], expected, atol=0.05, rtol=0.05)
+    assert (found[0][readable.sum(1) == 0] == 0).all()
+
+
+def test_whole_segments_are_plain_means():
+    states = torch.randn(2, 12, 4)
+    layout = text_layout(None, None, 12, None, states.device)
+    torch.testing.assert_close(segment_means(states, layout, 4), states.view(2, 4, 3, 4).mean(2))
+
+
+def test_rotary_scores_depend_on_distance_alone():
+    query, key = torch.randn(1, 1, 1, 16).expand(1, 1, 5, 16), torch.randn(1, 1, 1, 16).expand(1, 1, 5, 16)
+    scores = []
+    for shift in (0.0, 13.5):
+        rotary = make_rotary(torch.arange(5.0)[None] + shift, 16, 1000.0, torch.float32)
+        scores.append(apply_rotary(query, rotary) @ apply_rotary(key, rotary).transpose(-1, -2))
+    torch.testing.assert_close(scores[0], scores[1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        scores[0].diagonal(dim1=-2, dim2=-1)[..., :-1], scores[0].diagonal(dim1=-2, dim2=-1)[..., 1:]
+    )
+    assert apply_rotary(query, None) is query
+
+
+def test_phase_tells_places_between_addresses():
+    spacing = concept_spacing(torch.tensor([64]), 16, 0)
+    assert spacing.tolist() == [4]
+    features = phase_features(torch.arange(64)[None], spacing, 8)[0]
+    torch.testing.assert_close(features[:4], features[60:], atol=1e-3, rtol=0)
+    distances = torch.cdist(features[:4], features[:4]) + 9 * torch.eye(4)
+    assert distances.min() > 0.5
+
+
+# -- attention
+
+
+def test_qk_norm_is_scaled_cosine():
+    config = make_config(qk_norm=True)
+    attention = initialised(ConceptAttention(config), config)
+    attention.qk_scale.data = torch.tensor([8.0, 2.0, 1.0, 4.0])
+    queries, states = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
+    _, weights = attention(queries, states)
+    q = F.normalize(attention.q_proj(queries).view(2, 3, 4, 8), dim=-1)
+    k = F.normalize(attention.k_proj(states).view(2, 5, 4, 8), dim=-1)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
+    torch.testing.assert_close(weights, scores.softmax(-1))
+
+
+def test_slot_attention_is_softmax_over_concepts_then_mean_over_tokens():
+    config = make_config(qk_norm=False, use_bias=True)
+    attention = initialised(SlotAttention(config, SlotOptions(epsilon=1e-8), True), config)
+    concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
+    visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
+    update, weights = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
+    q = attention.q_proj(concepts).view(2, 3, 4, 8)
+    k, v = (projection(tokens).view(2, 5, 4, 8) for projection in (attention.k_proj, attention.v_proj))
+    competition = (torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)).softmax(dim=2) + 1e-8
+    competition = competition * visible[:, None, None]
+    expected = competition / competition.sum(-1, keepdim=True)
+    torch.testing.assert_close(weights, expected)
+    value = torch.einsum("bhqk,bkhd->bqhd", expected, v).reshape(2, 3, 32)
+    torch.testing.assert_close(update, attention.o_proj(value))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        SlotAttention(config, SlotOptions(competing_heads=2), True)
+
+
+def test_bixt_uses_one_similarity_both_ways():
+    config = make_config(qk_norm=False)
+    attention = initialised(BidirectionalAttention(config, updates_tokens=True), config)
+    concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
+    visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
+    mask = make_key_mask(config, concepts, tokens, visible)
+    update, weights, token_update = attention(concepts, concepts, tokens, mask, None, None)
+    q, k = attention.q_proj(concepts).view(2, 3, 4, 8), attention.k_proj(tokens).view(2, 5, 4, 8)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)
+    expected = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(-1)
+    torch.testing.assert_close(weights, expected)
+    values = attention.reverse_v_proj(concepts).view(2, 3, 4, 8)
+    back = torch.einsum("bhqk,bqhd->bkhd", scores.softmax(2), values).reshape(2, 5, 32)
+    torch.testing.assert_close(token_update, attention.reverse_o_proj(back))
+    v = attention.v_proj(tokens).view(2, 5, 4, 8)
+    forth = torch.einsum("bhqk,bkhd->bqhd", expected, v).reshape(2, 3, 32)
+    torch.testing.assert_close(update, attention.o_proj(forth))
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_nothing_to_read_is_exactly_no_update(implementation):
+    config = make_config(use_bias=True)
+    attention = initialised(ConceptAttention(config), config)
+    config._attn_implementation = implementation
+    concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
+    visible = torch.tensor([[False] * 5, [True] * 5])
+    update, _ = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
+    assert (update[0] == 0).all()
+    assert (update[1] != 0).any()
+
+
+# -- mixers
+
+
+def test_convolution_mixer_is_a_gated_depthwise_convolution():
+    config = make_config(use_bias=True)
+    mixer = initialised(ConvolutionMixer(config, 5, 1.0), config)
+    states, visible = torch.randn(2, 11, 32), torch.rand(2, 11) < 0.7
+    values, gate = mixer.in_proj(mixer.norm(states)).chunk(2, -1)
+    values = (values * visible[..., None]).transpose(1, 2)
+    convolved = F.conv1d(values, mixer.convolution.T[:, None], padding=2, groups=32).transpose(1, 2)
+    expected = states + mixer.out_proj(convolved * F.silu(gate))
+    torch.testing.assert_close(mixer(states, visible), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 7, 20])
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_window_mixer_equals_masked_full_attention(length, width):
+    config = make_config()
+    mixer = initialised(WindowMixer(config, width, 1.0), config)
+    states, visible = torch.randn(2, length, 32), torch.rand(2, length) < 0.7
+    rotary = make_rotary(torch.arange(length)[None], 8, 1000.0, torch.float32)
+    normed = mixer.norm(states)
+    query = mixer.attention.project_queries(normed, rotary)
+    key, value = mixer.attention.project_states(normed, rotary)
+    index = torch.arange(length)
+    near = (index[:, None] - index).abs() <= width
+    mask = (near & visible[:, None, :]) | (index[:, None] == index)
+    context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], scale=1.0)
+    expected = states + mixer.attention.o_proj(context.transpose(1, 2).flatten(2))
+    expected = expected + mixer.feed_forward(mixer.feed_forward_norm(expected))
+    torch.testing.assert_close(mixer(states, visible, rotary), expected, atol=1e-5, rtol=1e-4)
+
+
+# -- decoders
+
+
+@pytest.mark.parametrize("mixer", ["none", "conv", "window"])
+def test_masked_position_sees_a_revealed_neighbour_only_through_mixing(mixer):
+    model = stir(language_model(decoder="diffusion", decoder_mixer_type=mixer))
+    batch = random_batch(rows=1, padding=(0,))
+    noised = batch["input_ids"].clone()
+    noised[0, 4:7] = 3
+    changed = noised.clone()
+    changed[0, 3] = 5 + (noised[0, 3] + 1) % 50
+    one, other = (
+        model(**batch, decoder_input_ids=ids, timesteps=torch.tensor([0.5])).logits[0, 4] for ids in (noised, changed)
+    )
+    assert torch.allclose(one, other, atol=1e-6) == (mixer == "none")
+
+
+def test_position_decoder_sees_the_text_through_concepts_alone():
+    model, batch = stir(language_model(decoder="position")), random_batch()
+    found = model(**batch, decoder_input_ids=torch.randint(5, 60, (3, 13))).logits
+    torch.testing.assert_close(found, model(**batch).logits)
+
+
+def test_timestep_sinusoids_separate_levels():
+    cosines = {}
+    for scale in (1.0, 1000.0):
+        embedding = TimestepEmbedding(make_config(hidden_size=512, timestep_scale=scale))
+        low, high = embedding.sinusoid(torch.tensor([0.3, 1.0]))
+        cosines[scale] = float(F.cosine_similarity(low, high, dim=0))
+    assert cosines[1.0] > 0.98
+    assert cosines[1000.0] < 0.3
+
+
+def test_position_of_a_continuation_follows_the_prefix():
+    """With rotary positions and phases, decoding a continuation is decoding further positions of the text."""
+    model = stir(language_model(decoder="diffusion", decoder_mixer_type="none"))
+    batch = random_batch(rows=2, length=8, padding=(0, 0))
+    encoded = model.encoder(**batch)
+    suffix = torch.randint(5, 60, (2, 3))
+    after = model.make_targets(suffix, None, timesteps=torch.tensor([0.5, 0.5]))
+    continued = model.decode(model.remember(encoded, continues=True), after)
+    further = model.decode(model.remember(encoded), after._replace(positions=after.positions + 8))
+    torch.testing.assert_close(continued, further, atol=1e-4, rtol=1e-3)
+
+
+# -- loss
+
+
+@given(
+    rows=st.integers(0, 40),
+    vocabulary=st.integers(2, 30),
+    chunk=st.integers(1, 400),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_chunked_cross_entropy_equals_torch(rows, vocabulary, chunk, seed):
+    torch.manual_seed(seed)
+    hidden = torch.randn(rows, 8, requires_grad=True)
+    head = torch.nn.Linear(8, vocabulary, bias=False)
+    labels, weights = torch.randint(0, vocabulary, (rows,)), torch.rand(rows)
+    original, loss_concept.CHUNK_ELEMENTS = loss_concept.CHUNK_ELEMENTS, chunk
+    try:
+        loss = loss_concept.head_loss(head, hidden, labels, weights, 7)
+    finally:
+        loss_concept.CHUNK_ELEMENTS = original
+    expected = (F.cross_entropy(head(hidden), labels, reduction="none") * weights).sum() / 7
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    inputs = (hidden, head.weight)
+    for ours, theirs in zip(
+        torch.autograd.grad(loss * 3, inputs), torch.autograd.grad(expected * 3, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_dense_loss_never_holds_all_logits(monkeypatch):
+    """The largest tensor made by a dense loss is a chunk, a table or the states, not [rows, vocabulary]."""
+    monkeypatch.setattr(loss_concept, "CHUNK_ELEMENTS", 10_000)
+    rows, vocabulary, width = 500, 1000, 16
+    hidden, head = torch.randn(rows, width, requires_grad=True), torch.nn.Linear(width, vocabulary, bias=False)
+
+    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            for tensor in result if isinstance(result, (tuple, list)) else [result]:
+                if isinstance(tensor, torch.Tensor):
+                    self.elements = max(self.elements, tensor.numel())
+            return result
+
+    with Largest() as largest:
+        loss = loss_concept.head_loss(head, hidden, torch.randint(0, vocabulary, (rows,)), torch.ones(rows), rows)
+        loss.backward()
+    assert largest.elements <= max(10_000, vocabulary * width)
+
+
+def test_loss_with_a_wrapped_head():
+    """A head that is no plain linear layer (LoRA, bias) still trains."""
+    hidden, labels = torch.randn(5, 8, requires_grad=True), torch.randint(0, 9, (5,))
+    head = torch.nn.Sequential(torch.nn.Linear(8, 9))
+    loss = loss_concept.head_loss(head, hidden, labels, torch.ones(5), 5)
+    torch.testing.assert_close(loss, F.cross_entropy(head(hidden), labels))

@@ -1,0 +1,176 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Checkpoints carry their code: each loads in a process where this package cannot be imported."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import modeling_concept as models
+from modeling_concept import AUTO_MODELS
+
+from .zoo import make_config, stir
+
+
+# Runs in the other process: loads every checkpoint of a folder every way, and prints what came out.
+PROBE = """
+import importlib.abc, json, os, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("modeling_concept", "trainers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+try:
+    import modeling_concept
+    sys.exit("the package can be imported")
+except ModuleNotFoundError:
+    pass
+
+import torch, transformers
+transformers.logging.set_verbosity_error()
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from sentence_transformers import SentenceTransformer
+
+TEXT = "The quick brown fox jumps over the lazy dog."
+root, results = sys.argv[1], {}
+for name in sorted(os.listdir(root)):
+    path, found = os.path.join(root, name), {}
+    facts = json.load(open(os.path.join(path, "facts.json")))
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    batch = dict(tokenizer(TEXT, return_tensors="pt"))
+    batch.pop("token_type_ids", None)
+    encoder = AutoModel.from_pretrained(path, trust_remote_code=True).eval()
+    assert "transformers_modules" in type(encoder).__module__, type(encoder).__module__
+    found["encoder"] = encoder(**batch).pooler_output[0].tolist()
+    found["encode"] = encoder.encode(TEXT).sentence_embeddings[0].tolist()
+    features = pipeline("feature-extraction", model=path, trust_remote_code=True)(TEXT)
+    found["features"] = torch.tensor(features)[0].mean(0).tolist()
+    sentence = SentenceTransformer(path, trust_remote_code=True, device="cpu")
+    # Beside a longer text, so that there is padding.
+    found["sentence_transformer"] = sentence.encode([TEXT, TEXT * 2])[0].tolist()
+    sentence.save(path + "-st")
+    again = SentenceTransformer(path + "-st", trust_remote_code=True, device="cpu")
+    found["sentence_transformer_again"] = again.encode([TEXT])[0].tolist()
+    auto_class = {"AutoModel": AutoModel, "AutoModelForMaskedLM": AutoModelForMaskedLM,
+                  "AutoModelForSequenceClassification": AutoModelForSequenceClassification}[facts["auto_class"]]
+    inputs = batch
+    if facts["pair"]:
+        inputs = {f"{key}_{side}": value for key, value in batch.items() for side in "ab"}
+    if facts["prefix"]:
+        inputs = {**batch, "decoder_input_ids": batch["input_ids"]}
+    model = auto_class.from_pretrained(path, trust_remote_code=True).eval()
+    found["class"] = type(model).__name__
+    out = model(**inputs)
+    found["model"] = (out.last_hidden_state if facts["auto_class"] == "AutoModel" else out.logits)[0].flatten().tolist()
+    model.save_pretrained(path + "-again")
+    tokenizer.save_pretrained(path + "-again")
+    second = auto_class.from_pretrained(path + "-again", trust_remote_code=True).eval()
+    found["class_again"] = type(second).__name__
+    out = second(**inputs)
+    found["model_again"] = (out.last_hidden_state if facts["auto_class"] == "AutoModel" else out.logits)[0].flatten().tolist()
+    found["files_again"] = sorted(file for file in os.listdir(path + "-again") if file.endswith(".py"))
+    if facts["auto_class"] == "AutoModelForMaskedLM" and not facts["prefix"]:
+        text = TEXT.replace("fox", tokenizer.mask_token)
+        best = pipeline("fill-mask", model=path, trust_remote_code=True)(text)
+        found["fill_mask"] = [best[0]["token"], best[0]["score"]]
+        own = model.fill_mask(text)[0][0][0]
+        found["fill_mask_own"] = [own["token"], own["score"]]
+    if facts["auto_class"] == "AutoModelForSequenceClassification" and not facts["pair"]:
+        best = pipeline("text-classification", model=path, trust_remote_code=True)(TEXT)[0]
+        found["label"] = [best["label"], best["score"]]
+    results[name] = found
+json.dump({"transformers": transformers.__version__, "results": results}, open(sys.argv[2], "w"))
+"""
+
+TEXT = "The quick brown fox jumps over the lazy dog."
+
+# Variants whose code lies in files of its own, beside every class.
+VARIANTS = {
+    "ConceptEncoder-bixt": (models.ConceptEncoder, {"encoder_type": "bixt"}),
+    "ConceptEncoder-slot": (models.ConceptEncoder, {"encoder_type": "slot", "token_mixer_type": "window"}),
+    # The padded length of a batch equals the number of concepts.
+    "ConceptEncoder-length": (models.ConceptEncoder, {"concept_num": 48}),
+}
+
+
+@pytest.fixture(scope="module")
+def probed(tokenizer, tmp_path_factory):
+    """Every class saved, and what another process made of it."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    expected = {}
+    classes = {
+        model_class.__name__: (model_class, {})
+        for auto_models in AUTO_MODELS.values()
+        for model_classes in auto_models.values()
+        for model_class in model_classes
+    }
+    for name, (model_class, options) in {**classes, **VARIANTS}.items():
+        torch.manual_seed(len(name))
+        sizes = {
+            "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "num_labels": 3,
+            "mask_token_id": tokenizer.mask_token_id, "max_sequence_length": 64, **options,
+        }  # fmt: skip
+        recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
+        model = stir(model_class(make_config(recursive, **sizes))).eval()
+        model.save_pretrained(root / name)
+        tokenizer.save_pretrained(root / name)
+        facts = {
+            "auto_class": model_class.auto_class,
+            "pair": "Pair" in name,
+            "prefix": "Prefix" in name,
+        }
+        (root / name / "facts.json").write_text(json.dumps(facts))
+        batch = tokenizer(TEXT, return_tensors="pt")
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        with torch.no_grad():
+            vector = model.base_model(ids, mask).pooler_output[0]
+            if facts["pair"]:
+                output = model(ids, mask, ids, mask).logits
+            elif facts["prefix"]:
+                output = model(ids, mask, decoder_input_ids=ids).logits
+            else:
+                output = model(ids, mask)
+                output = output.last_hidden_state if "logits" not in output else output.logits
+        expected[name] = {"vector": vector, "output": output[0].flatten(), "class": model_class.__name__}
+    folder = tmp_path_factory.mktemp("elsewhere")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(root), str(folder / "results.json")],
+        capture_output=True, text=True, cwd=folder, env=environment, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return expected, json.loads((folder / "results.json").read_text())["results"]
+
+
+NAMES = [c.__name__ for ms in AUTO_MODELS.values() for cs in ms.values() for c in cs] + list(VARIANTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads_everywhere_with_equal_outputs(name, probed):
+    expected, found = probed[0][name], probed[1][name]
+    for way in ("encoder", "encode", "features", "sentence_transformer", "sentence_transformer_again"):
+        torch.testing.assert_close(torch.tensor(found[way]), expected["vector"], atol=1e-5, rtol=1e-4, msg=way)
+    for way in ("model", "model_again"):
+        torch.testing.assert_close(torch.tensor(found[way]), expected["output"], atol=1e-5, rtol=1e-4, msg=way)
+    assert found["class"] == found["class_again"] == expected["class"]
+    assert "modeling_concept.py" in found["files_again"]
+    if "fill_mask" in found:
+        assert found["fill_mask"][0] == found["fill_mask_own"][0]
+        assert found["fill_mask"][1] == pytest.approx(found["fill_mask_own"][1], rel=1e-3)
+    if "label" in found:
+        probabilities = expected["output"].softmax(-1)
+        assert found["label"][0] == f"LABEL_{int(probabilities.argmax())}"
+        assert found["label"][1] == pytest.approx(float(probabilities.max()), rel=1e-3)
+
+
+def test_the_ways_cover_the_classes(probed):
+    """The matrix above has an entry of each kind; none fell out by a wrong condition."""
+    found = probed[1]
+    assert sum("fill_mask" in entry for entry in found.values()) == 6
+    assert sum("label" in entry for entry in found.values()) == 4

@@ -1,0 +1,142 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Text from every source, cut into pieces without loss."""
+
+import datasets
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.data import EMBEDDED_CORPUS, PieceMaker, load_text, make_pieces, special_ends, text_column
+from trainers.tokenizer_training import train_tokenizer
+
+from ..conftest import TEXTS
+
+
+def write(folder, name, kind):
+    path = folder / f"{name}.{kind}"
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "other": ["x"] * len(TEXTS)})
+    if kind == "txt":
+        path.write_text("\n".join(TEXTS), encoding="utf-8")
+    else:
+        {"json": rows.to_json, "jsonl": rows.to_json, "csv": rows.to_csv, "parquet": rows.to_parquet}[kind](str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["txt", "json", "jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_files_of_every_format(kind, streaming, tmp_path):
+    raw = load_text(
+        train_file=write(tmp_path, "train", kind), validation_file=write(tmp_path, "valid", kind), streaming=streaming,
+        cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    column = text_column(raw["train"])
+    assert column == "text"
+    assert [row[column] for row in raw["validation"]] == TEXTS
+
+
+def test_a_missing_validation_split_is_cut_from_train(tmp_path):
+    file = write(tmp_path, "train", "txt")
+    options = {"train_file": file, "validation_split_percentage": 25, "cache_dir": str(tmp_path / "cache")}
+    raw, again = load_text(**options), load_text(**options)
+    assert len(raw["validation"]) == 1 and len(raw["train"]) == 3
+    assert raw["validation"]["text"] == again["validation"]["text"]
+    assert sorted(raw["validation"]["text"] + raw["train"]["text"]) == sorted(TEXTS)
+
+
+def test_local_folders_stand_for_hub_data_sets(shared, tmp_path):
+    raw = load_text(str(shared / "data" / "wikitext-2"), cache_dir=str(tmp_path))
+    assert len(raw["validation"]) == 3761
+
+
+def test_the_embedded_corpus():
+    raw = load_text()
+    assert len(raw["train"]) == 94 and len(raw["validation"]) == 6
+    assert set(raw["train"]["title"]).isdisjoint(raw["validation"]["title"])
+    assert sum(path.stat().st_size for path in EMBEDDED_CORPUS.iterdir()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_file": "nowhere.txt"}, "nowhere.txt does not exist"),
+        ({"validation_file": "v.txt"}, "needs a --train_file"),
+        ({"dataset_name": "a/b", "train_file": "t.txt"}, "not both"),
+        ({"dataset_name": "no/such-data-set"}, "'no/such-data-set' cannot be read"),
+    ],
+)
+def test_impossible_sources_are_told(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_text(**options)
+
+
+def test_unreadable_files_are_told(tmp_path):
+    odd, broken = tmp_path / "data.xyz", tmp_path / "broken.parquet"
+    odd.write_text("x")
+    broken.write_bytes(b"PAR1 no parquet")
+    with pytest.raises(ValueError, match="none of the known endings"):
+        load_text(train_file=str(odd))
+    with pytest.raises(ValueError, match="broken.parquet cannot be read"):
+        load_text(train_file=str(broken), cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="one format"):
+        load_text(train_file=write(tmp_path, "t", "txt"), validation_file=write(tmp_path, "v", "csv"))
+    with pytest.raises(ValueError, match="no column 'words'"):
+        text_column(datasets.Dataset.from_dict({"text": TEXTS}), "words")
+
+
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=6),
+    limit=st.integers(6, 30),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    line_by_line=st.booleans(),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_pieces_hold_all_tokens_in_order(lengths, limit, share, line_by_line, seed):
+    texts = [" ".join(["dog"] * count) for count in lengths]
+    tokenizer = TOKENIZER
+    maker = PieceMaker(tokenizer, limit, share, line_by_line, seed)
+    pieces = maker(texts, list(range(len(texts))))["input_ids"]
+    assert all(len(piece) <= limit for piece in pieces)
+    assert all(piece[0] == tokenizer.cls_token_id and piece[-1] == tokenizer.sep_token_id for piece in pieces)
+    joined = [token for piece in pieces for token in piece[1:-1]]
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    separator = [] if line_by_line else [tokenizer.sep_token_id]
+    assert joined == [token for row in rows if row for token in [*row, *separator]]
+    assert pieces == maker(texts, list(range(len(texts))))["input_ids"]
+    if share == 0 and not line_by_line:
+        assert all(len(piece) == limit for piece in pieces[:-1])
+
+
+TOKENIZER = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64)
+
+
+def test_special_ends():
+    assert special_ends(TOKENIZER) == ([TOKENIZER.cls_token_id], [TOKENIZER.sep_token_id])
+
+
+def test_tokenizers_of_others(shared):
+    from transformers import AutoTokenizer
+
+    for name in ("bert-base-uncased", "smollm2"):
+        tokenizer = AutoTokenizer.from_pretrained(shared / "data" / "tokenizers" / name)
+        before, after = special_ends(tokenizer)
+        assert tokenizer("a dog")["input_ids"] == [
+            *before, *tokenizer("a dog", add_special_tokens=False)["input_ids"], *after
+        ]  # fmt: skip
+
+
+def test_streams_are_cut_too():
+    stream = datasets.Dataset.from_dict({"text": TEXTS}).to_iterable_dataset()
+    maker = PieceMaker(TOKENIZER, 16, 0.0, False, 0)
+    pieces = [row["input_ids"] for row in make_pieces(stream, "text", maker)]
+    assert sum(len(piece) - 2 for piece in pieces) == sum(len(ids) - 1 for ids in TOKENIZER(TEXTS)["input_ids"])
+
+
+def test_trained_tokenizers_lose_nothing():
+    for text in (*TEXTS, "Ünïcödé — 你好 🙂", "  two  spaces"):
+        assert TOKENIZER.decode(TOKENIZER(text)["input_ids"], skip_special_tokens=True).removeprefix(" ") in (
+            text, text.lstrip(" ")
+        )  # fmt: skip
+    assert TOKENIZER.pad_token_id == 0 and TOKENIZER.mask_token_id is not None
+    with pytest.raises(ValueError, match="at least 261"):
+        train_tokenizer(TEXTS, 200, 64)

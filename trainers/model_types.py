@@ -1,0 +1,31 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The model types of `--model_type`: a class, its usual objective, and what differs in its configuration."""
+
+from dataclasses import dataclass, field
+
+import modeling_concept as models
+
+
+@dataclass(frozen=True)
+class ModelType:
+    """`model_class` trained by `objective`; `config` holds configuration values that make the type."""
+
+    model_class: type
+    objective: str
+    config: dict = field(default_factory=dict)
+
+
+MODEL_TYPES = {
+    "perceiver_mlm": ModelType(models.ConceptEncoderForMaskedLMPerceiver, "masked_lm"),
+    "perceiver_posonly_mlm": ModelType(models.ConceptEncoderForMaskedLMPerceiverPosOnly, "denoising"),
+    "weighted_mlm": ModelType(models.ConceptEncoderForMaskedLMWeighted, "masked_lm"),
+    "recursive_mlm": ModelType(models.RecursiveConceptEncoderForMaskedLM, "masked_lm"),
+    "diffusion_mlm": ModelType(models.ConceptEncoderForMaskedDiffusion, "masked_diffusion"),
+}
+
+
+def find_model_type(name: str) -> ModelType:
+    """ValueError with the list of types if there is none of that name."""
+    if name not in MODEL_TYPES:
+        raise ValueError(f"Unknown model type {name!r}; choose one of {sorted(MODEL_TYPES)}.")
+    return MODEL_TYPES[name]
