@@ -25,12 +25,13 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser, set_seed
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.data import PieceMaker, iterate_texts, load_text, make_pieces, text_column
+from trainers.data import PieceMaker, first_line, iterate_texts, load_text, make_pieces, text_column
 from trainers.metrics import unigram_entropy
 from trainers.model_card import RunFacts, make_card, result_rows
 from trainers.model_types import MODEL_TYPES, find_model_type
@@ -108,7 +109,10 @@ def make_tokenizer(model_args, data_args, raw, column):
     if name is None:
         texts = iterate_texts(raw["train"], column, limit=100_000)
         return train_tokenizer(texts, data_args.vocab_size, data_args.max_seq_length)
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from error
     missing = {name: SPECIAL_TOKENS[name] for name in ("pad_token", "mask_token") if getattr(tokenizer, name) is None}
     if missing and model_args.model_name_or_path is None:
         logger.warning("The tokenizer has no %s; added.", " and no ".join(missing))
@@ -117,17 +121,28 @@ def make_tokenizer(model_args, data_args, raw, column):
     return tokenizer
 
 
-def make_model(model_args, data_args, tokenizer):
-    """A new model of the type asked for, or the checkpoint to go on from; and its type's name."""
-    if model_args.model_name_or_path is not None:
+def choose_model_type(model_args) -> str:
+    """The model type asked for, the checkpoint's own, or the default."""
+    if model_args.model_type is not None or model_args.model_name_or_path is None:
+        name = model_args.model_type or "perceiver_posonly_mlm"
+        find_model_type(name)
+        return name
+    try:
         config = AutoConfig.from_pretrained(model_args.model_name_or_path)
-        saved = (config.architectures or [None])[0]
-        own_type = next((name for name, kind in MODEL_TYPES.items() if kind.model_class.__name__ == saved), None)
-        name = model_args.model_type or own_type
-        if name is None:
-            raise ValueError(
-                f"Pretraining cannot go on from {saved}; give --model_type, one of {sorted(MODEL_TYPES)}."
-            )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The checkpoint {model_args.model_name_or_path!r} cannot be read: {first_line(error)}"
+        ) from error
+    saved = (config.architectures or [None])[0]
+    for name, kind in MODEL_TYPES.items():
+        if kind.model_class.__name__ == saved:
+            return name
+    raise ValueError(f"Pretraining cannot go on from {saved}; give --model_type, one of {sorted(MODEL_TYPES)}.")
+
+
+def make_model(name, model_args, data_args, tokenizer):
+    """A new model of the type `name`, or the checkpoint to go on from."""
+    if model_args.model_name_or_path is not None:
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
             raise ValueError(
@@ -139,8 +154,7 @@ def make_model(model_args, data_args, tokenizer):
                 f"The tokenizer has {len(tokenizer)} tokens, the checkpoint only {model.config.vocab_size}; use the "
                 "checkpoint's own tokenizer."
             )
-        return model, name
-    name = model_args.model_type or "perceiver_posonly_mlm"
+        return model
     kind = find_model_type(name)
     config = kind.model_class.config_class(
         **kind.config,
@@ -160,7 +174,7 @@ def make_model(model_args, data_args, tokenizer):
     )  # fmt: skip
     if model_args.config_overrides:
         config.update_from_string(model_args.config_overrides)
-    return kind.model_class(config), name
+    return kind.model_class(config)
 
 
 def held_out_sentences(raw, column, count=3) -> list[str]:
@@ -184,8 +198,9 @@ def main():
         set_seed(training_args.seed)
         if data_args.streaming and training_args.max_steps <= 0:
             raise ValueError("A streamed data set has no known length: give --max_steps.")
-        if model_args.model_type is not None:
-            find_model_type(model_args.model_type)
+        model_type = choose_model_type(model_args)
+        objective_name = training_args.objective or find_model_type(model_type).objective
+        objective = training_args.make_objective(objective_name)
         raw = load_text(
             data_args.dataset_name, data_args.dataset_config_name, data_args.train_file, data_args.validation_file,
             data_args.streaming, data_args.validation_split_percentage, training_args.data_seed or training_args.seed,
@@ -193,10 +208,8 @@ def main():
         )  # fmt: skip
         column = text_column(raw["train"], data_args.text_column)
         tokenizer = make_tokenizer(model_args, data_args, raw, column)
-        model, model_type = make_model(model_args, data_args, tokenizer)
+        model = make_model(model_type, model_args, data_args, tokenizer)
         model.tokenizer = tokenizer
-        objective_name = training_args.objective or find_model_type(model_type).objective
-        objective = training_args.make_objective(objective_name)
         name = training_args.run_name or run_name(model_type, objective_name, model.config)
         training_args.run_name = name
         if training_args.output_dir is None:
@@ -224,8 +237,10 @@ def main():
             "train_dataset": pieces["train"], "eval_dataset": pieces["validation"],
         }  # fmt: skip
         trainer = ConceptTrainer(model=model, **trainer_parts)
+    except StrictDataclassError as error:  # of a configuration; its cause is the sentence
+        sys.exit(first_line(error.__cause__ or error))
     except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error))
+        sys.exit(str(error))
 
     device = training_args.device
     console.print(

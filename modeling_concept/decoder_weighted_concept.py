@@ -18,7 +18,7 @@ from .positions_concept import make_rotary
 
 
 class StaticMixtureLayer(GradientCheckpointingLayer):
-    """x += softmax(W[position]) · concepts, then mixing where configured, then, but for the last layer, feed-forward."""
+    """x += softmax(W[position])·concepts, then mixing where configured, then feed-forward (not in the last layer)."""
 
     def __init__(self, config, last: bool):
         super().__init__()

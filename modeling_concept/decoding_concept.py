@@ -26,9 +26,9 @@ class ConceptDecodingMixin:
         self, input_ids, attention_mask, timesteps=None, position_ids=None, inputs_embeds=None
     ) -> Targets:
         """
-        Targets at tokens `input_ids` [B, S], or at tokens known only by their embeddings [B, S, E]. Positions count from the first attended one, in a continuation from the
-        first token after the encoded text. The noise level of a diffusion decoder is the share of masked tokens
-        unless given.
+        Targets at tokens `input_ids` [B, S], or at tokens known only by their embeddings [B, S, E]. Positions count
+        from the first attended one, in a continuation from the first token after the encoded text. The noise level
+        of a diffusion decoder is the share of masked tokens unless given.
         """
         attended = None if attention_mask is None else attention_mask.bool()
         given = inputs_embeds if input_ids is None else input_ids

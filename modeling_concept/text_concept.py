@@ -45,8 +45,8 @@ class ConceptTextMixin:
     def tokenizer(self, tokenizer):
         if len(tokenizer) > self.config.vocab_size:
             raise ValueError(
-                f"The tokenizer has {len(tokenizer)} tokens, the model only {self.config.vocab_size}; use the tokenizer "
-                "that the model was trained with, or call model.resize_token_embeddings first."
+                f"The tokenizer has {len(tokenizer)} tokens, the model only {self.config.vocab_size}; use the "
+                "tokenizer that the model was trained with, or call model.resize_token_embeddings first."
             )
         self._tokenizer = tokenizer
 

@@ -54,7 +54,7 @@ def load_text(
         try:
             raw = datasets.load_dataset(name, dataset_config_name, **options)
         except Exception as error:
-            raise ValueError(f"The data set {name!r} cannot be read: {_first_line(error)}") from error
+            raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
     if "train" not in raw:
         raise ValueError(f"The data has no train split, only {sorted(raw)}.")
     if "validation" not in raw and "test" in raw:
@@ -83,14 +83,17 @@ def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDa
     try:
         return datasets.load_dataset(formats.pop(), data_files=files, **options)
     except Exception as error:
-        raise ValueError(
-            f"The data file {' or '.join(files.values())} cannot be read: {_first_line(error)}"
-        ) from error
+        raise ValueError(f"The data file {' or '.join(files.values())} cannot be read: {first_line(error)}") from error
+
+
+def column_names(dataset) -> list[str]:
+    """Columns of a data set; those of its first row where a stream does not know them."""
+    return dataset.column_names or list(next(iter(dataset)))
 
 
 def text_column(dataset, name: str | None = None) -> str:
     """The column that holds text: `name`, else "text", else the first one; ValueError when `name` is not there."""
-    columns = dataset.column_names or list(next(iter(dataset)))
+    columns = column_names(dataset)
     if name is not None and name not in columns:
         raise ValueError(f"There is no column {name!r}; the columns are {columns}.")
     return name or ("text" if "text" in columns else columns[0])
@@ -157,10 +160,12 @@ class PieceMaker:
 def make_pieces(dataset, column: str, maker: PieceMaker, num_proc: int | None = None):
     """Apply a [`PieceMaker`] to a data set or a stream; the result has the column `input_ids`."""
     options = {} if not isinstance(dataset, Dataset) else {"num_proc": num_proc, "desc": "Cutting text into pieces"}
+    columns = column_names(dataset)
     return dataset.map(
-        maker, with_indices=True, input_columns=[column], batched=True, remove_columns=dataset.column_names, **options
+        maker, with_indices=True, input_columns=[column], batched=True, remove_columns=columns, **options
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return str(error).strip().split("\n")[0] or type(error).__name__

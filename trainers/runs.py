@@ -39,7 +39,7 @@ def check_output_dir(path: str, resumes: bool) -> None:
 
 
 def git_state() -> dict[str, str | bool]:
-    """Commit, branch, tag and whether there are uncommitted changes, of the current folder; empty outside a checkout."""
+    """Commit, branch, tag, and whether anything is uncommitted in the current folder; empty outside a checkout."""
 
     def git(*arguments):
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

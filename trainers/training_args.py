@@ -54,7 +54,7 @@ class ConceptTrainingArguments(ObjectiveArguments, TrainingArguments):
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Batch size per device in training."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size per device in evaluation."})
     learning_rate: float = field(default=2e-3, metadata={"help": "Peak learning rate; 2e-3 suits hidden size 128."})
-    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the training pieces."})
+    num_train_epochs: float = field(default=1.25, metadata={"help": "Passes over the training pieces."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay on matrices."})
     adam_beta2: float = field(default=0.95, metadata={"help": "Second beta of AdamW."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})

@@ -38,6 +38,11 @@ from sentence_transformers import SentenceTransformer
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 root, results = sys.argv[1], {}
+
+def first(output):
+    tensor = output.logits if "logits" in output else output.last_hidden_state
+    return tensor[0].flatten().tolist()
+
 for name in sorted(os.listdir(root)):
     path, found = os.path.join(root, name), {}
     facts = json.load(open(os.path.join(path, "facts.json")))
@@ -66,13 +71,13 @@ for name in sorted(os.listdir(root)):
     model = auto_class.from_pretrained(path, trust_remote_code=True).eval()
     found["class"] = type(model).__name__
     out = model(**inputs)
-    found["model"] = (out.last_hidden_state if facts["auto_class"] == "AutoModel" else out.logits)[0].flatten().tolist()
+    found["model"] = first(out)
     model.save_pretrained(path + "-again")
     tokenizer.save_pretrained(path + "-again")
     second = auto_class.from_pretrained(path + "-again", trust_remote_code=True).eval()
     found["class_again"] = type(second).__name__
     out = second(**inputs)
-    found["model_again"] = (out.last_hidden_state if facts["auto_class"] == "AutoModel" else out.logits)[0].flatten().tolist()
+    found["model_again"] = first(out)
     found["files_again"] = sorted(file for file in os.listdir(path + "-again") if file.endswith(".py"))
     if facts["auto_class"] == "AutoModelForMaskedLM" and not facts["prefix"]:
         text = TEXT.replace("fox", tokenizer.mask_token)

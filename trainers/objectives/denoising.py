@@ -14,7 +14,8 @@ class Denoising(Objective):
     Hide tokens from the encoder and reconstruct the whole text.
 
     A hidden token becomes the mask token, which a model with `hide_mask_tokens` does not read at all; the others keep
-    their positions. At least one token stays, special tokens always do. Every real token is a label, or a random share of them.
+    their positions. At least one token stays, special tokens always do. Every real token is a label, or a random
+    share of them.
 
     Args:
         deletion_rate: largest share of hidden tokens.
@@ -23,7 +24,7 @@ class Denoising(Objective):
         supervised_share: share of the positions that are labels in training (all in evaluation): a step costs less.
     """
 
-    deletion_rate: float = 0.3
+    deletion_rate: float = 0.2
     min_deletion_rate: float = 0.0
     visible_weight: float = 1.0
     supervised_share: float = 0.5
@@ -33,7 +34,8 @@ class Denoising(Objective):
         check_share("supervised_share", self.supervised_share)
         if not 0 <= self.min_deletion_rate <= self.deletion_rate:
             raise ValueError(
-                f"min_deletion_rate {self.min_deletion_rate} must lie between 0 and deletion_rate {self.deletion_rate}."
+                f"min_deletion_rate {self.min_deletion_rate} must lie between 0 and deletion_rate "
+                f"{self.deletion_rate}."
             )
         if self.visible_weight < 0:
             raise ValueError(f"visible_weight cannot be negative, as {self.visible_weight} is.")
