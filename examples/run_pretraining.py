@@ -302,7 +302,7 @@ def main():
     trainer.card = make_card(model, training_args, facts)
     trainer.create_model_card()
 
-    table = Table(title=f"{name} after {trainer.state.global_step} steps, on held-out text")
+    table = Table(title=f"Held-out text, step {trainer.state.global_step:,}")
     for heading in ("metric", "trained", "untrained"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for row in result_rows(facts):

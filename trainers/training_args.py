@@ -75,6 +75,8 @@ class ConceptTrainingArguments(ObjectiveArguments, TrainingArguments):
         super().__post_init__()
         if unnamed:
             self.output_dir = None  # transformers would say "trainer_output"; the run's name is not known yet
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # nothing to pin for; torch would warn
 
     def make_objective(self, default: str) -> Objective:
         """The chosen objective, or `default`, with the options given."""
