@@ -23,6 +23,7 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
     """Base: encoder, dropout and classifier, and the loss of the configured problem type."""
 
     auto_class = "AutoModelForSequenceClassification"
+    accepts_loss_kwargs = False  # the loss is the batch's mean: the Trainer divides by the accumulation steps
     new_head_keys = ("classifier.",)
     feature_count = 1  # widths of H that the classifier sees
 
@@ -101,7 +102,7 @@ class ConceptEncoderForSequenceClassificationPerceiver(ConceptClassifierModel):
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
-            **without_loss_arguments(kwargs),
+            **kwargs,
         )  # fmt: skip
         concepts = encoded.last_hidden_state
         logits = self.classifier(self.dropout(self.pool(concepts)))
@@ -148,7 +149,7 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
-            **without_loss_arguments(kwargs),
+            **kwargs,
         )  # fmt: skip
         target_ids = input_ids if decoder_input_ids is None else decoder_input_ids
         targets = self.make_targets(target_ids, attention_mask, position_ids=position_ids, inputs_embeds=inputs_embeds)
@@ -203,7 +204,7 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
         """
         if input_ids_a is None or input_ids_b is None:
             raise ValueError("A sentence pair needs input_ids_a and input_ids_b.")
-        options = {"concept_num": concept_num, "num_iterations": num_iterations, **without_loss_arguments(kwargs)}
+        options = {"concept_num": concept_num, "num_iterations": num_iterations, **kwargs}
         encoded_a = self.encoder(input_ids_a, attention_mask_a, **options)
         encoded_b = self.encoder(input_ids_b, attention_mask_b, **options)
         a, b = self.pool(encoded_a.last_hidden_state), self.pool(encoded_b.last_hidden_state)
@@ -234,8 +235,3 @@ class RecursiveConceptEncoderForSentencePairClassification(ConceptEncoderForSent
     """`perceiver_pair_cls` on a recursive encoder."""
 
     config: RecursiveConceptEncoderConfig
-
-
-def without_loss_arguments(kwargs: dict) -> dict:
-    """Keyword arguments for the encoder: all but those that the Trainer means for the loss."""
-    return {name: value for name, value in kwargs.items() if name != "num_items_in_batch"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, Trainer, TrainingArguments
 
 import modeling_concept as models
 from trainers import ConceptTrainer, ConceptTrainingArguments
@@ -14,7 +14,7 @@ from trainers.objectives import OBJECTIVES
 from trainers.runs import check_output_dir, run_name
 
 from ..conftest import TEXTS
-from ..modeling.zoo import make_config
+from ..modeling.zoo import classifier, make_config
 
 
 @pytest.fixture
@@ -84,6 +84,36 @@ def test_a_step_is_the_same_however_it_is_split(model_type, tokenizer, pieces, t
         assert norms == pytest.approx(found[0][1], rel=1e-3)
         for name, value in weights.items():
             torch.testing.assert_close(value, found[0][2][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Perceiver", "ViaDecoder", "Pair"])
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_classifiers_train_the_same_however_a_step_is_split(kind, num_labels, tmp_path):
+    found = []
+    rows = [
+        {"input_ids": torch.randint(5, 61, (9,)), "labels": torch.tensor(float(n % 3) if num_labels == 1 else n % 3)}
+        for n in range(16)
+    ]
+    if kind == "Pair":
+        rows = [
+            {"input_ids_a": row["input_ids"], "input_ids_b": row["input_ids"].flip(0), "labels": row["labels"]}
+            for row in rows
+        ]
+    for size, accumulation in ((8, 1), (2, 4)):
+        torch.manual_seed(0)
+        model = classifier(kind, num_labels=num_labels).train()
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path), per_device_train_batch_size=size, gradient_accumulation_steps=accumulation,
+            max_steps=2, learning_rate=0.1, optim="sgd", use_cpu=True, report_to="none", disable_tqdm=True,
+            logging_steps=1, save_strategy="no",
+        )  # fmt: skip
+        trainer = Trainer(model=model, args=arguments, train_dataset=rows)
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        found.append((losses, {name: value.clone() for name, value in model.state_dict().items()}))
+    assert found[0][0] == pytest.approx(found[1][0], abs=2e-4)
+    for name, value in found[0][1].items():
+        torch.testing.assert_close(value, found[1][1][name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
