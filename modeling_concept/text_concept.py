@@ -147,6 +147,10 @@ class ConceptTextMixin:
         logits[:, forbidden] = -torch.inf
         return logits.argmax(dim=-1)
 
+    def to_text(self, ids) -> str:
+        """Text of token ids, without special tokens and the space that some tokenizers begin with."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
     def reconstruct(
         self, texts: str | list[str], batch_size: int = 32, truncation: bool = False, **encoder_options
     ) -> list[str]:
@@ -155,7 +159,7 @@ class ConceptTextMixin:
         for places, batch in self.text_batches(texts, batch_size, truncation, False):
             predicted = self.reconstruct_ids(**batch, **encoder_options)
             for place, ids, mask in zip(places, predicted, batch["attention_mask"], strict=True):
-                found[place] = self.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
+                found[place] = self.to_text(ids[mask.bool()])
         return [found[place] for place in sorted(found)]
 
     def fill_mask(self, texts: str | list[str], top_k: int = 5, truncation: bool = False) -> list[list[list[dict]]]:
@@ -200,7 +204,7 @@ class ConceptTextMixin:
             if options.get("max_new_tokens"):
                 batch = self.without_end(batch)
             for place, ids in zip(places, self.generate(**batch, **options), strict=True):
-                found[place] = self.tokenizer.decode(ids, skip_special_tokens=True)
+                found[place] = self.to_text(ids)
         return [found[place] for place in sorted(found)]
 
     def without_end(self, batch):

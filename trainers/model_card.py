@@ -7,6 +7,7 @@ from pathlib import Path
 
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import SchedulerType
 
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
@@ -109,7 +110,7 @@ def make_card(model, training_args, facts: RunFacts) -> ModelCard:
     }
     training = {
         "objective options": "`" + json.dumps(asdict(facts.objective)) + "`",
-        "learning rate": f"{training_args.learning_rate:g}, {training_args.lr_scheduler_type}",
+        "learning rate": f"{training_args.learning_rate:g}, {SchedulerType(training_args.lr_scheduler_type).value}",
         "batch": f"{training_args.train_batch_size} × {training_args.gradient_accumulation_steps}",
         "seed": training_args.seed,
         **facts.training,
