@@ -34,7 +34,8 @@ class ConceptTextMixin:
             try:
                 if not path:
                     raise OSError("the model was not loaded from a checkpoint")
-                self._tokenizer = AutoTokenizer.from_pretrained(path)
+                # With the configuration at hand nothing has to ask whether the checkpoint's code may run.
+                self._tokenizer = AutoTokenizer.from_pretrained(path, config=self.config)
             except (OSError, ValueError) as error:
                 raise ValueError(
                     f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."

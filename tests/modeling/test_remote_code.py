@@ -31,6 +31,11 @@ try:
 except ModuleNotFoundError:
     pass
 
+import builtins
+def refuse(*arguments):
+    raise AssertionError("asked at the terminal whether code may run")
+builtins.input = refuse
+
 import torch, transformers
 transformers.logging.set_verbosity_error()
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
@@ -46,7 +51,7 @@ def first(output):
 for name in sorted(os.listdir(root)):
     path, found = os.path.join(root, name), {}
     facts = json.load(open(os.path.join(path, "facts.json")))
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True)
     batch = dict(tokenizer(TEXT, return_tensors="pt"))
     batch.pop("token_type_ids", None)
     encoder = AutoModel.from_pretrained(path, trust_remote_code=True).eval()
