@@ -5,6 +5,7 @@ What the decoders that attend to concepts share: their layer, and the body that 
 B batch, S target positions, C concepts, E token embedding width, H hidden, D head size.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ class ConceptDecoderLayer(GradientCheckpointingLayer):
         return states + self.dropout(update if self.modulation is None else gate * update)
 
 
-class ConceptDecoder(nn.Module):
+class ConceptDecoder(nn.Module, ABC):
     """
     Body of the decoders that attend to concepts. A kind of decoder says what its queries are (`make_queries`) and
     what conditions its layers (`make_condition`).
@@ -144,8 +145,9 @@ class ConceptDecoder(nn.Module):
         offset = None if self.key_embeddings is None else self.key_embeddings[: concepts.shape[1]]
         return [layer.cross_attn.project_states(concepts, rotary, offset) for layer in self.layers]
 
+    @abstractmethod
     def make_queries(self, batch: int, targets: Targets, token_table: nn.Embedding):
-        raise NotImplementedError
+        """Query states [B, S, H]; learned positions are added to them afterwards."""
 
     def make_condition(self, targets: Targets, dtype):
         return None
