@@ -174,6 +174,7 @@ def make_model(name, model_args, data_args, tokenizer):
     )  # fmt: skip
     if model_args.config_overrides:
         config.update_from_string(model_args.config_overrides)
+        config.validate()
     return kind.model_class(config)
 
 

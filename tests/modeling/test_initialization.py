@@ -80,7 +80,7 @@ def test_fresh_concepts_depend_on_the_input():
     ids = torch.multinomial(zipf.expand(4, -1), 512, replacement=True) + 5
     with torch.no_grad():
         metrics = concept_metrics(model(ids).last_hidden_state)
-    assert metrics["content_fraction"] > 0.2
+    assert metrics["content_fraction"] > 0.2  # measured: 0.23
     assert metrics["content_erank"] > 100
     assert metrics["duplicate_share"] == 0
 
