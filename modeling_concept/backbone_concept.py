@@ -40,7 +40,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     Base of all concept models.
 
     A subclass may choose parts: `part_choices` holds configuration values that make the class what it is (another
-    value in the configuration is an error), `part_defaults` those used where the configuration leaves a choice open.
+    value in the configuration is an error; the first of a tuple is the usual one), `part_defaults` those used where
+    the configuration leaves a choice open.
     `auto_class` names the Auto class that loads it, `new_head_keys` the prefixes of weights that a checkpoint of
     another class need not have.
     """
@@ -54,7 +55,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer", "ConceptDecoderLayer"]
+    # What may be sharded on its own; a decoder layer's keys and values are made outside its forward.
+    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer"]
 
     part_choices: dict = {}
     part_defaults: dict = {}
@@ -74,13 +76,15 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         Raises:
             ValueError: the configuration belongs to a model with other parts.
         """
-        for name, value in cls.part_choices.items():
-            if getattr(config, name) not in (None, value):
+        choices = dict(cls.part_defaults)
+        for name, values in cls.part_choices.items():
+            values = values if isinstance(values, tuple) else (values,)
+            choices[name] = values[0]
+            if getattr(config, name) not in (None, *values):
                 raise ValueError(
-                    f"{cls.__name__} has {name}={value!r}, but the configuration says {getattr(config, name)!r}; load "
-                    f"it with the class that made it, or pass {name}={value!r} to start this part anew."
+                    f"{cls.__name__} has {name}={values[0]!r}, but the configuration says {getattr(config, name)!r}; "
+                    f"load it with the class that made it, or pass {name}={values[0]!r} to start this part anew."
                 )
-        choices = {**cls.part_defaults, **cls.part_choices}
         open_choices = {name: value for name, value in choices.items() if getattr(config, name) is None}
         if open_choices:
             config = copy.deepcopy(config)

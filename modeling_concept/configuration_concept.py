@@ -1,10 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Configurations of concept encoders: everything that shapes the network, nothing that shapes its training."""
 
+import copy
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 
 # What the Auto classes load for a checkpoint of each model type, unless the class that saved it is named for one.
@@ -37,6 +38,10 @@ class ConceptEncoderConfig(PreTrainedConfig):
         token_embedding_dim (`int`, *optional*):
             Width of the token table when it differs from `hidden_size` (dimension inversion): tokens are projected to
             `hidden_size`. The output head is then never tied to the table.
+        backbone_config (`dict`, *optional*):
+            Configuration (with its `model_type`) of a pretrained model cut to its first `num_hidden_layers` layers,
+            which turn the rows of the token table into token states before the projection. Its width must be
+            `token_embedding_dim`. A table taken from a pretrained model without any of its layers needs none.
         num_hidden_layers (`int`, defaults to 6):
             Number of concept layers.
         num_attention_heads (`int`, defaults to 8):
@@ -100,7 +105,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Kernel size, or how far a window reaches to each side.
         decoder_type (`str`, *optional*):
             A name in `DECODERS`: token_position, position, weighted, diffusion. `None`: the model class decides.
-        decoder_target (`"text"` or `"continuation"`, *optional*):
+        decoder_target (`"text"`, `"continuation"` or `"both"`, *optional*):
             Whether the decoder writes the encoded text or what follows it. `None`: the model class decides.
         num_decoder_layers (`int`, defaults to 2) [1]:
             Number of decoder layers.
@@ -139,6 +144,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     vocab_size: int = 30522
     hidden_size: int = 512
     token_embedding_dim: int | None = None
+    backbone_config: dict[str, Any] | None = None
     num_hidden_layers: int = 6
     num_attention_heads: int = 8
     intermediate_size: int = 1536
@@ -173,7 +179,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     token_mixer_width: int = 7
 
     decoder_type: str | None = None
-    decoder_target: Literal["text", "continuation"] | None = None
+    decoder_target: Literal["text", "continuation", "both"] | None = None
     num_decoder_layers: int = 2
     decoder_feed_forward: Literal["gated", "plain"] = "gated"
     decoder_output_norm: bool = True
@@ -244,6 +250,15 @@ class ConceptEncoderConfig(PreTrainedConfig):
             if kind == "conv" and width % 2 == 0:
                 raise ValueError(f"A convolution needs an odd width to be centred, not {width}.")
 
+    def validate_backbone(self):
+        if self.backbone_config is not None:
+            backbone = make_backbone_config(self.backbone_config)
+            if backbone.hidden_size != self.token_embedding_dim:
+                raise ValueError(
+                    f"token_embedding_dim must be the width {backbone.hidden_size} of the backbone, not "
+                    f"{self.token_embedding_dim}; hidden_size may differ, the states are then projected."
+                )
+
 
 @strict
 class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
@@ -275,6 +290,24 @@ class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
     def validate_iterations(self):
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1, not {self.num_iterations}.")
+
+
+def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
+    """
+    The transformers configuration that `backbone_config` holds.
+
+    Raises:
+        ValueError: no or an unknown `model_type`, or no layers.
+    """
+    if "model_type" not in values:
+        raise ValueError("backbone_config needs a model_type, such as 'llama' or 'bert'.")
+    config = AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
+    layers = getattr(config, "num_hidden_layers", None)
+    if layers is None or not hasattr(config, "hidden_size"):
+        raise ValueError(f"A model of type {config.model_type!r} is no stack of layers of one width over a text.")
+    if layers < 1:
+        raise ValueError("backbone_config needs num_hidden_layers >= 1; a token table alone needs no backbone_config.")
+    return config
 
 
 def _divisors(number: int, limit: int) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 
 from .decoder_layers_concept import Memory, Targets
 from .outputs_concept import ConceptEncoderOutput
+from .positions_concept import text_layout
 
 
 class ConceptDecodingMixin:
@@ -45,15 +46,24 @@ class ConceptDecodingMixin:
             timesteps = (masked * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         return Targets(position_ids, input_ids, None if input_ids is not None else inputs_embeds, attended, timesteps)
 
-    def remember(self, encoded: ConceptEncoderOutput, continues: bool = False) -> Memory:
-        """What the decoder reads of the concepts; it holds as long as the concepts do. In a continuation the concepts
-        stand before position 0."""
-        positions, start = encoded.concept_positions, None
+    def remember(self, encoded: ConceptEncoderOutput, continues: bool = False, target_mask=None) -> Memory:
+        """
+        What the decoder reads of the concepts; it holds as long as the concepts do. In a continuation the concepts
+        stand before position 0. With `target_mask` [B·D, S], the attention mask of the text to be read, addresses are
+        stretched to its length, should tokens have been taken out of the text that was encoded.
+        """
+        positions, start, spacing = encoded.concept_positions, None, encoded.concept_spacing
         if continues:
             start = encoded.lengths
             positions = None if positions is None else positions - start.float()[:, None]
+        elif target_mask is not None:
+            target_mask = target_mask[:: target_mask.shape[0] // encoded.last_hidden_state.shape[0]]
+            lengths = text_layout(target_mask, None, target_mask.shape[1], None, target_mask.device).lengths
+            stretch = lengths / encoded.lengths
+            spacing = spacing * stretch
+            positions = None if positions is None else (positions + 0.5) * stretch[:, None] - 0.5
         states = self.decoder.read(encoded.last_hidden_state, positions)
-        return Memory(states, start, encoded.concept_spacing)
+        return Memory(states, start, spacing)
 
     def decode(self, memory, targets: Targets, index=None):
         """
@@ -73,6 +83,17 @@ class ConceptDecodingMixin:
             attention_mask=None,  # nothing is mixed
         )
         return self.decoder(memory, targets, table)
+
+
+def repeat_memory(memory: Memory, times: int) -> Memory:
+    """Each row of what a decoder keeps, `times` times."""
+
+    def repeat(value):
+        if isinstance(value, torch.Tensor):
+            return value.repeat_interleave(times, dim=0)
+        return value if value is None else [repeat(part) for part in value]
+
+    return memory if times == 1 else Memory(*(repeat(part) for part in memory))
 
 
 def take_rows(states, index):

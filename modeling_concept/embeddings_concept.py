@@ -11,15 +11,22 @@ from transformers import initialization as init
 
 from .layers_concept import make_linear, make_norm
 from .positions_concept import TextLayout, concept_addresses, segment_means, sinusoid
+from .pretrained_concept import PretrainedTokens
 
 
 class ConceptTokenEmbeddings(nn.Module):
-    """Token table [V, E], learned positions and token types where configured, projection to H, norm, dropout."""
+    """Token table [V, E], layers of a pretrained model, learned positions and token types where configured,
+    projection to H, norm, dropout."""
 
     def __init__(self, config):
         super().__init__()
         width = config.token_embedding_dim
         self.token_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.backbone = None
+        if config.backbone_config is not None:
+            self.backbone = PretrainedTokens(
+                config.backbone_config, config._attn_implementation, config.max_sequence_length
+            )
         self.position_embeddings = (
             nn.Embedding(config.max_sequence_length, width) if config.token_position_type == "learned" else None
         )
@@ -35,6 +42,8 @@ class ConceptTokenEmbeddings(nn.Module):
     def forward(self, input_ids, inputs_embeds, token_type_ids, layout: TextLayout):
         """Token states [B, N, H] of `input_ids` [B, N], or of `inputs_embeds` [B, N, E]."""
         states = self.token_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.backbone is not None:
+            states = self.backbone(states, layout)
         if self.position_embeddings is not None:
             states = states + self.position_embeddings(layout.positions)
         if self.token_type_embeddings is not None:

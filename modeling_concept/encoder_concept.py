@@ -115,6 +115,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         concept_num: int | None = None,
         num_iterations: int | None = None,
+        backprop_iterations: int | None = None,
         **kwargs,
     ) -> ConceptEncoderOutput:
         """
@@ -126,6 +127,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
             inputs_embeds: [B, N, E] instead of `input_ids`.
             concept_num: number of concepts to make, at most `config.concept_num`, which is the default.
             num_iterations: iterations of a recursive encoder.
+            backprop_iterations: through how many of the last ones gradients flow (all by default).
 
         Raises:
             ValueError: not exactly one of `input_ids` and `inputs_embeds`; a text longer than
@@ -161,13 +163,12 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if self.shared_key_values is not None:
             normed = states if self.shared_norm is None else self.shared_norm(states)
             key_values = self.shared_key_values(normed, token_rotary)
-        options = {} if num_iterations is None else {"num_iterations": num_iterations}
+        options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
+        options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
         concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
 
-        concepts = self.output_norm(concepts)
-        if self.output_centring is not None:
-            concepts = self.output_centring(concepts)
+        concepts = self.finish(concepts)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
@@ -175,6 +176,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
             lengths=layout.lengths,
             concept_spacing=spacing,
         )
+
+    def finish(self, concepts):
+        """Output norm and centring of concepts [B, C, H] after any layer."""
+        concepts = self.output_norm(concepts)
+        return concepts if self.output_centring is None else self.output_centring(concepts)
 
     def rotary(self, positions, states):
         head_size = self.config.hidden_size // self.config.num_attention_heads
@@ -194,19 +200,34 @@ class RecursiveConceptEncoder(ConceptEncoder):
         self.shared_layer = make_encoder_layer(config, updates_tokens=True)
         self.state_norm = make_norm(config) if config.state_norm else None
 
-    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int | None = None):
+    def run_layers(
+        self,
+        concepts,
+        token_states,
+        queries,
+        key_values,
+        context,
+        num_iterations: int | None = None,
+        backprop_iterations: int | None = None,
+    ):
         iterations = self.config.num_iterations if num_iterations is None else num_iterations
-        if iterations < 1:
-            raise ValueError(f"num_iterations must be at least 1, not {iterations}.")
-        initial = concepts
-        for index in range(iterations):
-            if self.config.input_injection and index > 0:
-                concepts = concepts + initial
-            if self.state_norm is not None:
-                concepts = self.state_norm(concepts)
-            concepts, token_states = self.shared_layer(
-                concepts, token_states, queries, *key_values, context, index < iterations - 1
+        if iterations < 1 or (backprop_iterations is not None and backprop_iterations < 1):
+            raise ValueError(
+                f"num_iterations and backprop_iterations must be at least 1, not {iterations} and "
+                f"{backprop_iterations}."
             )
+        initial = concepts
+        first = 0 if backprop_iterations is None else iterations - backprop_iterations
+        for index in range(iterations):
+            # Without gradients a state is a constant to what follows; the initial concepts, injected again, are not.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first):
+                if self.config.input_injection and index > 0:
+                    concepts = concepts + initial
+                if self.state_norm is not None:
+                    concepts = self.state_norm(concepts)
+                concepts, token_states = self.shared_layer(
+                    concepts, token_states, queries, *key_values, context, index < iterations - 1
+                )
         return concepts
 
     def load_from_standard_checkpoint(self, path: str) -> dict[str, list[str]]:

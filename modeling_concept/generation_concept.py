@@ -55,7 +55,8 @@ class ConceptWriterMixin:
             ValueError: there is no mask token; nothing is to be written; the result would be too long; a model of
                 continuations is given masks.
         """
-        mask_id, continues = self.config.mask_token_id, self.config.decoder_target == "continuation"
+        mask_id, target = self.config.mask_token_id, self.config.decoder_target
+        continues = target in ("continuation", "both")  # how new tokens are written
         if mask_id is None:
             raise ValueError("Generation needs config.mask_token_id, the id of the tokenizer's mask token.")
         if max_new_tokens < 0 or num_steps < 1 or temperature < 0 or (block_length is not None and block_length < 1):
@@ -64,7 +65,7 @@ class ConceptWriterMixin:
             )
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         has_masks = bool(((input_ids == mask_id) & attention_mask.bool()).any())
-        if continues and (has_masks or not max_new_tokens):
+        if target == "continuation" and (has_masks or not max_new_tokens):
             raise ValueError(
                 f"{type(self).__name__} writes continuations: give texts without mask tokens, and max_new_tokens."
             )

@@ -11,7 +11,7 @@ from transformers.utils.generic import can_return_tuple
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import make_decoder
-from .decoding_concept import ConceptDecodingMixin
+from .decoding_concept import ConceptDecodingMixin, repeat_memory
 from .encoder_concept import make_encoder
 from .generation_concept import ConceptWriterMixin
 from .layers_concept import make_linear
@@ -60,6 +60,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         timesteps: torch.FloatTensor | None = None,
+        continuation: bool | None = None,
         labels: torch.LongTensor | None = None,
         loss_weights: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
@@ -74,9 +75,12 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations:
                 what the encoder sees, as in [`ConceptEncoder`].
             decoder_input_ids: [B, S] what a decoder that reads tokens sees (noised tokens, or a noised
-                continuation); `input_ids` by default.
+                continuation); `input_ids` by default. Several sets for each text stand side by side, [B·D, S], and
+                everything that goes with them: the text is encoded once.
             decoder_attention_mask: [B, S], 0 at padding of it; `attention_mask` by default.
             timesteps: [B] noise level in [0, 1] of a diffusion decoder; the share of masked tokens by default.
+            continuation: whether `decoder_input_ids` follow the encoded text or are the text itself; by default as
+                `config.decoder_target` says, and the text for "both".
             labels: [B, S], -100 where nothing is supervised.
             loss_weights: [B, S] weight of each position's loss; positions of weight 0 are not computed, but count in
                 the normaliser.
@@ -89,7 +93,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
             ValueError: a continuation is asked for without `decoder_input_ids`, or `inputs_embeds` alone are given to
                 a decoder with a token table of its own.
         """
-        continues = self.config.decoder_target == "continuation"
+        continues = self.config.decoder_target == "continuation" if continuation is None else continuation
         if continues and decoder_input_ids is None:
             raise ValueError(
                 f"{type(self).__name__} decodes what follows input_ids: give decoder_input_ids, masked where it is "
@@ -110,7 +114,9 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
                 num_iterations=num_iterations,
                 **kwargs,
             )
-        memory = self.remember(encoder_outputs, continues)
+        memory = self.remember(encoder_outputs, continues, None if continues else decoder_attention_mask)
+        given = inputs_embeds if decoder_input_ids is None else decoder_input_ids
+        memory = repeat_memory(memory, given.shape[0] // encoder_outputs.last_hidden_state.shape[0])
         targets = self.make_targets(
             decoder_input_ids,
             decoder_attention_mask,
@@ -207,7 +213,7 @@ class ConceptEncoderForMaskedDiffusion(ConceptEncoderForMaskedLM):
     weights of the ELBO come with the batch. Target positions are mixed, so that a masked one sees what is revealed.
     """
 
-    part_choices = {"decoder_type": "diffusion", "decoder_target": "text"}
+    part_choices = {"decoder_type": "diffusion", "decoder_target": ("text", "both")}
     part_defaults = {"decoder_mixer_type": "conv"}
 
 
@@ -217,5 +223,5 @@ class ConceptEncoderForPrefixDiffusion(ConceptEncoderForMaskedLM):
     (`decoder_input_ids`, whose positions start at 0 where the prefix ends).
     """
 
-    part_choices = {"decoder_type": "diffusion", "decoder_target": "continuation"}
+    part_choices = {"decoder_type": "diffusion", "decoder_target": ("continuation", "both")}
     part_defaults = {"decoder_mixer_type": "conv"}

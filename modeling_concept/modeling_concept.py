@@ -44,4 +44,5 @@ from .loss_concept import head_loss
 from .mixers_concept import TOKEN_MIXERS
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
 from .positions_concept import concept_addresses
+from .pretrained_concept import PretrainedTokens
 from .text_concept import TextEncoding

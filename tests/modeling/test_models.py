@@ -445,3 +445,45 @@ def test_inputs_embeds_equal_input_ids():
         model(inputs_embeds=embeds)
     with pytest.raises(ValueError, match="exactly one"):
         model(**batch, inputs_embeds=embeds)
+
+
+def test_truncated_back_propagation_is_that_of_the_last_iterations():
+    """Equal outputs; gradients as if the state before the last iterations were given."""
+    torch.manual_seed(0)
+    model = language_model("perceiver0-recursive", "position").encoder
+    batch = random_batch()
+    whole = model(**batch, num_iterations=5).last_hidden_state
+    cut = model(**batch, num_iterations=5, backprop_iterations=2).last_hidden_state
+    torch.testing.assert_close(cut, whole)
+    every = model(**batch, num_iterations=5, backprop_iterations=9).last_hidden_state
+    gradients = []
+    for output in (whole, every, cut):
+        model.zero_grad()
+        output.square().mean().backward()
+        gradients.append({name: value.grad.clone() for name, value in model.named_parameters()})
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(value, gradients[1][name])
+    assert any(not torch.allclose(value, gradients[2][name]) for name, value in gradients[0].items())
+    assert all(value.abs().sum() > 0 for value in gradients[2].values())
+    with pytest.raises(ValueError, match="at least 1"):
+        model(**batch, backprop_iterations=0)
+
+
+def test_one_model_reads_a_text_and_what_follows_it():
+    """With decoder_target "both", a call says which; masks are filled in the text, new tokens written after it."""
+    torch.manual_seed(0)
+    model = stir(language_model(decoder="diffusion", decoder_target="both"))
+    batch = random_batch(padding=(0, 0, 0))
+    read = {**batch, "decoder_input_ids": batch["input_ids"]}
+    outputs = [model(**read, continuation=continuation).logits for continuation in (None, False, True)]
+    assert torch.equal(outputs[0], outputs[1]) and not torch.allclose(outputs[1], outputs[2])
+    text, rest = (language_model(decoder="diffusion", decoder_target=target) for target in ("text", "continuation"))
+    for other, expected in ((text, outputs[1]), (rest, outputs[2])):
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(other(**read).logits, expected)
+    clean = torch.randint(5, VOCAB, (2, 7))
+    assert torch.equal(model.generate(clean, max_new_tokens=4), rest.generate(clean, max_new_tokens=4))
+    clean[:, 2] = MASK
+    assert torch.equal(model.generate(clean), text.generate(clean))
+    written = model.generate(clean, max_new_tokens=4)
+    assert written.shape == (2, 11) and not (written == MASK).any()

@@ -12,7 +12,7 @@ import torch
 import modeling_concept as models
 from modeling_concept import AUTO_MODELS
 
-from .zoo import make_config, stir
+from .zoo import BACKBONES, make_config, stir
 
 
 # Runs in the other process: loads every checkpoint of a folder every way, and prints what came out.
@@ -103,6 +103,8 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 VARIANTS = {
     "ConceptEncoder-bixt": (models.ConceptEncoder, {"encoder_type": "bixt"}),
     "ConceptEncoder-slot": (models.ConceptEncoder, {"encoder_type": "slot", "token_mixer_type": "window"}),
+    "ConceptEncoder-llama": (models.ConceptEncoder, {"backbone_config": BACKBONES["llama"]}),
+    "ConceptEncoder-bert": (models.ConceptEncoder, {"backbone_config": BACKBONES["bert"], "token_embedding_dim": 16}),
     # The padded length of a batch equals the number of concepts.
     "ConceptEncoder-length": (models.ConceptEncoder, {"concept_num": 48}),
 }

@@ -21,6 +21,19 @@ SIZES = {
     "mask_token_id": MASK,
 }
 
+# Layers of pretrained models: of the width of the concepts, and of another one.
+BACKBONES = {
+    "llama": {
+        "model_type": "llama", "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "use_cache": False,
+    },
+    "bert": {
+        "model_type": "bert", "vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+}  # fmt: skip
+
 # The original's network, and options one by one or in plausible company.
 OPTIONS = {
     "default": {},
@@ -51,6 +64,8 @@ OPTIONS = {
     "decoder_conv_plain": {"decoder_mixer_type": "conv", "decoder_feed_forward": "plain"},
     "own_decoder_table": {"share_decoder_embeddings": False},
     "no_timestep": {"timestep_scale": None},
+    "backbone_llama": {"backbone_config": BACKBONES["llama"]},
+    "backbone_bert": {"backbone_config": BACKBONES["bert"], "token_embedding_dim": 16},
 }  # fmt: skip
 
 ENCODER_OPTIONS = {

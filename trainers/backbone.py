@@ -1,0 +1,295 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Pretrained backbones below the concepts: reading one, putting it into a concept model, and what of it is trained.
+
+V tokens of the source, V' of the concept model, E width of the source.
+"""
+
+import json
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn as nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from modeling_concept.positions_concept import text_layout
+from modeling_concept.pretrained_concept import PretrainedTokens
+
+
+# What a configuration says about something else than the layers.
+FOREIGN_KEYS = (
+    "architectures", "auto_map", "dtype", "id2label", "label2id", "output_attentions", "output_hidden_states",
+    "return_dict", "transformers_version",
+)  # fmt: skip
+ADAPTER_MARK = ".lora_"
+PROBE_LENGTH = 8  # tokens of the text on which a backbone is compared with its source
+
+
+class Backbone(NamedTuple):
+    """
+    What is taken of a pretrained model.
+
+    Args:
+        config: its configuration cut to the layers that are used, or None for the token table alone.
+        table: [V, E] float32, the rows as the model looks them up (where it scales them, scaled).
+        layers: weights of the layers, float32, by their names in [`PretrainedTokens`].
+        model_type: transformers' name of its architecture.
+        width: E.
+        vocab_size: V.
+    """
+
+    config: dict[str, Any] | None
+    table: torch.Tensor
+    layers: dict[str, torch.Tensor]
+    model_type: str
+    width: int
+    vocab_size: int
+
+
+def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
+    """
+    Read the token table and the first layers of a pretrained model. It is run once on a few tokens, so that a
+    backbone that is returned gives the source's own states.
+
+    Args:
+        name_or_path: Hub id or folder of a model that `AutoModel` loads, with or without a head. Code that comes with
+            a model is not run: a concept checkpoint could not carry it.
+        num_layers: how many of its layers to take; 0 for the table alone.
+
+    Raises:
+        ValueError: the model cannot be read, is no single stack of layers over a text, has fewer layers or no token
+            table of its width, lacks weights, or is of an architecture whose states cannot be reproduced.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name_or_path} cannot be read as a transformers model: {error}") from error
+    depth, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if config.is_encoder_decoder or depth is None or width is None:
+        raise ValueError(
+            f"{name_or_path} ({config.model_type}) is no single stack of layers over a text; a backbone is Llama-like "
+            "or BERT-like, not an encoder-decoder or a model of several parts."
+        )
+    if not 0 <= num_layers <= depth:
+        raise ValueError(f"{name_or_path} has {depth} layers; ask for 0 to {depth} of them, not {num_layers}.")
+    try:
+        source, info = AutoModel.from_pretrained(
+            name_or_path, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The weights of {name_or_path} cannot be read: {error}") from error
+    embedding = token_embedding(source)
+    if embedding is None or embedding.embedding_dim != width:
+        raise ValueError(f"{name_or_path} ({config.model_type}) has no token table of its width {width}.")
+    cut, tokens, needed = None, None, {}
+    if num_layers:
+        cut = cut_config(config, num_layers)
+        tokens = PretrainedTokens(cut, "sdpa", max_length=2 * PROBE_LENGTH).eval()
+        own, of_source = tokens.model.state_dict(), source.state_dict()
+        wrong = [name for name in own if name not in of_source or own[name].shape != of_source[name].shape]
+        if wrong:
+            raise ValueError(f"{name_or_path} ({config.model_type}) does not fit its own cut: it lacks {wrong[:3]}.")
+        needed = {name: of_source[name] for name in own}
+    table_names = {name for name, value in source.named_parameters() if value is embedding.weight}
+    missing = sorted(set(info["missing_keys"]) & (set(needed) | table_names))
+    if missing:
+        raise ValueError(f"{name_or_path} does not hold the weights {missing[:3]}, which would be random.")
+    with torch.no_grad():
+        table = embedding(torch.arange(embedding.num_embeddings)).clone()
+    # Copies, so that the rest of the source can be freed.
+    layers = {f"model.{name}": value.clone() for name, value in needed.items()}
+    if tokens is not None:
+        tokens.load_state_dict(layers)
+        check_states(source.eval(), tokens, table, num_layers, name_or_path)
+    return Backbone(cut, table, layers, config.model_type, width, embedding.num_embeddings)
+
+
+def token_embedding(source: PreTrainedModel) -> nn.Embedding | None:
+    """The token table of a model, None if it has none."""
+    try:
+        embedding = source.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return embedding if isinstance(embedding, nn.Embedding) else None
+
+
+def cut_config(config: PreTrainedConfig, num_layers: int) -> dict[str, Any]:
+    """What describes the first `num_layers` layers of a model with configuration `config`, as JSON has it."""
+    values = json.loads(json.dumps(config.to_diff_dict()))
+    depth_name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    depth = values[depth_name]
+    cut = {
+        # One entry per layer, as in `layer_types`.
+        name: value[:num_layers] if "layer" in name and isinstance(value, list) and len(value) == depth else value
+        for name, value in values.items()
+        if name not in FOREIGN_KEYS
+    }
+    return {**cut, depth_name: num_layers, "use_cache": False}
+
+
+@torch.no_grad()
+def check_states(source, tokens: PretrainedTokens, table: torch.Tensor, num_layers: int, name: str) -> None:
+    """ValueError unless `tokens` turns rows of `table` into what layer `num_layers` of `source` gives."""
+    ids = torch.tensor([token for token in range(len(table)) if token != source.config.pad_token_id])
+    ids = ids[torch.linspace(0, len(ids) - 1, PROBE_LENGTH).long()]
+    expected = layer_states(source, ids[None], num_layers)
+    # The same text with as much around it that must not be read, on the left and on the right.
+    mask = torch.tensor([[0, 1], [1, 0]]).repeat_interleave(PROBE_LENGTH, dim=1)
+    found = tokens(table[ids.repeat(2, 2)], text_layout(mask, None, 2 * PROBE_LENGTH, None, mask.device))
+    fits = expected is not None and found.shape == (*mask.shape, expected.shape[-1])
+    # Relative to the largest state: some models have a few very large channels.
+    if not (fits and (found[mask.bool()] - expected.repeat(2, 1)).abs().max() <= 1e-5 * expected.abs().max()):
+        raise ValueError(
+            f"The states of {name} ({source.config.model_type}) after layer {num_layers} do not follow from its token "
+            "table and its layers alone; this architecture is not supported as a backbone."
+        )
+
+
+def layer_states(source: PreTrainedModel, ids: torch.Tensor, number: int) -> torch.Tensor | None:
+    """States [N, E] after layer `number` (from 1) of a text `ids` [1, N], before any final norm; None if the model
+    does not hold its layers in a list."""
+    depth = source.config.num_hidden_layers
+    stacks = [part for part in source.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
+    if not stacks:
+        return None
+    caught = []
+    hook = stacks[0][number - 1].register_forward_hook(lambda layer, inputs, output: caught.append(output))
+    source(input_ids=ids)
+    hook.remove()
+    return (caught[0][0] if isinstance(caught[0], tuple) else caught[0]).squeeze(0)
+
+
+def backbone_options(backbone: Backbone) -> dict[str, Any]:
+    """Values of [`ConceptEncoderConfig`] for a model on this backbone. `vocab_size` must be at least
+    `backbone.vocab_size`."""
+    return {"backbone_config": backbone.config, "token_embedding_dim": backbone.width}
+
+
+@torch.no_grad()
+def load_backbone(model: PreTrainedModel, backbone: Backbone) -> None:
+    """
+    Copy a backbone into a concept model, whose other weights stay as they are. Rows V to V' of its table (tokens
+    added to the tokenizer, such as a mask token) become the mean of the V others. A head tied to the table stays so.
+
+    Raises:
+        ValueError: the model was configured for another backbone or for fewer tokens, or weights do not fit.
+    """
+    embeddings = model.base_model.embeddings
+    table = embeddings.token_embeddings.weight
+    if table.shape[1] != backbone.width or len(table) < backbone.vocab_size:
+        raise ValueError(
+            f"A table of {list(table.shape)} cannot take the {backbone.vocab_size} rows of width {backbone.width} of "
+            f"the backbone; set token_embedding_dim={backbone.width} and vocab_size to {backbone.vocab_size} or more."
+        )
+    own = model.config.backbone_config or {}
+    given = backbone.config or {}
+    # Dropout is a matter of training.
+    differing = sorted(key for key in {*own, *given} if own.get(key) != given.get(key) and "drop" not in key)
+    if differing:
+        raise ValueError(
+            f"The model's backbone_config differs from the backbone's in {differing}; make its configuration with "
+            "`backbone_options`."
+        )
+    if embeddings.backbone is not None:
+        try:
+            embeddings.backbone.load_state_dict(backbone.layers)
+        except RuntimeError as error:
+            raise ValueError(f"The weights do not fit the model's backbone: {error}") from error
+    table[: backbone.vocab_size] = backbone.table.to(table)
+    table[backbone.vocab_size :] = backbone.table.mean(dim=0).to(table)
+
+
+def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"], lora_rank: int = 8) -> None:
+    """
+    Choose what of the token table and the pretrained layers is trained.
+
+    The table is one tensor, frozen as a whole, with a tied head and with the rows of added tokens. A mask token that
+    was added then keeps the mean of the table: the encoder must not read it (`hide_mask_tokens`), a decoder that
+    reads tokens takes it as a fixed mark. With `share_decoder_embeddings=False` the decoder learns a table of its own.
+
+    Args:
+        model: a concept model.
+        how: "full"; "frozen": neither table nor layers; "lora": both frozen, beside low-rank updates (Hu et al. 2021)
+            of all linear layers of the backbone, which start at zero.
+        lora_rank: rank of the updates, scaled by 2.
+
+    Raises:
+        ValueError: an unknown way; LoRA without layers to adapt or twice; an added mask token that would be read
+            although it cannot learn.
+    """
+    if how not in ("full", "frozen", "lora"):
+        raise ValueError(f"A backbone is trained 'full', 'frozen' or with 'lora', not {how!r}.")
+    config, backbone = model.config, model.base_model.embeddings.backbone
+    if how == "lora" and backbone is None:
+        raise ValueError("LoRA adapts the layers of a backbone, but this model has only a token table; use 'frozen'.")
+    if has_adapters(model):
+        raise ValueError("The model has LoRA updates already; merge them with `merged_state_dict` into a new model.")
+    hidden = config.mask_token_id is None or config.hide_mask_tokens
+    if how != "full" and not hidden and config.mask_token_id >= (config.backbone_config or {}).get("vocab_size", 0):
+        raise ValueError(
+            "A mask token that was added to the backbone's tokens cannot learn in a frozen table, and the encoder "
+            "would read it: set hide_mask_tokens=True, or train the backbone 'full'."
+        )
+    for parameter in backbone_parameters(model):
+        parameter.requires_grad_(how == "full")
+    if how == "lora":
+        from peft import LoraConfig, inject_adapter_in_model
+
+        lora = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+        inject_adapter_in_model(lora, backbone.model)
+
+
+def has_adapters(model: PreTrainedModel) -> bool:
+    """Whether `train_backbone` gave the model LoRA updates."""
+    return any(ADAPTER_MARK in name for name, _ in model.named_parameters())
+
+
+def backbone_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Token table and pretrained layers of a concept model, LoRA updates among them, trained or not."""
+    embeddings = model.base_model.embeddings
+    layers = [] if embeddings.backbone is None else list(embeddings.backbone.parameters())
+    return [embeddings.token_embeddings.weight, *layers]
+
+
+@torch.no_grad()
+def merged_state_dict(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """
+    Weights of `model` as the same architecture without LoRA has them, the updates added to what they update. Give it
+    to `save_pretrained` as `state_dict`. The model itself does not change; other tensors are its own, not copies.
+    """
+    state = model.state_dict()
+    merged = {name.replace(".base_layer.", "."): value for name, value in state.items() if ADAPTER_MARK not in name}
+    for name, module in model.named_modules():
+        for adapter in getattr(module, "lora_A", ()):
+            weight = module.base_layer.weight
+            merged[f"{name}.weight"] = (weight.float() + module.get_delta_weight(adapter).float()).to(weight.dtype)
+    return merged
+
+
+def adapter_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """
+    Copies of the LoRA updates, for `load_adapter_state`.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    state = {name: value.clone() for name, value in model.state_dict().items() if ADAPTER_MARK in name}
+    if not state:
+        raise ValueError("The model has no LoRA updates; call train_backbone(model, 'lora') first.")
+    return state
+
+
+def load_adapter_state(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
+    """
+    Put back what `adapter_state` gave, onto a model with the same backbone and rank.
+
+    Raises:
+        ValueError: other layers or another rank.
+    """
+    own = adapter_state(model)
+    wrong = sorted(
+        name for name in {*own, *state} if name not in own or name not in state or own[name].shape != state[name].shape
+    )
+    if wrong:
+        raise ValueError(f"The LoRA updates do not fit the model at {wrong[:3]}: use the same backbone and lora_rank.")
+    model.load_state_dict(state, strict=False)
