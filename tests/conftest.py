@@ -53,3 +53,27 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("the shared data folder does not lie beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def pieces(tokenizer):
+    """Texts of very different lengths, so that batches hold different numbers of labels."""
+    rows = tokenizer(TEXTS * 4)["input_ids"]
+    return datasets.Dataset.from_dict({"input_ids": [row[: 8 + 5 * (number % 7)] for number, row in enumerate(rows)]})
+
+
+@pytest.fixture(scope="session")
+def teacher(tokenizer, tmp_path_factory):
+    """Folder of a small SentenceTransformer."""
+    from sentence_transformers import SentenceTransformer, models
+
+    folder = tmp_path_factory.mktemp("teacher")
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=96,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    transformer = models.Transformer(str(folder / "bert"))
+    SentenceTransformer(modules=[transformer, models.Pooling(24)], device="cpu").save(str(folder / "teacher"))
+    return folder / "teacher"

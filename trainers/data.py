@@ -11,6 +11,8 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict
 
 EMBEDDED_CORPUS = Path(__file__).parent / "embedded_corpus"
 
+STREAMED_VALIDATION_ROWS = 1000
+
 FILE_FORMATS = {"txt": "text", "json": "json", "jsonl": "json", "csv": "csv", "parquet": "parquet"}
 
 
@@ -29,17 +31,20 @@ def load_text(
     Raw text with splits `train` and `validation`.
 
     Args:
-        dataset_name: Hub id or local folder in Hub layout. Without it and without files: the embedded corpus.
-        dataset_config_name: its configuration.
+        dataset_name: Hub id or local folder in Hub layout; several with commas between, each with its configuration
+            after a colon: `Skylion007/openwebtext,wikimedia/wikipedia:20231101.en`. Without it and without files: the
+            embedded corpus.
+        dataset_config_name: configuration of a single data set.
         train_file, validation_file: txt, json, jsonl, csv or parquet.
         streaming: read without downloading or converting first.
-        validation_split_percentage: part of train that becomes `validation` where there is none.
+        validation_split_percentage: part of train that becomes `validation` where there is none; of a stream, the
+            first `STREAMED_VALIDATION_ROWS` rows.
         seed: of that split.
         cache_dir, token: as in `datasets`.
 
     Raises:
-        ValueError: a file that does not exist, cannot be read or has an unknown ending; no train split; streaming
-            without a validation split.
+        ValueError: a data set or file that does not exist, cannot be read or has an unknown ending; no train split;
+            several data sets without a common column.
     """
     options = {"cache_dir": cache_dir, "token": token, "streaming": streaming}
     if dataset_name is not None and (train_file or validation_file):
@@ -50,21 +55,43 @@ def load_text(
         files = {"train": train_file, "validation": validation_file}
         raw = load_files({split: file for split, file in files.items() if file is not None}, options)
     else:
-        name = dataset_name or str(EMBEDDED_CORPUS)
-        try:
-            raw = datasets.load_dataset(name, dataset_config_name, **options)
-        except Exception as error:
-            raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
+        raw = load_named(dataset_name or str(EMBEDDED_CORPUS), dataset_config_name, options)
     if "train" not in raw:
         raise ValueError(f"The data has no train split, only {sorted(raw)}.")
     if "validation" not in raw and "test" in raw:
         raw["validation"] = raw["test"]
     if "validation" not in raw:
         if streaming:
-            raise ValueError("A streamed data set needs a validation split; give --validation_file.")
-        parts = raw["train"].train_test_split(test_size=validation_split_percentage / 100, seed=seed)
-        raw["train"], raw["validation"] = parts["train"], parts["test"]
+            raw["validation"] = raw["train"].take(STREAMED_VALIDATION_ROWS)
+            raw["train"] = raw["train"].skip(STREAMED_VALIDATION_ROWS)
+        else:
+            parts = raw["train"].train_test_split(test_size=validation_split_percentage / 100, seed=seed)
+            raw["train"], raw["validation"] = parts["train"], parts["test"]
     return raw
+
+
+def load_named(names: str, config: str | None, options: dict) -> DatasetDict | IterableDatasetDict:
+    """Data sets by name, as in `load_text`; several are joined, streams by turns, until the last has ended."""
+    found = []
+    for item in names.split(","):
+        name, colon, own_config = item.strip().partition(":")
+        try:
+            found.append(datasets.load_dataset(name, own_config if colon else config, **options))
+        except Exception as error:
+            raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
+    if len(found) == 1:
+        return found[0]
+    common = set.intersection(*(set(column_names(raw["train"])) for raw in found))
+    if not common:
+        raise ValueError(f"The data sets {names} have no column in common.")
+    joined = type(found[0])()
+    for split in set.intersection(*(set(raw) for raw in found)):
+        parts = [raw[split].select_columns(sorted(common)) for raw in found]
+        if options["streaming"]:
+            joined[split] = datasets.interleave_datasets(parts, stopping_strategy="all_exhausted")
+        else:
+            joined[split] = datasets.concatenate_datasets(parts)
+    return joined
 
 
 def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDatasetDict:
@@ -155,6 +182,41 @@ class PieceMaker:
                 pieces.append([*self.before, *row[start : start + length], *self.after])
                 start += length
         return {"input_ids": pieces}
+
+
+class PairMaker:
+    """
+    Tokens of texts and of those that mean the same; used with `Dataset.map(batched=True)`.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        max_length: longest text with its special tokens; longer ones are cut, and `cut_tokens` tells by how much.
+    """
+
+    def __init__(self, tokenizer, max_length: int):
+        self.tokenizer, self.max_length = tokenizer, max_length
+        before, after = special_ends(tokenizer)
+        self.before, self.after = before, after
+
+    def __call__(self, texts: list[str], others: list[str]) -> dict[str, list]:
+        columns = {"input_ids": [], "pair_input_ids": [], "cut_tokens": []}
+        for pair in zip(texts, others, strict=True):
+            rows = self.tokenizer(list(pair), add_special_tokens=False, return_attention_mask=False, verbose=False)
+            room = self.max_length - len(self.before) - len(self.after)
+            ids = [[*self.before, *row[:room], *self.after] for row in rows["input_ids"]]
+            columns["input_ids"].append(ids[0])
+            columns["pair_input_ids"].append(ids[1])
+            columns["cut_tokens"].append(sum(max(0, len(row) - room) for row in rows["input_ids"]))
+        return columns
+
+
+def make_pairs(dataset, column: str, other: str, maker: PairMaker, num_proc: int | None = None):
+    """Apply a [`PairMaker`]; the result has the columns `input_ids`, `pair_input_ids` and `cut_tokens`."""
+    columns = column_names(dataset)
+    if other not in columns:
+        raise ValueError(f"There is no column {other!r}; the columns are {columns}.")
+    options = {} if not isinstance(dataset, Dataset) else {"num_proc": num_proc, "desc": "Tokenizing pairs of texts"}
+    return dataset.map(maker, input_columns=[column, other], batched=True, remove_columns=columns, **options)
 
 
 def make_pieces(dataset, column: str, maker: PieceMaker, num_proc: int | None = None):

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 import modeling_concept as models
 
+from .objectives import Mixture
+from .objectives.base import TokenObjective
+
 
 @dataclass(frozen=True)
 class ModelType:
@@ -21,7 +24,21 @@ MODEL_TYPES = {
     "weighted_mlm": ModelType(models.ConceptEncoderForMaskedLMWeighted, "masked_lm"),
     "recursive_mlm": ModelType(models.RecursiveConceptEncoderForMaskedLM, "masked_lm"),
     "diffusion_mlm": ModelType(models.ConceptEncoderForMaskedDiffusion, "masked_diffusion"),
+    "prefix_diffusion": ModelType(models.ConceptEncoderForPrefixDiffusion, "prefix_diffusion"),
 }
+
+DEFAULT_MODEL_TYPE = "perceiver_posonly_mlm"
+
+
+def model_type_for(mixture: Mixture) -> str:
+    """The model type that can be trained by objectives where none was chosen."""
+    if mixture.decoder_target != "text":
+        return "prefix_diffusion"
+    reading = [objective for objective in mixture.objectives.values() if isinstance(objective, TokenObjective)]
+    if any(objective.needs_token_queries for objective in reading):
+        return "diffusion_mlm"
+    usual = [name for name, kind in MODEL_TYPES.items() if kind.objective in mixture.objectives]
+    return usual[0] if usual and len(reading) == 1 else DEFAULT_MODEL_TYPE
 
 
 def find_model_type(name: str) -> ModelType:

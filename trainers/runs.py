@@ -9,12 +9,17 @@ from pathlib import Path
 def run_name(model_type: str, objective: str, config, now: datetime | None = None) -> str:
     """
     Name of a pretraining run as in the experiment list: `perceiver_mlm_H512L6C128_20260208_211633`,
-    `diffusion_H512L6C128D2_…`, `tsdae_posonly_BiXTH512L6C128_…`.
+    `diffusion_H512L6C128D2_…`, `prefix_diffusion_H512L6C128D2_…`, `tsdae_posonly_BiXTH512L6C128_…`; with `_mix` after
+    the model type where `objective` (as in `--objective`) names several.
     """
     sizes = f"H{config.hidden_size}L{config.num_hidden_layers}C{config.concept_num}"
     prefix = model_type
     if objective == "masked_diffusion":
-        prefix, sizes = "diffusion", f"{sizes}D{config.num_decoder_layers}"
+        prefix = "diffusion"
+    if objective in ("masked_diffusion", "prefix_diffusion"):
+        sizes += f"D{config.num_decoder_layers}"
+    elif "," in objective:
+        prefix += "_mix"
     elif objective == "denoising" and model_type == "perceiver_posonly_mlm":
         prefix = "tsdae_posonly"
     if config.encoder_type != "perceiver":

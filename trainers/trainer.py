@@ -1,105 +1,356 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The Trainer of concept models."""
 
+import json
+import time
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.trainer_callback import ProgressCallback
 
 from modeling_concept.backbone_concept import write_code
+from modeling_concept.loading_concept import load_state_dict
 
+from .backbone import adapter_state, backbone_parameters, has_adapters, load_adapter_state, merged_state_dict
+from .checkpoints import SafeCheckpointsMixin
 from .collator import ConceptDataCollator
+from .evaluation import EvaluationSums, shuffled_gain
+from .gradient_cache import plan_joint_losses
 from .metrics import concept_metrics, reconstruction_metrics
-from .objectives import Objective
+from .noise import Noise, make_key
+from .objectives import Mixture, Objective
+from .optimizers import make_optimizer, parameter_groups, wsd_defaults
+from .runs import git_state
+from .step import StepBatch, StepPlan
+from .training_args import ConceptTrainingArguments
+from .training_model import TrainingModel
+from .vocabulary import CleanBatch, Vocabulary, cut_texts
 
 
 EVALUATION_SEED = 20260208
 
+# Beside weights and optimizer in a checkpoint: heads of objectives, weights of losses.
+TRAINING_STATE = "training_state.pt"
 
-class ConceptTrainer(Trainer):
+
+class ConciseProgress(ProgressCallback):
+    """The progress bar, which shows what stands without a slash in its name; trackers get everything."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        shown = {name: value for name, value in (logs or {}).items() if "/" not in name}
+        super().on_log(args, state, control, logs=shown, **kwargs)
+
+
+class ConceptTrainer(SafeCheckpointsMixin, Trainer):
     """
-    [`Trainer`] into which an objective is composed.
+    [`Trainer`] into which objectives and concept losses are composed.
 
-    The loss is the mean over labels of the whole optimizer step: transformers counts them over all accumulated
-    batches and processes, the model divides by their number. The evaluation loss is the mean over all labels, with
-    masks and noise levels that depend on each text alone.
+    The loss of an optimizer step is the mean over all its supervised tokens (or texts), and joint losses compare all
+    its texts, however the step is split into batches, accumulated or spread over processes. The noise depends on the
+    seed, the step and the text's place in it; in evaluation on the text alone.
 
     Args:
-        objective: what is hidden and predicted.
+        model: a concept model.
+        args: choose objectives, concept losses and training forms, unless `objective` is given.
+        objective: an objective or a mixture instead.
         processing_class: the tokenizer.
-        Others as in [`Trainer`]; data sets have the column `input_ids`.
+        Others as in [`Trainer`]; data sets have the column `input_ids`, and `pair_input_ids` for pairs of texts.
+
+    Raises:
+        ValueError: the model cannot be trained so; several GPUs in one process.
     """
 
-    def __init__(self, *args, objective: Objective, processing_class, **kwargs):
-        self.objective = objective
-        collator = ConceptDataCollator(processing_class, objective)
-        super().__init__(*args, data_collator=collator, processing_class=processing_class, **kwargs)
-        self.eval_collator = ConceptDataCollator(processing_class, objective.for_evaluation(), EVALUATION_SEED)
+    def __init__(
+        self,
+        model,
+        args: ConceptTrainingArguments,
+        *,
+        processing_class,
+        objective: Objective | Mixture | None = None,
+        data_collator=None,
+        **kwargs,
+    ):
+        self.mixture = args.make_mixture("denoising") if objective is None else Mixture.of(objective)
+        terms = args.make_terms()
+        self.schedule = args.make_schedule()
+        self.schedule.check(model.config)
+        self.training_model = TrainingModel(model, self.mixture, terms, args.make_weighting(terms), args.make_forms())
+        if args.n_gpu > 1:
+            raise ValueError("Several GPUs need a process each: start with torchrun or accelerate launch.")
+        super().__init__(
+            model, args, data_collator=data_collator or ConceptDataCollator(processing_class),
+            processing_class=processing_class, **kwargs,
+        )  # fmt: skip
+        self.training_model.to(args.device)
+        if not args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(ConciseProgress)
+        self.vocabulary = Vocabulary.of(processing_class).to(args.device)
         self.card = None
-        self._eval_sums = None
+        self._evaluation: EvaluationSums | None = None
+        self._reset_logs()
 
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        """With fixed noise."""
-        train_collator, self.data_collator = self.data_collator, self.eval_collator
+    # What is trained.
+
+    def _prepare_for_training(self, *args, **kwargs):
+        """Everything that accelerate wraps and optimizes is the training model; `self.model` stays the model."""
+        model = self.model
+        self.model = self.model_wrapped = self.training_model
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            return super()._prepare_for_training(*args, **kwargs)
         finally:
-            self.data_collator = train_collator
+            if not self.is_fsdp_enabled:
+                self.model = model
+                self.callback_handler.model = model
+
+    def create_optimizer(self, model=None):
+        """AdamW, or Muon for hidden matrices, unless `--optim` names another one of transformers'."""
+        if self.optimizer is None:
+            args = self.args
+            rates = []
+            if args.backbone_learning_rate is not None:
+                trained = [p for p in backbone_parameters(self.training_model.model) if p.requires_grad]
+                rates.append((trained, args.backbone_learning_rate))
+            groups = parameter_groups(
+                self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
+                muon=args.matrix_optimizer == "muon",
+            )  # fmt: skip
+            if args.matrix_optimizer == "adamw" and args.optim not in ("adamw_torch", "adamw_torch_fused"):
+                for group in groups:
+                    group.pop("hidden_matrices", None)
+                optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.training_model)
+                self.optimizer = optimizer_class(groups, **options)
+            else:
+                self.optimizer = make_optimizer(
+                    groups, args.matrix_optimizer, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon
+                )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """As in transformers; `warmup_stable_decay` decays over the last fifth unless told otherwise."""
+        if self.args.lr_scheduler_type == "warmup_stable_decay":
+            self.args.lr_scheduler_kwargs = wsd_defaults(num_training_steps, self.args.lr_scheduler_kwargs)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    # A step.
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """All batches of this process for the next optimizer step, hidden and counted."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        batches = [self._prepare_inputs(batch) for batch in batches]
+        self._steps += 1
+        self._plan, step_batches = self.plan_step(batches)
+        prepared = [batch | {"step_batch": part} for batch, part in zip(batches, step_batches, strict=True)]
+        # The number of items is the plan's business; transformers only needs to know that there is one.
+        return prepared, torch.ones((), device=self.args.device)
+
+    def plan_step(self, batches) -> tuple[StepPlan, list[StepBatch]]:
+        """Draw the noise of a step, count its items, and compute what must be known of the whole step."""
+        args, step, seed = self.args, self.state.global_step, self.args.seed
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        length = self.schedule.length(step / max(self.state.max_steps, 1))
+        total, start, step_batches = sum(len(batch["input_ids"]) for batch in batches) * processes, 0, []
+        for number, batch in enumerate(batches):
+            rows = len(batch["input_ids"])
+            places = start + rank * rows + torch.arange(rows, device=args.device)
+            start += rows * processes
+            clean = self.clean(batch)
+            noise = Noise.for_step(seed, step, places, total, clean.input_ids.shape[1])
+            if length is not None:
+                clean, row, place = cut_texts(clean, length)
+                noise = noise.parts(row, place, clean.input_ids.shape[1])
+            seed_of_batch = int(make_key(seed, step, number, rank)) & 0x7FFFFFFF
+            step_batches.append(StepBatch(self.mixture.assign(clean, noise), seed_of_batch))
+            self._tokens += int(clean.attention_mask.sum())
+        items = self.count_items(step_batches)
+        plan = StepPlan(
+            {name: count for name, count in items.items() if name is not None},
+            self.mixture.weights({name for name, count in items.items() if count > 0}),
+            texts=float(items[None]),
+            splits=len(batches) * processes,
+            warmup=self.schedule.warmup(step),
+            seed=int(make_key(seed, step)) & 0x7FFFFFFF,
+            encoder_options=self.schedule.encoder_options(step),
+        )
+        step_batches[0].measures = self._measures(step)
+        if plan.splits > 1 and self.training_model.needs_whole_step:
+            self.model_wrapped.train()
+            plan = plan_joint_losses(self.training_model, self.model_wrapped, step_batches, plan)
+        return plan, step_batches
+
+    def count_items(self, step_batches) -> dict[str | None, torch.Tensor]:
+        """Items of a step over all processes, by objective; under None the texts that concept losses see."""
+        mixture = self.mixture
+        counts = dict.fromkeys((*mixture.objectives, None), torch.zeros((), device=self.args.device))
+        for batch in step_batches:
+            for name, inputs in batch.inputs.items():
+                counts[name] = counts[name] + mixture.objectives[name].items(inputs)
+                if name in mixture.parts:
+                    counts[None] = counts[None] + len(inputs["input_ids"])
+        sums = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
+        return dict(zip(counts, sums, strict=True))
+
+    def _measures(self, step: int) -> bool:
+        logged = (step + 1) % self.state.logging_steps == 0 or (step == 0 and self.args.logging_first_step)
+        balanced = self.training_model.weighting.measures_gradients and step % self.args.gradient_balance_steps == 0
+        return logged or balanced
+
+    def clean(self, batch) -> CleanBatch:
+        pairs = batch.get("pair_input_ids"), batch.get("pair_attention_mask")
+        return CleanBatch(batch["input_ids"], batch["attention_mask"], self.vocabulary, *pairs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """This batch's part of the step's loss, times the number of processes, over which gradients are averaged."""
+        result = model(inputs["step_batch"], self._plan)
+        for name, value in result["terms"].items():
+            self._terms[name] = self._terms.get(name, 0.0) + value.float()
+        return result["loss"] * self.accelerator.num_processes
+
+    # Logs.
+
+    def _reset_logs(self):
+        self._terms, self._tokens, self._steps, self._clock = {}, 0, 0, time.perf_counter()
+
+    def log(self, logs, start_time=None):
+        """Training logs also tell each loss and weight, gradients and geometry at the concepts, and the speed."""
+        if "loss" in logs and "eval_loss" not in logs:
+            logs = {**logs, **self.step_logs()}
+        super().log(logs, start_time)
+
+    def step_logs(self) -> dict[str, float]:
+        model, steps = self.training_model, max(self._steps, 1)
+        names = ["task", *self.mixture.objectives, *(term.name for term in model.terms)]
+        zero = torch.zeros((), device=self.args.device)
+        values = torch.stack([zero + self._terms.get(name, 0.0) for name in names] + [zero + self._tokens])
+        *values, tokens = self.accelerator.reduce(values, "sum").tolist()
+        logs = {f"loss/{name}": value / steps for name, value in zip(names, values, strict=True)}
+        if not model.terms:
+            logs.pop("loss/task")
+        weights = {**self.mixture.weights(set(self.mixture.objectives)), **model.weighting.shown()}
+        logs |= {f"weight/{name}": weight for name, weight in weights.items() if len(weights) > 2}
+        logs |= {f"grad_norm/{name}": value for name, value in model.gradient_norms.items()}
+        if model.seen_concepts is not None and len(model.seen_concepts) > 1:
+            logs |= {f"concepts/{name}": value for name, value in concept_metrics(model.seen_concepts).items()}
+        logs["speed/tokens_per_second"] = tokens / max(time.perf_counter() - self._clock, 1e-9)
+        self._reset_logs()
+        return logs
+
+    # Evaluation.
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Also keeps the sum of losses and the number of labels, as batches hold different numbers."""
-        result = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        if self._eval_sums is not None and result[0] is not None and "labels" in inputs:
-            count = (inputs["labels"] != -100).sum().to(result[0].device)
-            self._eval_sums += torch.stack([result[0].double() * count, count.double()]).to(self._eval_sums)
-        return result
+        """Adds to the sums of the evaluation; nothing is returned, as batches hold different numbers of items."""
+        batch = self.clean(self._prepare_inputs(inputs))
+        batch = batch.rows(slice(0, self._real_rows(len(batch.input_ids))))
+        self.training_model.eval()
+        with self.compute_loss_context_manager(), self.accelerator.autocast():
+            if len(batch.input_ids):
+                self._evaluation.add(batch)
+        return None, None, None
+
+    def _real_rows(self, rows: int) -> int:
+        """How many of a batch's rows are not repetitions, by which the last batch is made even over processes."""
+        state = self.accelerator.gradient_state
+        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return rows
+        return max(0, min(rows, state.remainder - self.accelerator.process_index * rows))
 
     def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
-        """Loss in nats as the mean over labels, not over batches."""
-        # float32 where float64 does not exist (MPS).
-        dtype = torch.float32 if self.args.device.type == "mps" else torch.float64
-        self._eval_sums = torch.zeros(2, dtype=dtype, device=self.args.device)
+        """Losses in nats as means over items, not over batches, and metrics of concepts and reconstructions."""
+        started = time.perf_counter()
+        was_training = self.training_model.training
+        self._evaluation = EvaluationSums(self.training_model, self.mixture.for_evaluation(), EVALUATION_SEED)
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        total, count = self.accelerator.reduce(self._eval_sums, "sum").tolist()
-        self._eval_sums = None
-        if count:
-            output.metrics[f"{metric_key_prefix}_loss"] = total / count
+        results, self._evaluation = self._evaluation.results(), None
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in results.items()})
         output.metrics.update(self.text_metrics(metric_key_prefix))
+        self.training_model.train(was_training)
+        self._clock += time.perf_counter() - started  # no part of the training's speed
         return output
 
     def metric_batches(self):
-        """Clean batches of the first evaluation texts."""
+        """Clean batches of evaluation texts that are evenly spread over the data (the first ones of a stream)."""
         count, size = self.args.concept_metric_samples, self.args.per_device_eval_batch_size
-        rows = []
-        for row in self.eval_dataset:
-            if len(rows) == count:
-                break
-            rows.append(row["input_ids"])
+        data = self.eval_dataset
+        if hasattr(data, "__len__"):
+            places = sorted({round(i) for i in torch.linspace(0, len(data) - 1, min(count, len(data))).tolist()})
+            rows = [data[place] for place in places]
+        else:
+            rows = [row for _, row in zip(range(count), data, strict=False)]
+        collator = ConceptDataCollator(self.processing_class)
         for start in range(0, len(rows), size):
-            batch = self.eval_collator.pad(rows[start : start + size])
-            yield {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+            yield self.clean(self._prepare_inputs(collator(rows[start : start + size])))
 
     def concepts(self, model=None) -> torch.Tensor:
         """Concepts [T, C, H] of the clean evaluation texts that metrics are computed on."""
-        encoder = (model or self.model).base_model
-        found = []
-        with encoder.reading():
-            for batch in self.metric_batches():
-                batch = {name: value.to(encoder.device) for name, value in batch.items()}
-                found.append(encoder(**batch).last_hidden_state.float().cpu())
-        return torch.cat(found)
+        encoder = (model or self.training_model.model).base_model
+        with encoder.reading(), self.accelerator.autocast():
+            found = [encoder(batch.input_ids, batch.attention_mask) for batch in self.metric_batches()]
+        return torch.cat([output.last_hidden_state.float().cpu() for output in found])
 
-    def text_metrics(self, prefix: str = "eval", model=None) -> dict[str, float]:
-        """Concept and reconstruction metrics of the evaluation texts, for `model` or the one in training."""
+    def text_metrics(self, prefix: str = "eval") -> dict[str, float]:
+        """Concept and reconstruction metrics of the evaluation texts, and the gain over shuffled concepts."""
         if not self.args.concept_metric_samples or self.eval_dataset is None:
             return {}
-        model = model or self.accelerator.unwrap_model(self.model)
-        metrics = concept_metrics(self.concepts(model))
-        if getattr(model.config, "decoder_target", None) == "text":
-            special = self.processing_class.all_special_ids
-            metrics |= reconstruction_metrics(model, self.metric_batches(), special)
+        model = self.training_model.model
+        self.training_model.eval()
+        metrics = concept_metrics(self.concepts())
+        with self.accelerator.autocast():
+            metrics |= shuffled_gain(
+                self.training_model, self.mixture.for_evaluation(), self.metric_batches, EVALUATION_SEED
+            )
+            if getattr(model.config, "decoder_target", None) in ("text", "both"):
+                batches = (batch._asdict() for batch in self.metric_batches())
+                metrics |= reconstruction_metrics(model, batches, self.processing_class.all_special_ids)
         return {f"{prefix}_{name}": value for name, value in metrics.items()}
+
+    # Checkpoints.
+
+    def _save(self, output_dir=None, state_dict=None):
+        """The concept model as it loads without this package and without peft: LoRA updates are merged."""
+        if state_dict is not None:  # of everything that is trained, from accelerate
+            state_dict = {n.removeprefix("model."): v for n, v in state_dict.items() if n.startswith("model.")}
+        wrapped, self.model = self.model, self.training_model.model
+        try:
+            if has_adapters(self.model):
+                state_dict = merged_state_dict(self.model)
+            super()._save(output_dir, state_dict=state_dict)
+        finally:
+            self.model = wrapped
+        folder = Path(output_dir or self.args.output_dir)
+        facts = {"objective": self.mixture.describe(), "objectives": self.mixture.options(), **git_state()}
+        facts["concept_losses"] = [term.name for term in self.training_model.terms]
+        (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            model = self.training_model.model
+            adapters = adapter_state(model) if has_adapters(model) else None
+            state = {"own": self.training_model.own_state(), "adapters": adapters}
+            torch.save(state, Path(output_dir) / TRAINING_STATE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.training_model.load_own_state(self._training_state(checkpoint)["own"])
+
+    def _training_state(self, checkpoint):
+        return torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
+
+    def _load_from_checkpoint(self, checkpoint, model=None):
+        model = self.training_model.model
+        if not has_adapters(model):
+            return super()._load_from_checkpoint(checkpoint, model if not self.is_fsdp_enabled else None)
+        # Saved weights have the updates merged; the backbone's own came with the model.
+        kept = {id(parameter) for parameter in backbone_parameters(model)}
+        wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}
+        wanted |= {name for name, _ in model.named_buffers()}
+        saved = load_state_dict(checkpoint)
+        model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
+        load_adapter_state(model, self._training_state(checkpoint)["adapters"])
 
     def create_model_card(self, *args, **kwargs):
         """Write `self.card`, a `huggingface_hub.ModelCard`, once there is one; transformers' draft until then."""

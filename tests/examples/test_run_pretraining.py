@@ -3,11 +3,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
-from transformers import AutoModel, AutoModelForMaskedLM
+from datasets import Dataset
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertModel
 
 from trainers.model_types import MODEL_TYPES
 
@@ -30,9 +32,14 @@ def text_files(tmp_path):
 
 
 def run(folder, *arguments):
+    return run_script(SCRIPT.name, folder, *arguments)
+
+
+def run_script(name, folder, *arguments):
+    """A script of examples/ in a folder, as a user starts it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        [sys.executable, str(SCRIPT.parent / name), *map(str, arguments)],
         capture_output=True, text=True, cwd=folder, env=environment, timeout=300,
     )  # fmt: skip
 
@@ -42,15 +49,16 @@ def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type
     done = run(tmp_path, "--model_type", model_type, *text_files, *SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
     (folder,) = (tmp_path / "outputs").iterdir()
-    for word in ("unigram entropy", "content_fraction", "content_erank", "duplicate_share", "ref_rank",
-                 "reconstruction_accuracy", "trust_remote_code=True", "untrained", str(folder.name)):  # fmt: skip
+    read = "suffix_gain" if model_type == "prefix_diffusion" else "reconstruction_accuracy"
+    for word in ("unigram entropy", "content_fraction", "content_erank", "duplicate_share", "ref_rank", read,
+                 "trust_remote_code=True", "untrained", str(folder.name)):  # fmt: skip
         assert word in done.stdout, word
     assert "it/s" in done.stderr  # the progress bar
     assert (folder / "training.png").stat().st_size > 10_000
     card = (folder / "README.md").read_text()
     assert "model-index" in card and MODEL_TYPES[model_type].model_class.__name__ in card
     results = json.loads((folder / "all_results.json").read_text())
-    assert {"train_loss", "eval_loss", "unigram_entropy", "eval_reconstruction_accuracy"} <= set(results)
+    assert {"train_loss", "eval_loss", "unigram_entropy", f"eval_{read}"} <= set(results)
     lines = done.stdout.strip().splitlines()[-2:]
     assert lines[0].startswith("from transformers import")
     model = AutoModelForMaskedLM.from_pretrained(folder)
@@ -71,9 +79,49 @@ def test_going_on_resuming_and_one_json_file(text_files, tmp_path):
     options = {name: int(value) if value.isdigit() else value for name, value in options.items()}
     options |= {"model_name_or_path": "first", "output_dir": "second"}
     (tmp_path / "run.json").write_text(json.dumps(options))
-    second = run(tmp_path, "run.json")
+    second = run(tmp_path, "run.json", "--max_steps", "3")
     assert second.returncode == 0, second.stderr[-3000:]
-    assert (tmp_path / "second" / "model.safetensors").exists()
+    assert json.loads((tmp_path / "second" / "trainer_state.json").read_text())["global_step"] == 3
+
+
+def test_several_objectives_losses_and_pairs_in_one_run(tmp_path):
+    rows = {"a": TEXTS * 5, "b": TEXTS[::-1] * 5}
+    for name in ("train", "validation"):
+        Dataset.from_dict(rows).to_parquet(tmp_path / f"{name}.parquet")
+    files = ["--train_file", "train.parquet", "--validation_file", "validation.parquet", "--text_column", "a"]
+    objective = "denoising:0.4,prefix_diffusion:0.6,+contrastive:0.1"
+    done = run(
+        tmp_path, *files, "--pair_column", "b", "--objective", objective, "--views", "pairs", *SMALL,
+        "--concept_losses", "vicreg:0.01", "--matrix_optimizer", "muon", "--train_sampling_strategy",
+        "group_by_length", "--output_dir", "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "were cut" in done.stderr
+    for word in ("prefix_diffusion_nelbo", "contrastive_retrieval_accuracy", "suffix_gain", "concept_gain"):
+        assert word in done.stdout, word
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert objective in card and "vicreg:0.01" in card
+
+
+def test_a_backbone_below_the_concepts(text_files, tokenizer, tmp_path):
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    saving = ["--save_steps", "2", "--save_total_limit", "2", "--output_dir", "run"]
+    arguments = [*text_files, *SMALL, *saving, "--backbone", "bert", "--backbone_layers", "1"]
+    done = run(tmp_path, *arguments, "--backbone_training", "lora", "--lora_rank", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole = json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"]
+    model, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "run", output_loading_info=True)
+    assert model.config.backbone_config["num_hidden_layers"] == 1 and not info["unexpected_keys"]
+    shutil.rmtree(tmp_path / "run" / "checkpoint-4")
+    arguments += ["--backbone_training", "lora", "--lora_rank", "2", "--resume_from_checkpoint", "last"]
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"] == whole
 
 
 def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
@@ -93,13 +141,15 @@ def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
         (["--train_file", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--objective", "gpt"], "Unknown objective 'gpt'; choose one of"),
         (["--t_min", "0.5"], "has no option ['t_min']"),
+        (["--backbone", "nowhere"], "nowhere"),
+        (["nothing.json"], "nothing.json cannot be read"),
         (["--deletion_rate", "1.5"], "deletion_rate is a share between 0 and 1"),
         (["--model_name_or_path", "nowhere"], "nowhere"),
         (["--encoder_type", "gpt"], "Unknown encoder_type 'gpt'; choose one of"),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments, message, tmp_path):
-    done = run(tmp_path, *SMALL, *arguments)
+    done = run(tmp_path, *arguments, *SMALL)
     assert done.returncode != 0
     assert message in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -1,15 +1,30 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Text from every source, cut into pieces without loss."""
 
+import json
+import os
+import subprocess
+import sys
+
 import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.data import EMBEDDED_CORPUS, PieceMaker, load_text, make_pieces, special_ends, text_column
+from trainers.data import (
+    EMBEDDED_CORPUS,
+    PairMaker,
+    PieceMaker,
+    load_text,
+    make_pairs,
+    make_pieces,
+    special_ends,
+    text_column,
+)
 from trainers.tokenizer_training import train_tokenizer
 
-from ..conftest import TEXTS
+from ..conftest import ROOT, TEXTS
+from .kit import make_trainer
 
 
 def write(folder, name, kind):
@@ -139,3 +154,85 @@ def test_trained_tokenizers_lose_nothing():
     assert TOKENIZER.pad_token_id == 0 and TOKENIZER.mask_token_id is not None
     with pytest.raises(ValueError, match="at least 261"):
         train_tokenizer(TEXTS, 200, 64)
+
+
+def folder_of(path, rows):
+    path.mkdir()
+    datasets.Dataset.from_dict(rows).to_parquet(path / "train.parquet")
+    return str(path)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_several_data_sets_are_one(streaming, tmp_path):
+    """Their common columns; every text once (streams take turns until the last has ended)."""
+    first = folder_of(tmp_path / "a", {"text": TEXTS[:2], "id": [1, 2]})
+    second = folder_of(tmp_path / "b", {"text": TEXTS[2:], "url": ["x", "y"]})
+    raw = load_text(f"{first}, {second}:default", streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    rows = [row["text"] for split in raw.values() for row in split]
+    assert sorted(rows) == sorted(TEXTS)
+    assert list(next(iter(raw["validation"]))) == ["text"]
+    third = folder_of(tmp_path / "c", {"body": TEXTS})
+    with pytest.raises(ValueError, match="no column in common"):
+        load_text(f"{first},{third}", cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_stream_without_validation_gives_its_first_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainers.data.STREAMED_VALIDATION_ROWS", 1)
+    raw = load_text(folder_of(tmp_path / "a", {"text": TEXTS}), streaming=True, cache_dir=str(tmp_path / "cache"))
+    assert [row["text"] for row in raw["validation"]] == TEXTS[:1]
+    assert [row["text"] for row in raw["train"]] == TEXTS[1:]
+
+
+def test_pairs_keep_their_texts_and_tell_what_was_cut(tokenizer):
+    rows = datasets.Dataset.from_dict({"a": TEXTS, "b": TEXTS[::-1]})
+    whole = make_pairs(rows, "a", "b", PairMaker(tokenizer, 64))
+    assert whole["input_ids"] == tokenizer(TEXTS)["input_ids"]
+    assert whole["pair_input_ids"] == tokenizer(TEXTS[::-1])["input_ids"]
+    assert sum(whole["cut_tokens"]) == 0
+    cut = make_pairs(rows, "a", "b", PairMaker(tokenizer, 12))
+    assert all(len(ids) == 12 and ids[-1] == full[-1] for ids, full in zip(cut["input_ids"], whole["input_ids"]))
+    missing = sum(map(len, whole["input_ids"])) - sum(map(len, cut["input_ids"]))
+    assert sum(cut["cut_tokens"]) == 2 * missing
+    with pytest.raises(ValueError, match="There is no column 'c'"):
+        make_pairs(rows, "a", "c", PairMaker(tokenizer, 12))
+
+
+def test_pieces_are_made_once(tokenizer, tmp_path):
+    """The second time they come from the cache: the tokenizer's hash does not change with use."""
+    source = folder_of(tmp_path / "a", {"text": TEXTS * 3})
+    fingerprints = set()
+    for _ in range(2):
+        raw = datasets.load_dataset(source, cache_dir=str(tmp_path / "cache"))["train"]
+        maker = PieceMaker(tokenizer, 16, 0.1, False, 0)
+        fingerprints.add(make_pieces(raw, "text", maker)._fingerprint)
+        tokenizer(TEXTS, padding=True, truncation=True, max_length=8)
+    assert len(fingerprints) == 1
+
+
+def test_batches_of_similar_length(tokenizer, pieces, tmp_path):
+    many, padding = datasets.concatenate_datasets([pieces] * 8), {}
+    for strategy in ("group_by_length", "random"):
+        trainer = make_trainer(tokenizer, many, tmp_path, train_sampling_strategy=strategy)
+        masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
+        assert sum(map(len, masks)) == len(many)
+        padding[strategy] = sum(int((mask == 0).sum()) for mask in masks)
+    assert padding["group_by_length"] < padding["random"] / 3
+
+
+def test_each_process_reads_its_own_shards(tmp_path):
+    """Two gloo processes that stream: no text twice, none left out."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for shard in range(4):
+        rows = {"input_ids": [[2, 10 * shard + n + 5, 3] for n in range(8)]}
+        datasets.Dataset.from_dict(rows).to_parquet(folder / f"train-{shard:05d}-of-00004.parquet")
+    script = ROOT / "tests" / "trainers" / "streaming_script.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(folder)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = [json.loads((folder / f"seen_{rank}.json").read_text()) for rank in range(2)]
+    assert set(seen[0]).isdisjoint(seen[1])
+    assert sorted(seen[0] + seen[1]) == sorted(10 * shard + n + 5 for shard in range(4) for n in range(8))

@@ -1,183 +1,432 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Objectives and the collator: what is hidden, what is predicted, and that evaluation always asks the same."""
+"""Objectives: what is hidden, what is predicted, and that evaluation always asks the same."""
 
-import copy
 import itertools
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.collator import ConceptDataCollator, FixedNoise, FreshNoise
-from trainers.objectives import OBJECTIVES, CleanBatch, Denoising, MaskedDiffusion, MaskedLM
+from modeling_concept import ConceptEncoderForMaskedDiffusion
+from trainers.noise import Noise
+from trainers.objectives import (
+    OBJECTIVES,
+    Contrastive,
+    Denoising,
+    MaskedDiffusion,
+    MaskedLM,
+    Mixture,
+    NextConcept,
+    PrefixDiffusion,
+    parse_mixture,
+)
+from trainers.objectives.base import TokenObjective, two_spans
+from trainers.objectives.contrastive import ContrastiveHead
+from trainers.training_model import TrainingForms, TrainingModel
+from trainers.vocabulary import CleanBatch, Vocabulary
+from trainers.weighting import FixedWeighting
 
 from ..conftest import TEXTS
+from ..modeling.zoo import make_config, stir
+from .kit import clean_batch, make_model, make_objective, step_noise, text_noise
+
+
+TOKEN_OBJECTIVES = [name for name, kind in OBJECTIVES.items() if issubclass(kind, TokenObjective)]
+VARIANTS = {
+    "masked_lm": [{}, {"masking": "whole_word"}, {"masking": "span", "mlm_probability": 0.3}],
+    "denoising": [{}, {"deletion_rate": 0.6, "visible_weight": 0.25}, {"true_deletion": True, "deletion_rate": 0.6}],
+    "masked_diffusion": [{}, {"clean_encoder": True, "num_draws": 3}, {"elbo_weighting": "self_normalised"}],
+    "prefix_diffusion": [{}, {"num_draws": 2, "elbo_weighting": "none"}],
+    "contrastive": [{}, {"hidden_share": 0.5}],
+}
+CASES = [(name, options) for name in OBJECTIVES for options in VARIANTS.get(name, [{}])]
+TOKEN_CASES = [(name, options) for name, options in CASES if name in TOKEN_OBJECTIVES]
 
 
 @pytest.fixture
-def examples(tokenizer):
-    return [{"input_ids": ids} for ids in tokenizer([*TEXTS, "dog"])["input_ids"]]
+def rows(tokenizer):
+    return tokenizer([*TEXTS, "dog"])["input_ids"]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_padding_is_never_predicted_hidden_or_counted(name, examples, tokenizer):
-    batch = ConceptDataCollator(tokenizer, OBJECTIVES[name]())(examples)
-    padding = batch["attention_mask"] == 0
-    assert padding.any()
-    assert (batch["input_ids"][padding] == tokenizer.pad_token_id).all()
-    assert (batch["labels"][padding] == -100).all()
-    if "loss_weights" in batch:
-        assert (batch["loss_weights"][padding] == 0).all()
-    real = [len(example["input_ids"]) for example in examples]
-    assert batch["attention_mask"].sum(1).tolist() == real
+@pytest.fixture
+def batch(tokenizer, rows):
+    return clean_batch(tokenizer, rows)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_labels_are_the_clean_tokens_and_specials_stay(name, examples, tokenizer):
-    collator = ConceptDataCollator(tokenizer, OBJECTIVES[name]())
-    clean = collator.pad([example["input_ids"] for example in examples])
-    batch = collator(examples)
-    labelled = batch["labels"] != -100
+@pytest.mark.parametrize(("name", "options"), TOKEN_CASES)
+def test_labels_are_clean_tokens_and_padding_is_never_predicted(name, options, batch):
+    inputs = make_objective(name, None, **options)(batch, step_noise(batch))
+    labelled = inputs["labels"] != -100
     assert labelled.any()
-    assert torch.equal(batch["labels"][labelled], clean.input_ids[labelled])
-    for seen in ("input_ids", "decoder_input_ids"):
-        if seen in batch:
-            assert torch.equal(batch[seen][clean.special], clean.input_ids[clean.special])
+    target_mask = inputs.get("decoder_attention_mask", inputs["attention_mask"])
+    assert target_mask[labelled].all()
+    weights = inputs.get("loss_weights", torch.ones_like(labelled, dtype=torch.float32))
+    assert (weights[~labelled] == 0).all() or "loss_weights" not in inputs
+    # Every text's labels are tokens of that text, in its order.
+    draws = len(inputs["labels"]) // len(batch.input_ids)
+    for row, labels in enumerate(inputs["labels"]):
+        clean = iter(batch.input_ids[row // draws].tolist())
+        assert all(label in clean for label in labels[labels != -100].tolist())
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_evaluation_noise_depends_on_the_text_alone(name, examples, tokenizer):
-    collator = ConceptDataCollator(tokenizer, OBJECTIVES[name]().for_evaluation(), seed=5)
-    together = collator(examples)
-    torch.manual_seed(99)
-    backwards = collator(examples[::-1])
-    wide = ConceptDataCollator(tokenizer, collator.objective, seed=5, pad_to_multiple_of=64)(examples)
-    for row, example in enumerate(examples):
-        alone = collator([example])
-        length = len(example["input_ids"])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_special_tokens_are_never_hidden(name, options, batch, teacher):
+    inputs = make_objective(name, teacher, **options)(batch, step_noise(batch))
+    vocabulary = batch.vocabulary
+    for row, ids in enumerate(inputs["input_ids"]):
+        clean = batch.input_ids[row % len(batch.input_ids)]
+        assert ids[0] == clean[0] and vocabulary.special[ids[0]]
+    padding = inputs["attention_mask"] == 0
+    assert (inputs["input_ids"][padding] == vocabulary.pad_token_id).all()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_evaluation_noise_depends_on_the_text_alone(name, options, rows, batch, tokenizer, teacher):
+    objective = make_objective(name, teacher, **options).for_evaluation()
+    together = objective(batch, text_noise(batch, 5))
+    for row, ids in enumerate(rows):
+        alone_batch = clean_batch(tokenizer, [ids])
+        alone = objective(alone_batch, text_noise(alone_batch, 5))
         for key, value in alone.items():
-            for other in (together[key][row], backwards[key][len(examples) - 1 - row], wide[key][row]):
-                other = other[:length] if value.dim() > 1 else other
-                torch.testing.assert_close(value[0], other, rtol=0, atol=0)
-    other_seed = ConceptDataCollator(tokenizer, collator.objective, seed=6)(examples)
-    assert any(not torch.equal(together[key], other_seed[key]) for key in together)
+            places = range(row, len(together[key]), len(rows))
+            if len(together[key]) != len(value) * len(rows) or getattr(objective, "num_draws", 1) > 1:
+                places = range(row * len(value), (row + 1) * len(value))
+            for one, place in zip(value, places, strict=True):
+                other = together[key][place]
+                other = other[: len(one)] if one.dim() else other
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_training_noise_is_fresh(examples, tokenizer):
-    for objective in (MaskedLM(), Denoising(), MaskedDiffusion()):
-        collator = ConceptDataCollator(tokenizer, objective)
-        first, second = collator(examples), collator(examples)
-        assert any(not torch.equal(first[key], second[key]) for key in first)
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_each_step_hides_something_else(name, options, batch, teacher):
+    if name == "alignment":
+        options = {**options, "student_hidden_share": 0.5}
+    objective = make_objective(name, teacher, **options)
+    first, again = objective(batch, step_noise(batch)), objective(batch, step_noise(batch))
+    other = objective(batch, step_noise(batch, step=1))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(first[key].shape != other[key].shape or not torch.equal(first[key], other[key]) for key in first)
 
 
-@given(probability=st.floats(0.0, 1.0), seed=st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
-def test_masked_lm_rates(probability, seed):
+def long_batch(tokenizer, count=4, length=500):
+    ids = torch.randint(10, 300, (count, length))
+    ids[:, 0] = tokenizer.all_special_ids[0]
+    return CleanBatch(ids, torch.ones_like(ids), Vocabulary.of(tokenizer))
+
+
+@given(probability=st.floats(0.0, 1.0), seed=st.integers(0, 9), masking=st.sampled_from(["token", "span"]))
+@settings(max_examples=40, deadline=None)
+def test_masked_lm_rates(probability, seed, masking, tokenizer):
     torch.manual_seed(seed)
-    ids = torch.randint(5, 300, (4, 500))
-    special = torch.zeros_like(ids, dtype=torch.bool)
-    special[:, 0] = True
-    batch = CleanBatch(ids, torch.ones_like(ids), special, 4, 300)
-    out = MaskedLM(mlm_probability=probability)(batch, FreshNoise(ids.tolist(), 500))
+    batch = long_batch(tokenizer)
+    out = MaskedLM(mlm_probability=probability, masking=masking)(batch, step_noise(batch, seed))
     chosen = out["labels"] != -100
     assert chosen.any(dim=1).all()
-    assert abs(chosen.float().mean() - probability) < 0.06
-    masked = (out["input_ids"] == 4) & chosen
+    assert abs(chosen.float().mean() - probability) < (0.06 if masking == "token" else 0.09)
+    masked = (out["input_ids"] == tokenizer.mask_token_id) & chosen
     if probability > 0.2:
-        assert abs(masked.sum() / chosen.sum() - 0.8) < 0.1
-    assert torch.equal(out["input_ids"][~chosen], ids[~chosen])
+        assert abs(masked.sum() / chosen.sum() - 0.8) < 0.15
+    assert torch.equal(out["input_ids"][~chosen], batch.input_ids[~chosen])
+
+
+def test_spans_are_contiguous_and_as_long_as_asked(tokenizer):
+    batch = long_batch(tokenizer, 20)
+    objective = MaskedLM(0.1, "span", span_min=3, span_max=10, mask_replace_prob=1.0, random_replace_prob=0.0)
+    chosen = objective(batch, step_noise(batch))["labels"] != -100
+    lengths = []
+    for row in chosen.tolist():
+        runs = [(value, len(list(run))) for value, run in itertools.groupby(row)]
+        lengths += [length for value, length in runs[:-1] if value]  # the text may end within a span
+    assert min(lengths) >= 3 and 4 < sum(lengths) / len(lengths) < 11
+
+
+def test_whole_words_are_chosen_whole(batch):
+    chosen = MaskedLM(0.4, "whole_word")(batch, step_noise(batch))["labels"] != -100
+    starts = batch.vocabulary.word_starts(batch.input_ids)
+    inside = ~starts & ~batch.special
+    assert inside.any() and 0.1 < chosen[~batch.special].float().mean() < 0.7
+    before = torch.zeros_like(chosen)
+    before[:, 1:] = chosen[:, :-1]
+    assert torch.equal(chosen[inside], before[inside])
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.99, 1.0])
-def test_denoising_guarantees(rate, examples, tokenizer):
-    """Nothing at rate 0, about the rate, never a special token, at least one survivor, labels at every real token."""
-    collator = ConceptDataCollator(tokenizer, Denoising(rate, min_deletion_rate=rate).for_evaluation())
-    counts = torch.zeros(2)
-    for _ in range(20):
-        batch = collator(examples)
-        clean = collator.pad([example["input_ids"] for example in examples])
-        hidden = batch["input_ids"] == tokenizer.mask_token_id
-        words = ~clean.special
-        assert not (hidden & clean.special).any()
-        assert (hidden.sum(1) < words.sum(1)).all()
-        assert torch.equal(batch["labels"] != -100, clean.attention_mask.bool())
-        counts += torch.tensor([hidden.sum(), words.sum()])
+@pytest.mark.parametrize("true_deletion", [False, True])
+def test_denoising_guarantees(rate, true_deletion, batch, tokenizer):
+    """Nothing at rate 0, about the rate, never a special token, at least one survivor, labels at every real token,
+    positions and ids of survivors unchanged, or moved together in their order."""
+    objective = Denoising(
+        deletion_rate=rate, min_deletion_rate=rate, supervised_share=1.0, true_deletion=true_deletion
+    )
+    inputs = objective(batch, step_noise(batch))
+    real, special = batch.real, batch.special
+    assert torch.equal(inputs["labels"], torch.where(real, batch.input_ids, -100))
+    assert (inputs["decoder_input_ids"][real] == tokenizer.mask_token_id).all()
+    seen = inputs["input_ids"][inputs["attention_mask"].bool()]
+    assert (seen != tokenizer.pad_token_id).all()
+    inner = int((real & ~special).sum())
+    if true_deletion:
+        masks = inputs["attention_mask"].bool()
+        kept = [ids[mask].tolist() for ids, mask in zip(inputs["input_ids"], masks, strict=True)]
+        for ids, clean in zip(kept, batch.input_ids.tolist(), strict=True):
+            clean = iter(clean)
+            assert all(token in clean for token in ids)  # the same tokens in the same order
+        survivors = sum(len(ids) for ids in kept) - int((special & real).sum())
+        assert all(len(ids) >= 3 for ids in kept)
+    else:
+        hidden = inputs["input_ids"] == tokenizer.mask_token_id
+        assert not (hidden & special).any()
+        assert torch.equal(inputs["input_ids"][~hidden], batch.input_ids[~hidden])
+        assert torch.equal(inputs["attention_mask"], batch.attention_mask)
+        survivors = int((real & ~special & ~hidden).sum())
+        assert ((real & ~special & ~hidden).sum(dim=1) >= 1).all()
     if rate == 0:
-        assert counts[0] == 0
+        assert survivors == inner
     elif rate == 0.5:
-        assert 0.4 < counts[0] / counts[1] < 0.6
+        assert 0.35 < survivors / inner < 0.65
+    else:
+        assert survivors <= 2 * len(batch.input_ids) + 1
 
 
-def test_denoising_weights_and_share(examples, tokenizer):
-    batch = ConceptDataCollator(tokenizer, Denoising(0.5, 0.5, visible_weight=0.25, supervised_share=1.0))(examples)
-    hidden = batch["input_ids"] == tokenizer.mask_token_id
-    real = batch["attention_mask"].bool()
-    assert (batch["loss_weights"][hidden] == 1).all()
-    assert (batch["loss_weights"][real & ~hidden] == 0.25).all()
-    half = ConceptDataCollator(tokenizer, Denoising(supervised_share=0.5))(examples * 20)
-    share = (half["labels"] != -100).sum() / half["attention_mask"].sum()
-    assert 0.45 < share < 0.55
+def test_denoising_weights_and_share(batch, tokenizer):
+    inputs = Denoising(0.5, 0.5, visible_weight=0.25, supervised_share=1.0)(batch, step_noise(batch))
+    hidden = inputs["input_ids"] == tokenizer.mask_token_id
+    assert (inputs["loss_weights"][hidden] == 1).all()
+    assert (inputs["loss_weights"][batch.real & ~hidden] == 0.25).all()
+    many = long_batch(tokenizer)
+    half = Denoising(supervised_share=0.5)(many, step_noise(many))
+    assert 0.45 < (half["labels"] != -100).float().mean() < 0.55
 
 
-def test_antithetic_times_are_evenly_spread():
-    noise = FreshNoise([[1]] * 8, 1)
-    for _ in range(5):
-        times = noise.spread()[:, 0].sort().values
-        torch.testing.assert_close(times.diff(), torch.full((7,), 0.125))
-    assert len(set(FixedNoise([[1], [2]], 1, 0).spread()[:, 0].tolist())) == 2
+# Masked diffusion and its bound.
 
 
-def test_diffusion_estimate_is_the_exact_bound():
-    """
-    Three tokens of a vocabulary of three and a model that is any function of the masked text: the mean of weighted
-    losses over drawn noise equals the integral over t of the exact expectation over all 2^3 masks,
-    sum over masks of t^k (1-t)^(3-k) · (1/t) · losses / 3.
-    """
+class Fixed(Noise):
+    """Noise whose level and masks are given."""
+
+    def __init__(self, level, masks):
+        self.level, self.masks = level, masks
+
+    def per_text(self):
+        return torch.full((len(self.masks), 1), 0.5)
+
+    def spread(self):
+        return torch.full((len(self.masks), 1), self.level)
+
+    def per_token(self):
+        return torch.where(self.masks, 0.0, 1.0 - 1e-6)
+
+
+def tiny_diffusion(length, vocabulary_size, uniform=False):
+    """A model without noise level of `vocabulary_size` tokens and the mask, stirred so that nothing is zero."""
     torch.manual_seed(0)
-    text, mask_id = [0, 2, 1], 3
-    table = {pattern: torch.randn(3, 3).log_softmax(-1) for pattern in itertools.product([False, True], repeat=3)}
+    config = make_config(
+        vocab_size=vocabulary_size + 1, mask_token_id=vocabulary_size, pad_token_id=None, max_sequence_length=length,
+        concept_num=2, timestep_scale=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = stir(ConceptEncoderForMaskedDiffusion(config), 0.3).eval().double()
+    if uniform:
+        torch.nn.init.zeros_(model.lm_head.weight)
+    return model
 
-    def losses(pattern):
-        return torch.stack([-table[pattern][place, token] for place, token in enumerate(text)])
 
-    t_min, steps, exact = 0.05, 4000, 0.0
-    for step in range(steps):
-        t = t_min + (1 - t_min) * (step + 0.5) / steps
-        for pattern in table:
-            masked = sum(pattern)
-            if masked:
-                chosen = torch.tensor(pattern)
-                exact += t**masked * (1 - t) ** (3 - masked) / t * float(losses(pattern)[chosen].sum()) / 3 / steps
+def all_patterns(length):
+    return torch.tensor(list(itertools.product([False, True], repeat=length)))
 
-    rows = 40_000
-    ids = torch.tensor([text]).expand(rows, -1)
-    clean = CleanBatch(ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), mask_id, 3)
-    batch = MaskedDiffusion(t_min=t_min)(clean, FreshNoise(ids.tolist(), 3))
-    assert torch.equal(batch["input_ids"], batch["decoder_input_ids"])
+
+def pattern_nll(model, text, mask_id):
+    """-log p of each token given the rest of each pattern [2^L, L], renormalised over real tokens."""
+    patterns = all_patterns(len(text))
+    noised = torch.where(patterns, mask_id, torch.tensor(text))
+    with torch.no_grad():
+        logits = model(input_ids=noised, attention_mask=torch.ones_like(noised)).logits
+    return patterns, F.cross_entropy(
+        logits.transpose(1, 2), torch.tensor(text).expand(len(patterns), -1), reduction="none"
+    )
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_nelbo_equals_exact_enumeration(uniform, tokenizer):
+    """
+    L = 3, V = 3. The objective's loss, integrated over t by Gauss-Legendre quadrature and over all 8 masks with their
+    probabilities, equals the average over all orders of unmasking of the exact autoregressive likelihood (Uria et al.
+    2014): two different sums. A uniform model's is L·ln V.
+    """
+    text, size = [0, 2, 1], 3
+    model = tiny_diffusion(3, size, uniform)
+    patterns, nll = pattern_nll(model, text, size)
+    if uniform:  # over V tokens: the mask itself is the (V + 1)-th and never drawn
+        nll = nll * math.log(size) / math.log(size + 1)
+
+    index = {tuple(pattern.tolist()): row for row, pattern in enumerate(patterns)}
+    orders = list(itertools.permutations(range(3)))
+    expected = 0.0
+    for order in orders:
+        masked = [True] * 3
+        for place in order:
+            expected += float(nll[index[tuple(masked)], place]) / len(orders)
+            masked[place] = False
+
+    vocabulary = Vocabulary.of(tokenizer)
+    vocabulary = type(vocabulary)(
+        size, size, 99, torch.zeros(size + 1, dtype=torch.bool), *([None] * 3), tokenizer=None
+    )
+    ids = torch.tensor([text]).expand(len(patterns), -1)
+    batch = CleanBatch(ids, torch.ones_like(ids), vocabulary)
+    objective = MaskedDiffusion(t_min=1e-9)
+    nodes, gauss = torch.tensor([0.1127016654, 0.5, 0.8872983346]), torch.tensor([5, 8, 5]) / 18
     found = 0.0
-    masked = batch["decoder_input_ids"] == mask_id
-    weight = batch["loss_weights"]
-    torch.testing.assert_close(weight, masked / batch["timesteps"][:, None])
-    for pattern in table:
-        rows_of = (masked == torch.tensor(pattern)).all(1)
-        found += float((weight[rows_of] * losses(pattern)).sum())
-    # The model divides by the number of labels: all tokens, masked or not.
-    found /= int((batch["labels"] != -100).sum())
-    assert found == pytest.approx(exact, rel=0.02)
-    assert not math.isnan(exact)
+    for t, weight in zip(nodes.double().tolist(), gauss.double().tolist(), strict=True):
+        inputs = objective(batch, Fixed(t, patterns))
+        assert torch.equal(inputs["input_ids"] == size, patterns)
+        assert int(objective.items(inputs)) == ids.numel()
+        masked = patterns.sum(dim=1).double()
+        probability = t**masked * (1 - t) ** (3 - masked)
+        losses = (inputs["loss_weights"].double() * nll).sum(dim=1)
+        found += weight * float((probability * losses).sum())
+    assert found == pytest.approx(expected, rel=1e-5)
+    if uniform:
+        assert found == pytest.approx(3 * math.log(3), rel=1e-5)
 
 
-def test_diffusion_options(examples, tokenizer):
-    clean = ConceptDataCollator(tokenizer, MaskedDiffusion(clean_encoder=True))
-    batch = clean(examples)
-    assert torch.equal(batch["input_ids"], clean.pad([e["input_ids"] for e in examples]).input_ids)
-    flat = ConceptDataCollator(tokenizer, MaskedDiffusion(elbo_weight=False, t_min=0.5))(examples)
-    masked = flat["decoder_input_ids"] == tokenizer.mask_token_id
-    assert torch.equal(flat["labels"] != -100, masked)
-    assert (flat["loss_weights"][masked] == 1).all()
-    assert (flat["timesteps"] >= 0.5).all()
+@pytest.mark.parametrize("weighting", ["elbo", "self_normalised", "none"])
+@pytest.mark.parametrize("clean", [False, True])
+def test_the_loss_with_fixed_masks_equals_a_hand_computation(weighting, clean, batch, tokenizer):
+    model = make_model("diffusion_mlm", tokenizer).eval()
+    objective = MaskedDiffusion(elbo_weighting=weighting, clean_encoder=clean, t_min=0.1)
+    inputs = objective(batch, step_noise(batch))
+    with torch.no_grad():
+        loss = model(**inputs, num_items_in_batch=objective.items(inputs)).loss
+        logits = model(**{k: v for k, v in inputs.items() if k not in ("labels", "loss_weights")}).logits
+    masked = inputs["decoder_input_ids"] == tokenizer.mask_token_id
+    nll = F.cross_entropy(logits.transpose(1, 2), batch.input_ids, reduction="none")
+    inverse = (1 / inputs["timesteps"])[:, None].expand_as(nll)
+    real = batch.real & ~batch.special
+    expected = {
+        "elbo": (nll * inverse)[masked].sum() / real.sum(),
+        "self_normalised": (nll * inverse)[masked].sum() / inverse[masked].sum(),
+        "none": nll[masked].mean(),
+    }[weighting]
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert torch.equal(inputs["input_ids"], batch.input_ids) == clean
+    assert (inputs["timesteps"] >= 0.1).all()
+
+
+def test_several_draws_are_several_batches(batch, tokenizer):
+    """One encoding read D times gives the mean of D losses that encode each time."""
+    model = make_model("diffusion_mlm", tokenizer).eval()
+    objective = MaskedDiffusion(clean_encoder=True, num_draws=3)
+    inputs = objective(batch, step_noise(batch))
+    assert inputs["labels"].shape[0] == 3 * len(batch.input_ids) == 3 * len(inputs["input_ids"])
+    with torch.no_grad():
+        together = model(**inputs).loss
+        repeated = {k: inputs[k].repeat_interleave(3, 0) for k in ("input_ids", "attention_mask")}
+        apart = model(**{**inputs, **repeated}).loss
+    assert float(together) == pytest.approx(float(apart), rel=1e-5)
+    assert len(set(inputs["timesteps"].tolist())) == len(inputs["timesteps"])
+
+
+def test_prefix_and_suffix_are_the_text(batch, tokenizer):
+    inputs = PrefixDiffusion(prefix_min=0.3, prefix_max=0.5)(batch, step_noise(batch))
+    for row, clean in enumerate(batch.input_ids):
+        length = int(batch.attention_mask[row].sum())
+        prefix = inputs["input_ids"][row][inputs["attention_mask"][row].bool()].tolist()
+        suffix_mask = inputs["decoder_attention_mask"][row].bool()
+        noised, labels = inputs["decoder_input_ids"][row][suffix_mask], inputs["labels"][row][suffix_mask]
+        suffix = torch.where(noised == tokenizer.mask_token_id, labels, noised).tolist()
+        assert prefix + suffix == clean[:length].tolist()
+        assert round(0.3 * length) - 1 <= len(prefix) <= round(0.5 * length) + 1
+
+
+def test_views_are_disjoint_parts_with_their_special_tokens(batch, tokenizer):
+    ids, mask = two_spans(batch, step_noise(batch), 0.35, 0.65)
+    for row, clean in enumerate(batch.input_ids):
+        length = int(batch.attention_mask[row].sum())
+        first, second = (ids[r][mask[r].bool()].tolist() for r in (row, row + len(batch.input_ids)))
+        assert first[:-1] + second[1:] == clean[:length].tolist()
+        assert first[-1] == clean[length - 1] and second[0] == clean[0]
+
+
+def test_info_nce_equals_its_formula_and_uses_the_queue():
+    torch.manual_seed(0)
+    objective = Contrastive(temperature=0.1, projector_dim=6, queue_size=5)
+    vectors = F.normalize(torch.randn(4, 2, 6), dim=-1)
+    head = ContrastiveHead(8, 6, 5)
+
+    def expected(negatives):
+        total = 0.0
+        for one, other in ((0, 1), (1, 0)):
+            for row in range(4):
+                scores = [float(vectors[row, one] @ vectors[k, other]) for k in range(4)]
+                scores += [float(vectors[row, one] @ negative) for negative in negatives]
+                exponents = [math.exp(score / 0.1) for score in scores]
+                total -= math.log(exponents[row] / sum(exponents)) / 8
+        return total
+
+    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected([]), rel=1e-5)
+    objective.after_step(head, vectors)
+    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected(vectors[:, 1]), rel=1e-5)
+    objective.after_step(head, vectors.flip(0))
+    assert int(head.filled) == 5 and torch.equal(head.queue[:4], vectors.flip(0)[:, 1])
+    head.eval()
+    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected([]), rel=1e-5)
+    assert objective.metrics(0.0, torch.eye(4)[:, None].expand(-1, 2, -1))["retrieval_accuracy"] == 1.0
+
+
+def test_pairs_come_from_the_data(tokenizer, rows):
+    batch = clean_batch(tokenizer, rows, rows[::-1])
+    inputs = Contrastive(views="pairs")(batch, step_noise(batch))
+    half = len(rows)
+    assert inputs["input_ids"][half][: len(rows[-1])].tolist() == rows[-1]
+    with pytest.raises(ValueError, match="needs data with pairs of texts"):
+        Contrastive(views="pairs")(clean_batch(tokenizer, rows), step_noise(batch))
+
+
+def test_no_gradient_flows_through_the_concepts_that_are_predicted(batch, tokenizer):
+    objective = NextConcept()
+    module = TrainingModel(
+        make_model("perceiver_mlm", tokenizer), Mixture.of(objective), [], FixedWeighting({}), TrainingForms()
+    )
+    output = objective.run(module, module.head("NextConcept"), objective(batch, step_noise(batch)), 1.0)
+    (gradient,) = torch.autograd.grad(output.loss, output.concepts)
+    first, second = gradient.chunk(2)
+    assert first.abs().sum() > 0 and second.abs().sum() == 0
+
+
+# Mixtures.
+
+
+def test_texts_are_divided_by_share(batch, tokenizer):
+    many = long_batch(tokenizer, 100, 20)
+    mixture = Mixture(
+        {"masked_lm": MaskedLM(), "denoising": Denoising(), "contrastive": Contrastive()},
+        {"masked_lm": 0.3, "denoising": 0.7},
+        {"contrastive": 0.1},
+    )
+    inputs = mixture.assign(many, step_noise(many))
+    counts = {name: len(value["input_ids"]) for name, value in inputs.items()}
+    assert abs(counts["masked_lm"] - 30) <= 1 and counts["masked_lm"] + counts["denoising"] == 100
+    assert counts["contrastive"] == 200
+    assert mixture.weights({"masked_lm", "contrastive"}) == {"masked_lm": 1.0, "contrastive": 0.1}
+    assert mixture.weights({"masked_lm", "denoising"}) == pytest.approx({"masked_lm": 0.3, "denoising": 0.7})
+    assert {len(value["input_ids"]) for value in mixture.all(many, text_noise(many)).values()} == {100, 200}
+    assert mixture.describe() == "masked_lm:0.3,denoising:0.7,+contrastive:0.1"
+
+
+def test_what_the_decoder_must_read():
+    text, rest = {"d": Denoising()}, {"p": PrefixDiffusion()}
+    assert Mixture(text, {"d": 1.0}).decoder_target == "text"
+    assert Mixture(rest, {"p": 1.0}).decoder_target == "continuation"
+    assert Mixture({**text, **rest}, {"d": 0.5, "p": 0.5}).decoder_target == "both"
+    assert Mixture({"n": NextConcept()}, {"n": 1.0}).decoder_target == "text"
+
+
+def test_mixtures_are_read_from_text():
+    assert parse_mixture("denoising") == ({"denoising": 1.0}, {})
+    assert parse_mixture(" a:0.4, b:0.6 ,+c:0.1") == ({"a": 0.4, "b": 0.6}, {"c": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -185,10 +434,26 @@ def test_diffusion_options(examples, tokenizer):
     [
         (lambda: MaskedLM(mlm_probability=1.5), "between 0 and 1"),
         (lambda: MaskedLM(mask_replace_prob=0.8, random_replace_prob=0.4), "between 0 and 1"),
+        (lambda: MaskedLM(masking="letters"), "Unknown masking 'letters'; choose one of"),
+        (lambda: MaskedLM(span_min=5, span_max=3), "span_min <= span_max"),
         (lambda: Denoising(deletion_rate=-0.1), "between 0 and 1"),
         (lambda: Denoising(deletion_rate=0.2, min_deletion_rate=0.3), "must lie between 0 and deletion_rate"),
         (lambda: Denoising(visible_weight=-1), "negative"),
         (lambda: MaskedDiffusion(t_min=0), "both excluded"),
+        (lambda: MaskedDiffusion(elbo_weighting="x"), "Unknown elbo_weighting"),
+        (lambda: MaskedDiffusion(num_draws=2), "needs clean_encoder"),
+        (lambda: PrefixDiffusion(num_draws=0), "at least 1"),
+        (lambda: PrefixDiffusion(prefix_min=0.6, prefix_max=0.5), "in this order"),
+        (lambda: Contrastive(views="x"), "Unknown views"),
+        (lambda: Contrastive(temperature=0), "positive"),
+        (lambda: Contrastive(queue_size=-1), "negative"),
+        (lambda: NextConcept(predictor_layers=0), "at least 1"),
+        (lambda: OBJECTIVES["alignment"](teacher="nowhere/nothing"), "teacher 'nowhere/nothing' cannot be read"),
+        (lambda: parse_mixture("a:b"), "must be a name and a number"),
+        (lambda: parse_mixture("a:0.5,+a:0.5"), "given twice"),
+        (lambda: Mixture({"a": Denoising()}, {"a": 0.5}), "sum to 1"),
+        (lambda: Mixture({"a": Denoising()}, {}, {"a": 0.5}), "must have a share"),
+        (lambda: Mixture({"a": Denoising(), "b": Denoising()}, {"a": 1.0}, {"b": 0.0}), "must be positive"),
     ],
 )
 def test_impossible_options_are_told(make, message):
@@ -196,8 +461,41 @@ def test_impossible_options_are_told(make, message):
         make()
 
 
-def test_a_tokenizer_without_mask_or_padding_is_told(tokenizer):
-    bare = copy.deepcopy(tokenizer)
-    bare.mask_token = None
-    with pytest.raises(ValueError, match="no mask_token"):
-        ConceptDataCollator(bare, MaskedLM())
+@pytest.mark.parametrize("mixer", ["conv", "window", "none"])
+@pytest.mark.parametrize("model_type", ["diffusion_mlm", "prefix_diffusion"])
+def test_a_masked_token_sees_a_revealed_neighbour_through_mixing_alone(model_type, mixer, batch, tokenizer):
+    """Concepts and noise level fixed: the clean text, or the prefix, is encoded."""
+    clean = MaskedDiffusion(clean_encoder=True)
+    objective = clean if model_type == "diffusion_mlm" else PrefixDiffusion()
+    model = stir(make_model(model_type, tokenizer, decoder_mixer_type=mixer)).eval()
+    inputs = objective(batch, Fixed(0.5, torch.arange(batch.input_ids.shape[1]).expand_as(batch.input_ids) % 2 == 0))
+    inputs = {name: value for name, value in inputs.items() if name not in ("labels", "loss_weights")}
+    noised = inputs["decoder_input_ids"]
+    masked = noised == tokenizer.mask_token_id
+    revealed = ~masked & ~batch.vocabulary.special[noised]
+    row, place = (revealed[:, 1:-1] & masked[:, :-2] & masked[:, 2:]).nonzero()[0].tolist()
+    place += 1
+    changed = noised.clone()
+    changed[row, place] = (noised[row, place] + 1 - 10) % 200 + 10
+    with torch.no_grad():
+        before = model(**inputs).logits
+        after = model(**{**inputs, "decoder_input_ids": changed}).logits
+    moved = (before - after).abs().amax(dim=-1)[row] > 1e-6
+    assert moved[place]
+    assert bool(moved[[place - 1, place + 1]].all()) == (mixer != "none")
+    if mixer == "none":
+        assert int(moved.sum()) == 1
+
+
+def test_true_deletion_is_read_at_the_places_of_the_whole_text(batch, tokenizer):
+    """Addresses of the concepts are stretched to the text that is read."""
+    model = make_model("perceiver_posonly_mlm", tokenizer).eval()
+    inputs = Denoising(0.6, 0.6, true_deletion=True)(batch, step_noise(batch))
+    with torch.no_grad():
+        encoded = model.encoder(inputs["input_ids"], inputs["attention_mask"])
+        memory = model.remember(encoded, False, inputs["decoder_attention_mask"])
+    lengths = batch.attention_mask.sum(dim=1)
+    assert (encoded.lengths < lengths).any()
+    torch.testing.assert_close(memory.spacing, lengths / model.config.concept_num)
+    same = model.remember(encoded, False, inputs["attention_mask"])
+    torch.testing.assert_close(same.spacing, encoded.concept_spacing)

@@ -1,222 +1,436 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""The Trainer: the same loss for any split of a step, honest evaluation, exact resumption, checkpoints with code."""
+"""The Trainer: honest evaluation, training forms, logs, arguments, checkpoints with code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
 
 import pytest
 import torch
 import torch.nn.functional as F
-from datasets import Dataset
-from transformers import AutoModelForMaskedLM, Trainer, TrainingArguments
+from transformers import AutoModelForMaskedLM, TrainerCallback
 
-import modeling_concept as models
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.model_types import MODEL_TYPES, find_model_type
+from trainers.checkpoints import CheckpointError, TrainingDivergedError, verify_checkpoint
+from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
 from trainers.objectives import OBJECTIVES
 from trainers.runs import check_output_dir, run_name
 
-from ..conftest import TEXTS
-from ..modeling.zoo import classifier, make_config
+from ..conftest import ROOT, TEXTS
+from ..modeling.zoo import make_config
+from .kit import clean_batch, make_model, make_trainer, step_losses, text_noise
 
 
-@pytest.fixture
-def pieces(tokenizer):
-    rows = tokenizer(TEXTS * 4)["input_ids"]
-    # Texts of very different lengths, so that batches hold different numbers of labels.
-    return Dataset.from_dict({"input_ids": [row[: 4 + 5 * (number % 7)] for number, row in enumerate(rows)]})
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
 
 
-def make_model(model_type, tokenizer, seed=0):
-    torch.manual_seed(seed)
-    kind = find_model_type(model_type)
-    recursive = kind.model_class.config_class is models.RecursiveConceptEncoderConfig
-    sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
-    return kind.model_class(make_config(recursive, **sizes, mask_token_id=tokenizer.mask_token_id))
+# Evaluation.
 
 
-def make_trainer(model, model_type, tokenizer, pieces, folder, evaluation=None, objective=None, **options):
-    defaults = {
-        "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
-        "logging_steps": 1, "per_device_train_batch_size": 4, "max_steps": 2,
-    }  # fmt: skip
-    arguments = ConceptTrainingArguments(output_dir=str(folder), **{**defaults, **options})
-    return ConceptTrainer(
-        model=model,
-        args=arguments,
-        objective=objective or arguments.make_objective(find_model_type(model_type).objective),
-        processing_class=tokenizer,
-        train_dataset=pieces,
-        eval_dataset=pieces if evaluation is None else evaluation,
-    )
-
-
-class Deterministic:
-    """An objective whose noise depends on the text, so that splits of a step can be compared."""
-
-    def __init__(self, objective):
-        self.objective = objective
-
-    def for_evaluation(self):
-        return self.objective.for_evaluation()
-
-    def __call__(self, batch, noise):
-        from trainers.collator import FixedNoise
-
-        lengths = batch.attention_mask.sum(1).tolist()
-        rows = [ids[:length] for ids, length in zip(batch.input_ids.tolist(), lengths, strict=True)]
-        return self.objective(batch, FixedNoise(rows, batch.input_ids.shape[1], 3))
-
-
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_a_step_is_the_same_however_it_is_split(model_type, tokenizer, pieces, tmp_path):
-    """Batch 8 x 1 accumulation equals 2 x 4 and 1 x 8: loss, gradient norm and weights."""
-    found = []
-    for number, (size, accumulation) in enumerate([(8, 1), (2, 4), (1, 8)]):
-        objective = Deterministic(OBJECTIVES[find_model_type(model_type).objective]())
-        model = make_model(model_type, tokenizer)
+@pytest.mark.parametrize("objective", [*OBJECTIVES, MIXTURE])
+def test_evaluation_is_a_mean_over_items_and_repeats_exactly(objective, tokenizer, pieces, tmp_path, teacher):
+    results = []
+    for size in (2, 3, 64):
+        torch.manual_seed(7)  # for the heads of objectives
         trainer = make_trainer(
-            model, model_type, tokenizer, pieces, tmp_path / str(number), objective=objective, max_steps=3,
-            per_device_train_batch_size=size, gradient_accumulation_steps=accumulation, optim="sgd", warmup_steps=0,
+            tokenizer, pieces, tmp_path, teacher=teacher, objective=objective, per_device_eval_batch_size=size,
+            concept_metric_samples=0,
         )  # fmt: skip
-        trainer.train()
-        logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-        found.append(([entry["loss"] for entry in logs], [entry["grad_norm"] for entry in logs], model.state_dict()))
-    for losses, norms, weights in found[1:]:
-        assert losses == pytest.approx(found[0][0], abs=2e-4)
-        assert norms == pytest.approx(found[0][1], rel=1e-3)
-        for name, value in weights.items():
-            torch.testing.assert_close(value, found[0][2][name], atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["Perceiver", "ViaDecoder", "Pair"])
-@pytest.mark.parametrize("num_labels", [1, 3])
-def test_classifiers_train_the_same_however_a_step_is_split(kind, num_labels, tmp_path):
-    found = []
-    rows = [
-        {"input_ids": torch.randint(5, 61, (9,)), "labels": torch.tensor(float(n % 3) if num_labels == 1 else n % 3)}
-        for n in range(16)
-    ]
-    if kind == "Pair":
-        rows = [
-            {"input_ids_a": row["input_ids"], "input_ids_b": row["input_ids"].flip(0), "labels": row["labels"]}
-            for row in rows
-        ]
-    for size, accumulation in ((8, 1), (2, 4)):
-        torch.manual_seed(0)
-        model = classifier(kind, num_labels=num_labels).train()
-        arguments = TrainingArguments(
-            output_dir=str(tmp_path), per_device_train_batch_size=size, gradient_accumulation_steps=accumulation,
-            max_steps=2, learning_rate=0.1, optim="sgd", use_cpu=True, report_to="none", disable_tqdm=True,
-            logging_steps=1, save_strategy="no",
-        )  # fmt: skip
-        trainer = Trainer(model=model, args=arguments, train_dataset=rows)
-        trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        found.append((losses, {name: value.clone() for name, value in model.state_dict().items()}))
-    assert found[0][0] == pytest.approx(found[1][0], abs=2e-4)
-    for name, value in found[0][1].items():
-        torch.testing.assert_close(value, found[1][1][name], atol=1e-5, rtol=1e-4)
+        torch.manual_seed(size)
+        metrics = trainer.evaluate()
+        results.append(
+            {name: value for name, value in metrics.items() if not name.endswith(("_time", "_runtime", "_second"))}
+        )
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
+    assert results[2] == pytest.approx(results[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_evaluation_is_a_mean_over_labels_and_repeats_exactly(model_type, tokenizer, pieces, tmp_path):
-    model = make_model(model_type, tokenizer)
-    losses = []
-    for size in (1, 3, 64):
-        torch.manual_seed(size)
-        trainer = make_trainer(model, model_type, tokenizer, pieces, tmp_path, per_device_eval_batch_size=size)
-        losses.append(trainer.evaluate()["eval_loss"])
-    assert losses == pytest.approx([losses[0]] * 3, abs=1e-5)
-    # By hand, from full logits of one batch of everything.
-    batch = trainer.eval_collator(list(pieces))
-    weights = batch.pop("loss_weights", torch.ones(1))
-    labels = batch.pop("labels")
+def test_the_evaluation_loss_equals_a_hand_computation(model_type, tokenizer, pieces, tmp_path):
+    from trainers.trainer import EVALUATION_SEED
+
+    trainer = make_trainer(tokenizer, pieces, tmp_path, model_type)
+    batch = clean_batch(tokenizer, pieces["input_ids"])
+    (name,) = trainer.mixture.objectives
+    objective = trainer.mixture.objectives[name].for_evaluation()
+    inputs = objective(batch, text_noise(batch, EVALUATION_SEED).salted(name))
+    weights, labels = inputs.pop("loss_weights", torch.ones(1)), inputs.pop("labels")
     with torch.no_grad():
-        logits = model.eval()(**batch).logits
+        logits = trainer.model.eval()(**inputs, continuation=objective.continuation).logits
     nll = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=-100)
     expected = (nll.view(labels.shape) * weights).sum() / (labels != -100).sum()
-    assert losses[0] == pytest.approx(float(expected), abs=1e-4)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_evaluation_tells_concepts_and_reconstruction(model_type, tokenizer, pieces, tmp_path):
-    trainer = make_trainer(make_model(model_type, tokenizer), model_type, tokenizer, pieces, tmp_path)
+    metrics = make_trainer(tokenizer, pieces, tmp_path, model_type).evaluate()
+    writes_on = model_type == "prefix_diffusion"
+    expected = {"content_fraction", "content_erank", "duplicate_share", "ref_rank"}
+    expected |= {"suffix_gain"} if writes_on else {"concept_gain", "reconstruction_accuracy", "exact_match"}
+    assert {f"eval_{name}" for name in expected} <= set(metrics)
+    none = make_trainer(tokenizer, pieces, tmp_path, model_type, concept_metric_samples=0).evaluate()
+    assert "eval_content_fraction" not in none
+
+
+@pytest.mark.parametrize("objective", ["denoising", "prefix_diffusion"])
+def test_the_gain_over_shuffled_concepts_vanishes_when_they_are_not_used(objective, tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, objective=objective)
+    gain = "eval_suffix_gain" if objective == "prefix_diffusion" else "eval_concept_gain"
+    with torch.no_grad():
+        for layer in trainer.model.decoder.layers:
+            layer.cross_attn.o_proj.weight.normal_()
+            if layer.modulation is not None:
+                layer.modulation.linear.bias.normal_()
+    assert abs(trainer.evaluate()[gain]) > 1e-3
+    with torch.no_grad():
+        for layer in trainer.model.decoder.layers:
+            layer.cross_attn.o_proj.weight.zero_()
+    assert trainer.evaluate()[gain] == 0
+
+
+def test_nelbo_and_perplexity(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, objective="masked_diffusion", elbo_weighting="none", t_min=0.5)
+    torch.nn.init.zeros_(trainer.model.lm_head.weight)
     metrics = trainer.evaluate()
-    for name in ("content_fraction", "content_erank", "duplicate_share", "ref_rank", "reconstruction_accuracy"):
-        assert f"eval_{name}" in metrics
-    none = make_trainer(
-        make_model(model_type, tokenizer), model_type, tokenizer, pieces, tmp_path, concept_metric_samples=0
-    )
-    assert "eval_content_fraction" not in none.evaluate()
+    # A uniform model: the estimate of ln V is exact but for the number of masked tokens, whose weight has mean 1.
+    assert metrics["eval_nelbo"] == metrics["eval_loss"]
+    objective = trainer.mixture.for_evaluation().objectives["masked_diffusion"]
+    assert (objective.t_min, objective.elbo_weighting) == (1e-3, "elbo")
+    assert metrics["eval_perplexity"] == pytest.approx(torch.tensor(metrics["eval_nelbo"]).exp().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_training_moves_every_parameter_and_lowers_the_loss(model_type, tokenizer, pieces, tmp_path):
-    model = make_model(model_type, tokenizer)
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    trainer = make_trainer(model, model_type, tokenizer, pieces, tmp_path, max_steps=60, learning_rate=5e-3)
-    start = trainer.evaluate()["eval_loss"]
+# Training forms.
+
+
+def test_matryoshka_depth_noise_and_supervision(tokenizer, pieces, tmp_path):
+    seen = []
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, "recursive_mlm", max_steps=8, matryoshka="2,4,6", mean_iterations=3.0,
+        max_iterations=5, backprop_iterations=2, step_supervision=0.1, concept_noise=0.1,
+    )  # fmt: skip
+    encoder = trainer.model.encoder
+    forward = encoder.forward
+
+    def spy(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        seen.append((output.last_hidden_state.shape[1], kwargs["num_iterations"], kwargs["backprop_iterations"]))
+        assert len(output.hidden_states) == kwargs["num_iterations"] + 1
+        return output
+
+    encoder.forward = spy
     trainer.train()
-    assert trainer.evaluate()["eval_loss"] < start - 0.5
-    assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
+    assert {count for count, _, _ in seen} <= {2, 4, 6} and len({count for count, _, _ in seen}) > 1
+    assert len({depth for _, depth, _ in seen}) > 1 and max(depth for _, depth, _ in seen) <= 5
+    assert {last for _, _, last in seen} == {2}
+    again = make_trainer(
+        tokenizer, pieces, tmp_path / "again", "recursive_mlm", matryoshka="2,4,6", mean_iterations=3.0
+    )
+    drawn = [again.schedule.encoder_options(step) for step in range(8)]
+    assert [options["concept_num"] for options in drawn] == [count for count, _, _ in seen]
 
 
-def test_resuming_equals_an_uninterrupted_run(tokenizer, pieces, tmp_path):
-    # Noise that depends on the text: the loader draws a batch ahead, so fresh noise differs after a resumption.
-    objective = Deterministic(OBJECTIVES["masked_lm"]())
-    options = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": None, "max_steps": 6}
-    options |= {"objective": objective}
-    straight = make_model("perceiver_mlm", tokenizer)
-    make_trainer(straight, "perceiver_mlm", tokenizer, pieces, tmp_path / "a", **options).train()
-    resumed = make_model("perceiver_mlm", tokenizer, seed=1)
-    trainer = make_trainer(resumed, "perceiver_mlm", tokenizer, pieces, tmp_path / "b", **options)
-    trainer.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
-    for name, value in straight.state_dict().items():
-        torch.testing.assert_close(value, resumed.state_dict()[name], atol=1e-6, rtol=1e-5)
+def test_step_supervision_adds_the_loss_of_earlier_states(tokenizer, pieces, tmp_path):
+    found = {}
+    for weight in (0.0, 0.5):
+        trainer = make_trainer(
+            tokenizer, pieces, tmp_path / str(weight), "recursive_mlm", max_steps=1, step_supervision=weight
+        )
+        trainer.train()
+        found[weight] = step_losses(trainer)[0]
+    assert 1.3 < found[0.5] / found[0.0] < 1.7
+
+
+def test_texts_grow_by_schedule(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, max_steps=4, length_schedule="8,0.5:40", per_device_train_batch_size=8
+    )
+    seen = []
+    plan_step = trainer.plan_step
+
+    def spy(batches):
+        plan, parts = plan_step(batches)
+        inputs = parts[0].inputs["denoising"]
+        seen.append((inputs["input_ids"].shape, int(inputs["attention_mask"].sum())))
+        return plan, parts
+
+    trainer.plan_step = spy
+    trainer.train()
+    assert [shape[1] <= 8 for shape, _ in seen] == [True, True, False, False]
+    assert seen[0][0][0] > 8 == seen[2][0][0]
+
+
+def test_concept_losses_come_in_linearly(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, max_steps=6, concept_losses="vicreg t_regs_mst", loss_weight=0.02,
+        concept_loss_warmup_steps=4,
+    )  # fmt: skip
+    assert [term.weight for term in trainer.training_model.terms] == [0.01, 0.01]
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for step, entry in enumerate(entries):
+        added = 0.01 * (entry["loss/vicreg"] + entry["loss/t_regs_mst"])
+        assert entry["loss"] - entry["loss/task"] == pytest.approx(min(1, step / 4) * added, abs=2e-6)
+
+
+def test_gradient_balance_gives_each_loss_its_share(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, max_steps=1, concept_losses="variance:0.1,uniformity:0.3",
+        loss_weighting="gradient_balanced",
+    )  # fmt: skip
+    trainer.train()
+    (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for name, share in (("variance", 0.1), ("uniformity", 0.3)):
+        weighted = entry[f"weight/{name}"] * entry[f"grad_norm/{name}"]
+        assert entry[f"weight/{name}"] == pytest.approx(10, rel=1e-6) or weighted == pytest.approx(
+            share * entry["grad_norm/task"], rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("schedule", ["cosine", "warmup_stable_decay"])
+def test_optimizers_and_schedules(optimizer, schedule, tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, max_steps=20, matrix_optimizer=optimizer, lr_scheduler_type=schedule,
+        learning_rate=1e-2, warmup_steps=2,
+    )  # fmt: skip
+    trainer.train()
+    losses = step_losses(trainer)
+    assert sum(losses[-5:]) < sum(losses[:5])
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    if schedule == "warmup_stable_decay":
+        assert rates[5] == rates[12] == 1e-2 and rates[-1] < 5e-3
+
+
+# Logs, arguments, checkpoints.
+
+
+def test_logs_tell_terms_geometry_and_speed(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, objective=MIXTURE, concept_losses="vicreg:0.01", max_steps=4)
+    trainer.train()
+    names = set.intersection(*(set(entry) for entry in trainer.state.log_history if "loss" in entry))
+    for name in ("masked_lm", "prefix_diffusion", "masked_diffusion", "contrastive", "vicreg"):
+        assert {f"loss/{name}", f"weight/{name}", f"grad_norm/{name}"} <= names
+    assert {"concepts/content_fraction", "concepts/content_erank", "concepts/duplicate_share"} <= names
+    assert "speed/tokens_per_second" in names and "grad_norm" in names
+
+
+def test_real_tokens_are_counted(tokenizer, pieces, tmp_path, monkeypatch):
+    import trainers.trainer as module
+
+    trainer = make_trainer(tokenizer, pieces, tmp_path, max_steps=4, logging_steps=4, per_device_train_batch_size=8)
+    seconds = iter(range(1000))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(seconds)))
+    trainer._reset_logs()
+    trainer.train()
+    (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    tokens = sum(len(row) for row in pieces["input_ids"]) * 2  # two passes over 16 texts
+    assert entry["speed/tokens_per_second"] * 1.0 == pytest.approx(tokens, rel=1e-6)
+
+
+def test_the_tracker_and_the_checkpoint_know_the_run(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, objective=MIXTURE, concept_losses="vicreg:0.01", max_steps=1,
+        save_strategy="steps", save_steps=1,
+    )  # fmt: skip
+    logged = trainer.args.to_dict()
+    assert logged["objective"] == MIXTURE and logged["concept_losses"] == "vicreg:0.01"
+    assert "git_commit" in logged or not (ROOT / ".git").exists()
+    trainer.train()
+    facts = json.loads((tmp_path / "checkpoint-1" / "training_run.json").read_text())
+    assert facts["objective"] == MIXTURE and facts["objectives"]["prefix_diffusion"]["prefix_min"] == 0.3
+
+
+def test_trackers_are_not_imported():
+    code = "import sys, trainers; print([n for n in ('wandb', 'tensorboard', 'trackio') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("options", [{"objective": MIXTURE, "queue_size": 4}, {"loss_weighting": "learnable"}])
+def test_resuming_equals_an_uninterrupted_run(options, tokenizer, pieces, tmp_path):
+    options = {"concept_losses": "vicreg:0.1", "save_strategy": "steps", "save_steps": 3, "max_steps": 7, **options}
+    straight = make_trainer(tokenizer, pieces, tmp_path / "a", save_total_limit=None, **options)
+    straight.train()
+    resumed = make_trainer(tokenizer, pieces, tmp_path / "b", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
+    assert step_losses(straight)[3:] == step_losses(resumed)[3:]
+    for name, value in straight.training_model.state_dict().items():
+        assert torch.equal(value, resumed.training_model.state_dict()[name]), name
+
+
+class KillAt(TrainerCallback):
+    """SIGKILL at the end of a step, before anything is logged or saved for it."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tokenizer, pieces, tmp_path):
+    """Killed at any step of two epochs, with everything random there is: dropout, noise, depth, mixtures, a queue."""
+    options = {
+        "objective": MIXTURE, "concept_losses": "vicreg:0.1,sigreg:0.1", "queue_size": 6, "concept_noise": 0.1,
+        "matryoshka": "3,6", "save_strategy": "steps", "save_steps": 2, "max_steps": 8, "logging_steps": 1,
+    }  # fmt: skip
+
+    def trainer_in(name):
+        model = make_model("prefix_diffusion", tokenizer, decoder_target="both", hidden_dropout_prob=0.1)
+        return make_trainer(tokenizer, pieces, tmp_path / name, model=model, **options)
+
+    straight = trainer_in("straight")
+    straight.train()
+    expected = step_losses(straight)
+    for step in range(2, 9):
+        child = os.fork()
+        if child == 0:
+            killed = trainer_in(str(step))
+            killed.add_callback(KillAt(step))
+            killed.train()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        resumed = trainer_in(str(step))
+        if step == 2:  # killed before its first checkpoint was written
+            with pytest.raises(CheckpointError, match="no checkpoint"):
+                resumed.train(resume_from_checkpoint="last")
+            continue
+        resumed.train(resume_from_checkpoint="last")
+        assert step_losses(resumed) == expected
+        for name, value in straight.training_model.state_dict().items():
+            assert torch.equal(value, resumed.training_model.state_dict()[name]), (step, name)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, max_steps=6, save_strategy="steps", save_steps=2)
+    compute_loss = trainer.compute_loss
+
+    def poisoned(*args, **kwargs):
+        loss = compute_loss(*args, **kwargs)
+        return loss * float("nan") if trainer.state.global_step == 4 else loss
+
+    trainer.compute_loss = poisoned
+    with pytest.raises(TrainingDivergedError, match=r"diverged at step 5.*checkpoint-4") as caught:
+        trainer.train()
+    assert "\n" not in str(caught.value)
+    verify_checkpoint(tmp_path / "checkpoint-4")
+    assert not (tmp_path / "checkpoint-6").exists()
 
 
 def test_checkpoints_carry_code_and_tokenizer(tokenizer, pieces, tmp_path):
-    model = make_model("perceiver_mlm", tokenizer)
     trainer = make_trainer(
-        model, "perceiver_mlm", tokenizer, pieces, tmp_path, save_strategy="steps", save_steps=1, max_steps=1
+        tokenizer, pieces, tmp_path, "perceiver_mlm", save_strategy="steps", save_steps=1, max_steps=1
     )
     trainer.train()
     names = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
     assert {
-        "modeling_concept.py",
-        "modules.json",
-        "sentence_bert_config.json",
-        "tokenizer.json",
-        "config.json",
-    } <= names
+        "modeling_concept.py", "modules.json", "sentence_bert_config.json", "tokenizer.json", "config.json"
+    } <= names  # fmt: skip
     again = AutoModelForMaskedLM.from_pretrained(tmp_path / "checkpoint-1")
-    model.tokenizer = tokenizer
-    assert again.reconstruct(TEXTS) == model.reconstruct(TEXTS)
+    trainer.model.tokenizer = tokenizer
+    assert again.reconstruct(TEXTS) == trainer.model.reconstruct(TEXTS)
 
 
-def test_arguments_make_objectives():
+def test_arguments_make_objectives_and_losses():
     arguments = ConceptTrainingArguments(deletion_rate=0.4, visible_weight=0.1, report_to="none")
-    objective = arguments.make_objective("denoising")
+    objective = arguments.make_mixture("denoising").objectives["denoising"]
     assert (objective.deletion_rate, objective.visible_weight, objective.supervised_share) == (0.4, 0.1, 0.5)
     with pytest.raises(ValueError, match=r"'masked_lm' has no option \['deletion_rate', 'visible_weight'\]"):
-        arguments.make_objective("masked_lm")
-    with pytest.raises(ValueError, match="Unknown objective 'gpt'; choose one of"):
-        ConceptTrainingArguments(objective="gpt")
-    for objective_class in OBJECTIVES.values():
-        assert objective_class().for_evaluation() is not None
+        arguments.make_mixture("masked_lm")
+    shared = ConceptTrainingArguments(
+        objective="masked_diffusion:0.5,prefix_diffusion:0.5", t_min=0.2, report_to="none"
+    )
+    assert {objective.t_min for objective in shared.make_mixture("").objectives.values()} == {0.2}
+    terms = ConceptTrainingArguments(
+        concept_losses="uniformity/content/batch/all_layers:0.5", uniformity_temperature=3.0, report_to="none"
+    ).make_terms()
+    (term,) = terms
+    assert (term.part, term.scope, term.all_layers, term.weight) == ("content", "batch", True, 0.5)
+    assert term.loss.uniformity_temperature == 3.0
+    assert ConceptTrainingArguments(concept_losses="none", report_to="none").make_terms() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "gpt"}, "Unknown objective 'gpt'; choose one of"),
+        ({"objective": "denoising:0.5"}, "sum to 1"),
+        ({"concept_losses": "gpt:0.1"}, "Unknown concept loss 'gpt'; choose one of"),
+        ({"concept_losses": "vicreg/flatt:0.1"}, r"unknown \['flatt'\]"),
+        ({"concept_losses": "vicreg"}, "needs a weight"),
+        ({"concept_losses": "vicreg:0"}, "positive number"),
+        ({"concept_losses": "vicreg:0.1 vicreg:0.2"}, "given twice"),
+        ({"concept_losses": "vicreg:0.1", "loss_weighting": "gpt"}, "Unknown loss weighting"),
+        ({"concept_losses": "uniformity:0.1", "loss_weighting": "kendall_gal"}, "without one"),
+        (
+            {"concept_losses": "vicreg:0.1", "uniformity_temperature": 2.0},
+            r"no option \['uniformity_temperature'\]",
+        ),
+        ({"matrix_optimizer": "lion"}, "adamw or muon"),
+        ({"matryoshka": "2,x"}, "must be numbers"),
+        ({"matryoshka": "2,99"}, "between 1 and concept_num 6"),
+        ({"mean_iterations": 3.0}, "needs a recursive encoder"),
+        ({"length_schedule": "0.5:20"}, "starts at 0"),
+        ({"length_schedule": "20,0.5:x"}, "must be share:tokens"),
+        ({"length_schedule": "20,0.5:4000"}, "beyond max_sequence_length 64"),
+        ({"concept_noise": -1.0}, "negative"),
+        ({"objective": "contrastive", "views": "dropout"}, "the two views"),
+    ],
+)
+def test_impossible_arguments_are_told(options, message, tokenizer, pieces, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tokenizer, pieces, tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "objective", "message"),
+    [
+        ("perceiver_posonly_mlm", "masked_diffusion", "needs a decoder that reads tokens"),
+        ("diffusion_mlm", "prefix_diffusion", "reads a continuation"),
+        ("prefix_diffusion", "denoising", "reads a text"),
+    ],
+)
+def test_a_model_that_cannot_read_what_is_asked_is_told(model_type, objective, message, tokenizer, pieces, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tokenizer, pieces, tmp_path, model=make_model(model_type, tokenizer), objective=objective)
 
 
 def test_model_types_and_run_names():
-    from datetime import datetime
-
     now = datetime(2026, 2, 8, 21, 16, 33)
     config = make_config(hidden_size=512, num_hidden_layers=6, concept_num=128, num_attention_heads=8)
     assert run_name("perceiver_mlm", "masked_lm", config, now) == "perceiver_mlm_H512L6C128_20260208_211633"
     assert run_name("diffusion_mlm", "masked_diffusion", config, now) == "diffusion_H512L6C128D2_20260208_211633"
+    prefix = "prefix_diffusion"
+    assert run_name(prefix, prefix, config, now) == "prefix_diffusion_H512L6C128D2_20260208_211633"
+    assert run_name(prefix, "a:0.5,b:0.5", config, now).startswith("prefix_diffusion_mix_H512L6C128_2026")
     config = make_config(encoder_type="bixt", token_embedding_dim=8)
     assert run_name("perceiver_posonly_mlm", "denoising", config, now).startswith("tsdae_posonly_BiXTH32L2C6_T8_2026")
     with pytest.raises(
         ValueError, match=r"Unknown model type 'gpt'; choose one of \['diffusion_mlm', 'perceiver_mlm'"
     ):
         find_model_type("gpt")
+
+
+@pytest.mark.parametrize(
+    ("objective", "model_type"),
+    [
+        ("denoising", "perceiver_posonly_mlm"),
+        ("masked_lm", "perceiver_mlm"),
+        ("masked_diffusion", "diffusion_mlm"),
+        ("denoising:0.5,masked_diffusion:0.5", "diffusion_mlm"),
+        ("prefix_diffusion", "prefix_diffusion"),
+        ("denoising:0.4,prefix_diffusion:0.4,masked_lm:0.2", "prefix_diffusion"),
+        ("contrastive", "perceiver_posonly_mlm"),
+    ],
+)
+def test_the_objective_chooses_a_model_that_suits_it(objective, model_type):
+    mixture = ConceptTrainingArguments(objective=objective, report_to="none").make_mixture("")
+    assert model_type_for(mixture) == model_type
 
 
 def test_a_folder_that_holds_a_run_is_kept(tmp_path):
@@ -227,3 +441,10 @@ def test_a_folder_that_holds_a_run_is_kept(tmp_path):
     with pytest.raises(ValueError, match="already holds a run"):
         check_output_dir(str(tmp_path), resumes=False)
     check_output_dir(str(tmp_path), resumes=True)
+
+
+def test_the_default_objective_is_denoising(tokenizer, pieces, tmp_path):
+    arguments = ConceptTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", eval_strategy="no")
+    model = make_model("perceiver_posonly_mlm", tokenizer)
+    trainer = ConceptTrainer(model, arguments, processing_class=tokenizer, train_dataset=pieces)
+    assert list(trainer.mixture.objectives) == ["denoising"] and trainer.model is model

@@ -1,0 +1,72 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Small models, batches and trainers for the tests of training."""
+
+import torch
+
+import modeling_concept as models
+from trainers import ConceptTrainer, ConceptTrainingArguments
+from trainers.collator import ConceptDataCollator
+from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
+from trainers.noise import Noise
+from trainers.objectives import OBJECTIVES
+from trainers.vocabulary import CleanBatch, Vocabulary
+
+from ..modeling.zoo import make_config
+
+
+def objective_options(name, teacher):
+    """What must be given to an objective, beside its defaults."""
+    return {"teacher": str(teacher)} if name == "alignment" else {}
+
+
+def make_objective(name, teacher, **options):
+    return OBJECTIVES[name](**objective_options(name, teacher), **options)
+
+
+def clean_batch(tokenizer, rows, pairs=None) -> CleanBatch:
+    """Texts, token ids, as an objective gets them."""
+    collator = ConceptDataCollator(tokenizer)
+    batch = collator.pad(rows)
+    others = (None, None) if pairs is None else collator.pad(pairs).values()
+    return CleanBatch(batch["input_ids"], batch["attention_mask"], Vocabulary.of(tokenizer), *others)
+
+
+def step_noise(batch: CleanBatch, seed=0, step=0) -> Noise:
+    rows, width = batch.input_ids.shape
+    return Noise.for_step(seed, step, torch.arange(rows), rows, width)
+
+
+def text_noise(batch: CleanBatch, seed=0) -> Noise:
+    return Noise.for_texts(batch.input_ids, batch.attention_mask, seed)
+
+
+def make_model(model_type, tokenizer, seed=0, **options):
+    """A small model of a model type, the same for the same seed."""
+    torch.manual_seed(seed)
+    kind = find_model_type(model_type)
+    recursive = kind.model_class.config_class is models.RecursiveConceptEncoderConfig
+    sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
+    return kind.model_class(make_config(recursive, **{**sizes, "mask_token_id": tokenizer.mask_token_id, **options}))
+
+
+def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher=None, **options):
+    """A trainer of a small model that suits the objective; `options` are training arguments."""
+    defaults = {
+        "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
+        "logging_steps": 1, "per_device_train_batch_size": 4, "max_steps": 2, "warmup_steps": 0,
+    }  # fmt: skip
+    if "alignment" in (options.get("objective") or ""):
+        defaults["teacher"] = str(teacher)
+    arguments = ConceptTrainingArguments(output_dir=str(folder), **{**defaults, **options})
+    default = MODEL_TYPES[model_type].objective if model_type else "denoising"
+    mixture = arguments.make_mixture(default)
+    if model is None:
+        target = {"decoder_target": "both"} if mixture.decoder_target == "both" else {}
+        model = make_model(model_type or model_type_for(mixture), tokenizer, **target)
+    return ConceptTrainer(
+        model, arguments, objective=mixture, processing_class=tokenizer, train_dataset=pieces, eval_dataset=pieces
+    )
+
+
+def step_losses(trainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -1,0 +1,171 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Steps: the same for any split of them, and every objective with every concept loss under every weighting."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from trainers.concept_losses import CONCEPT_LOSSES
+from trainers.model_types import MODEL_TYPES
+from trainers.objectives import OBJECTIVES
+from trainers.objectives.base import TokenObjective
+from trainers.weighting import WEIGHTINGS
+
+from ..conftest import ROOT
+from ..modeling.zoo import classifier
+from .kit import make_trainer, step_losses
+
+
+ALL_LOSSES = "vicreg:0.1,t_regs_mst/content/flat:0.1,orthogonality:0.1,sigreg:0.1,uniformity/all_layers:0.1"
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
+
+# Every objective, and everything at once.
+RUNS = [(name, None) for name in OBJECTIVES] + [
+    ("denoising", ALL_LOSSES),
+    (MIXTURE, "vicreg:0.01,variance/content:0.1"),
+]
+
+
+def logged(trainer):
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return {key: [entry[key] for entry in entries] for key in ("loss", "grad_norm")}
+
+
+@pytest.mark.parametrize(("objective", "losses"), RUNS)
+def test_a_step_is_the_same_however_it_is_split(objective, losses, tokenizer, pieces, tmp_path, teacher):
+    """Batch 8 x 1 accumulation equals 2 x 4 and 1 x 8, and gradient checkpointing: loss, gradient norm, weights."""
+    found = []
+    for number, (size, accumulation, checkpointing) in enumerate(
+        [(8, 1, False), (2, 4, False), (1, 8, False), (8, 1, True)]
+    ):
+        trainer = make_trainer(
+            tokenizer, pieces, tmp_path / str(number), teacher=teacher, objective=objective, concept_losses=losses,
+            max_steps=3, per_device_train_batch_size=size, gradient_accumulation_steps=accumulation, optim="sgd",
+            learning_rate=0.1, gradient_checkpointing=checkpointing,
+        )  # fmt: skip
+        trainer.train()
+        terms = {k: v for e in trainer.state.log_history for k, v in e.items() if k.startswith("loss/")}
+        found.append((logged(trainer), terms, trainer.model.state_dict()))
+    for logs, terms, weights in found[1:]:
+        assert logs["loss"] == pytest.approx(found[0][0]["loss"], rel=1e-5)
+        assert logs["grad_norm"] == pytest.approx(found[0][0]["grad_norm"], rel=1e-5)
+        assert terms == pytest.approx(found[0][1], rel=1e-4, abs=1e-5)
+        for name, value in weights.items():
+            torch.testing.assert_close(value, found[0][2][name], atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_are_one(tokenizer, pieces, tmp_path, teacher):
+    """Every run as above by torchrun with two gloo processes, against this process alone."""
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    pieces.save_to_disk(tmp_path / "pieces")
+    plan = {"runs": RUNS, "folder": str(tmp_path), "teacher": str(teacher)}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    script = ROOT / "tests" / "trainers" / "distributed_script.py"
+    outputs = {}
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, str(script), str(tmp_path / "plan.json")],
+            capture_output=True, text=True, timeout=600, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        outputs[processes] = json.loads((tmp_path / f"found_{processes}.json").read_text())
+    for one, two in zip(outputs[1], outputs[2], strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5), one["run"]
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5), one["run"]
+        assert two["eval"] == pytest.approx(one["eval"], rel=1e-5, abs=1e-6), one["run"]
+        assert two["terms"] == pytest.approx(one["terms"], rel=1e-4, abs=1e-5), one["run"]
+
+
+def test_a_sharded_step_is_the_same(tmp_path):
+    """FSDP2 over two gloo processes: loss, gradients and the gathered state, against the unsharded module."""
+    script = ROOT / "tests" / "trainers" / "sharded_script.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        [*command, str(tmp_path / "found.json")], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads((tmp_path / "found.json").read_text())["share"] < 0.7
+
+
+@pytest.mark.parametrize("kind", ["Perceiver", "ViaDecoder", "Pair"])
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_classifiers_train_the_same_however_a_step_is_split(kind, num_labels, tmp_path):
+    found = []
+    rows = [
+        {"input_ids": torch.randint(5, 61, (9,)), "labels": torch.tensor(float(n % 3) if num_labels == 1 else n % 3)}
+        for n in range(16)
+    ]
+    if kind == "Pair":
+        rows = [
+            {"input_ids_a": row["input_ids"], "input_ids_b": row["input_ids"].flip(0), "labels": row["labels"]}
+            for row in rows
+        ]
+    for size, accumulation in ((8, 1), (2, 4)):
+        torch.manual_seed(0)
+        model = classifier(kind, num_labels=num_labels).train()
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path), per_device_train_batch_size=size, gradient_accumulation_steps=accumulation,
+            max_steps=2, learning_rate=0.1, optim="sgd", use_cpu=True, report_to="none", disable_tqdm=True,
+            logging_steps=1, save_strategy="no",
+        )  # fmt: skip
+        trainer = Trainer(model=model, args=arguments, train_dataset=rows)
+        trainer.train()
+        found.append((step_losses(trainer), {name: value.clone() for name, value in model.state_dict().items()}))
+    assert found[0][0] == pytest.approx(found[1][0], abs=2e-4)
+    for name, value in found[0][1].items():
+        torch.testing.assert_close(value, found[1][1][name], atol=1e-5, rtol=1e-4)
+
+
+# The matrix: every objective with every concept loss under every weighting.
+
+MATRIX = [(None, "fixed"), *((f"{loss}/content", "fixed") for loss in CONCEPT_LOSSES)]
+MATRIX += [(loss, weighting) for loss in CONCEPT_LOSSES for weighting in WEIGHTINGS]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("loss", "weighting"), MATRIX)
+def test_every_objective_trains_with_every_loss_and_weighting(
+    objective, loss, weighting, tokenizer, pieces, tmp_path, teacher
+):
+    """Every parameter moves and the loss falls; Kendall-Gal is refused where it would diverge."""
+    learns = WEIGHTINGS[weighting].learns_weights
+    spec = None if loss is None else loss if learns else f"{loss}:0.05"
+    options = {
+        "teacher": teacher, "objective": objective, "concept_losses": spec, "loss_weighting": weighting,
+        "max_steps": 12, "learning_rate": 5e-3, "per_device_train_batch_size": 8, "lr_scheduler_type": "constant",
+    }  # fmt: skip
+    if learns and not CONCEPT_LOSSES[loss].positive:
+        with pytest.raises(ValueError, match="can reach zero or below"):
+            make_trainer(tokenizer, pieces, tmp_path, **options)
+        return
+    trainer = make_trainer(tokenizer, pieces, tmp_path, **options)
+    watched = dict(trainer.training_model.named_parameters())
+    before = {name: value.detach().clone() for name, value in watched.items()}
+    trainer.train()
+    still = [name for name, value in watched.items() if torch.equal(value, before[name])]
+    if not issubclass(OBJECTIVES[objective], TokenObjective):
+        still = [name for name in still if not name.startswith(("model.decoder", "model.lm_head"))]
+    assert still == []
+    terms = [entry[f"loss/{objective}"] for entry in trainer.state.log_history if "loss" in entry]
+    assert sum(terms[-4:]) < sum(terms[:4])
+    if loss is not None:
+        entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
+        assert {f"loss/{loss}", f"weight/{loss}", f"grad_norm/{loss}", "loss/task"} <= set(entry)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_model_type_learns(model_type, tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, model_type, max_steps=60, learning_rate=5e-3)
+    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+    start = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < start - 0.5
+    assert [name for name, value in trainer.model.named_parameters() if torch.equal(value, before[name])] == []

@@ -1,0 +1,33 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Exchange between the processes of a run, or nothing where there is only one. R rows of this process."""
+
+import torch
+import torch.distributed as dist
+
+
+def is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def process_index() -> int:
+    return dist.get_rank() if is_distributed() else 0
+
+
+def gather_objects(value) -> list:
+    """`value` of every process, in their order."""
+    if not is_distributed():
+        return [value]
+    found = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def gather_rows(tensor: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    """`tensor` [R, …] of every process joined, [sum of R, …]; `counts` are the R."""
+    if len(counts) == 1:
+        return tensor
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
