@@ -12,9 +12,13 @@ On other data and in other sizes, for instance:
         --hidden_size 512 --num_hidden_layers 6 --num_attention_heads 8 --intermediate_size 1536 \
         --concept_num 128 --max_seq_length 512 --learning_rate 5e-4 --bf16
 
-All arguments may also stand in one JSON file, given as the only argument.
+Arguments may also stand in a JSON file, given first; what follows it on the command line goes before it:
+
+    accelerate launch --config_file examples/accelerate_configs/ddp.yaml \
+        examples/run_pretraining.py examples/configs/todo_10_tsdae.json --max_steps 1000
 """
 
+import json
 import logging
 import re
 import shlex
@@ -31,10 +35,22 @@ from rich.table import Table
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser, set_seed
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.data import PieceMaker, first_line, iterate_texts, load_text, make_pieces, text_column
+from trainers.backbone import backbone_options, load_backbone, read_backbone, train_backbone
+from trainers.checkpoints import CheckpointError, TrainingDivergedError
+from trainers.data import (
+    PairMaker,
+    PieceMaker,
+    first_line,
+    iterate_texts,
+    load_text,
+    make_pairs,
+    make_pieces,
+    text_column,
+)
 from trainers.metrics import unigram_entropy
 from trainers.model_card import RunFacts, make_card, result_rows
-from trainers.model_types import MODEL_TYPES, find_model_type
+from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, find_model_type, model_type_for
+from trainers.objectives import Mixture
 from trainers.plots import plot_run
 from trainers.runs import check_output_dir, git_state, run_name
 from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
@@ -50,7 +66,7 @@ class ModelArguments:
     model_type: str | None = field(
         default=None,
         metadata={
-            "help": f"One of {sorted(MODEL_TYPES)}; perceiver_posonly_mlm, or the checkpoint's own, by default."
+            "help": f"One of {sorted(MODEL_TYPES)}; the checkpoint's own, or what suits the objective, by default."
         },
     )
     model_name_or_path: str | None = field(default=None, metadata={"help": "Checkpoint to go on from."})
@@ -65,6 +81,19 @@ class ModelArguments:
     intermediate_size: int = field(default=384, metadata={"help": "Inner width of feed-forward blocks."})
     concept_num: int = field(default=16, metadata={"help": "Number of concepts."})
     num_decoder_layers: int = field(default=2, metadata={"help": "Decoder layers."})
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Llama-like or BERT-like model (Hub id or folder) whose token table, and first --backbone_layers "
+            "layers, lie below the concepts: HuggingFaceTB/SmolLM2-135M. Its tokenizer is the default one."
+        },
+    )
+    backbone_layers: int = field(default=0, metadata={"help": "Layers taken from the backbone, beside its table."})
+    backbone_training: str = field(
+        default="full",
+        metadata={"help": "How the backbone is trained: full, frozen or lora (needs peft)."},
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of LoRA updates of the backbone."})
     config_overrides: str | None = field(
         default=None, metadata={"help": "Further configuration values: name=value,name=value."}
     )
@@ -86,6 +115,10 @@ class DataTrainingArguments:
     validation_split_percentage: float = field(
         default=5, metadata={"help": "Part of train used for validation where there is none."}
     )
+    pair_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of texts that mean the same as those of --text_column, for contrastive pairs."},
+    )
     max_seq_length: int = field(default=64, metadata={"help": "Longest piece of text in tokens."})
     vocab_size: int = field(default=4096, metadata={"help": "Vocabulary of a tokenizer trained from the data."})
     short_piece_probability: float = field(default=0.1, metadata={"help": "Share of pieces of random shorter length."})
@@ -98,14 +131,30 @@ class DataTrainingArguments:
 
 def parse_arguments():
     parser = HfArgumentParser((ModelArguments, DataTrainingArguments, ConceptTrainingArguments))
-    if len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
-        return parser.parse_json_file(sys.argv[1])
-    return parser.parse_args_into_dataclasses()
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].endswith(".json"):
+        arguments = [*read_arguments(arguments[0]), *arguments[1:]]
+    return parser.parse_args_into_dataclasses(arguments)
+
+
+def read_arguments(path: str) -> list[str]:
+    """The options of a JSON file as they would stand on the command line."""
+    try:
+        options = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The options of {path} cannot be read: {first_line(error)}") from error
+    found = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        found += [f"--{name}", *map(str, values)]
+    return found
 
 
 def make_tokenizer(model_args, data_args, raw, column):
     """The tokenizer asked for, the checkpoint's, or a new one; padding and mask token are added where missing."""
-    name = model_args.tokenizer_name or model_args.model_name_or_path
+    name = model_args.tokenizer_name or model_args.model_name_or_path or model_args.backbone
     if name is None:
         texts = iterate_texts(raw["train"], column, limit=100_000)
         return train_tokenizer(texts, data_args.vocab_size, data_args.max_seq_length)
@@ -121,12 +170,13 @@ def make_tokenizer(model_args, data_args, raw, column):
     return tokenizer
 
 
-def choose_model_type(model_args) -> str:
-    """The model type asked for, the checkpoint's own, or the default."""
-    if model_args.model_type is not None or model_args.model_name_or_path is None:
-        name = model_args.model_type or "perceiver_posonly_mlm"
-        find_model_type(name)
-        return name
+def choose_model_type(model_args, training_args) -> str:
+    """The model type asked for, the checkpoint's own, or what suits the objective."""
+    if model_args.model_type is not None:
+        find_model_type(model_args.model_type)
+        return model_args.model_type
+    if model_args.model_name_or_path is None:
+        return model_type_for(training_args.make_mixture(MODEL_TYPES[DEFAULT_MODEL_TYPE].objective))
     try:
         config = AutoConfig.from_pretrained(model_args.model_name_or_path)
     except (OSError, ValueError) as error:
@@ -140,8 +190,9 @@ def choose_model_type(model_args) -> str:
     raise ValueError(f"Pretraining cannot go on from {saved}; give --model_type, one of {sorted(MODEL_TYPES)}.")
 
 
-def make_model(name, model_args, data_args, tokenizer):
-    """A new model of the type `name`, or the checkpoint to go on from."""
+def make_model(name, model_args, data_args, tokenizer, decoder_target):
+    """A new model of the type `name`, whose decoder can read what objectives ask for, or the checkpoint to go on
+    from."""
     if model_args.model_name_or_path is not None:
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
@@ -156,14 +207,21 @@ def make_model(name, model_args, data_args, tokenizer):
             )
         return model
     kind = find_model_type(name)
+    backbone, backbone_values = None, {"token_embedding_dim": model_args.token_embedding_dim}
+    vocab_size = len(tokenizer)
+    if model_args.backbone is not None:
+        backbone = read_backbone(model_args.backbone, model_args.backbone_layers)
+        backbone_values, vocab_size = backbone_options(backbone), max(vocab_size, backbone.vocab_size)
     config = kind.model_class.config_class(
         **kind.config,
-        vocab_size=len(tokenizer),
+        **backbone_values,
+        decoder_target=decoder_target if decoder_target == "both" else None,
+        vocab_size=vocab_size,
         max_sequence_length=data_args.max_seq_length,
         **{
             option: getattr(model_args, option)
             for option in (
-                "encoder_type", "hidden_size", "token_embedding_dim", "num_hidden_layers", "num_attention_heads",
+                "encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads",
                 "intermediate_size", "concept_num", "num_decoder_layers",
             )
         },
@@ -175,7 +233,11 @@ def make_model(name, model_args, data_args, tokenizer):
     if model_args.config_overrides:
         config.update_from_string(model_args.config_overrides)
         config.validate()
-    return kind.model_class(config)
+    model = kind.model_class(config)
+    if backbone is not None:
+        load_backbone(model, backbone)
+        train_backbone(model, model_args.backbone_training, model_args.lora_rank)
+    return model
 
 
 def held_out_sentences(raw, column, count=3) -> list[str]:
@@ -190,115 +252,117 @@ def held_out_sentences(raw, column, count=3) -> list[str]:
     return found
 
 
-def main():
-    started = time.time()
-    console = Console(width=110)
-    try:
-        model_args, data_args, training_args = parse_arguments()
-        transformers.logging.set_verbosity(training_args.get_process_log_level())
-        set_seed(training_args.seed)
-        if data_args.streaming and training_args.max_steps <= 0:
-            raise ValueError("A streamed data set has no known length: give --max_steps.")
-        model_type = choose_model_type(model_args)
-        objective_name = training_args.objective or find_model_type(model_type).objective
-        objective = training_args.make_objective(objective_name)
-        raw = load_text(
-            data_args.dataset_name, data_args.dataset_config_name, data_args.train_file, data_args.validation_file,
-            data_args.streaming, data_args.validation_split_percentage, training_args.data_seed or training_args.seed,
-            data_args.cache_dir,
-        )  # fmt: skip
-        column = text_column(raw["train"], data_args.text_column)
-        tokenizer = make_tokenizer(model_args, data_args, raw, column)
-        model = make_model(model_type, model_args, data_args, tokenizer)
-        model.tokenizer = tokenizer
-        name = training_args.run_name or run_name(model_type, objective_name, model.config)
-        training_args.run_name = name
-        if training_args.output_dir is None:
-            training_args.output_dir = str(Path("outputs") / name)
-        check_output_dir(training_args.output_dir, resumes=bool(training_args.resume_from_checkpoint))
-
-        seed = training_args.data_seed or training_args.seed
-        pieces = {}
-        for split, share in (("train", data_args.short_piece_probability), ("validation", 0.0)):
+def make_data(data_args, raw, column, tokenizer, seed) -> dict:
+    """Tokenized texts of both splits."""
+    data = {}
+    for split, share, limit in (
+        ("train", data_args.short_piece_probability, data_args.max_train_samples),
+        ("validation", 0.0, data_args.max_eval_samples),
+    ):
+        workers = data_args.preprocessing_num_workers
+        if data_args.pair_column is not None:
+            maker = PairMaker(tokenizer, data_args.max_seq_length)
+            data[split] = make_pairs(raw[split], column, data_args.pair_column, maker, workers)
+        else:
             maker = PieceMaker(tokenizer, data_args.max_seq_length, share, data_args.line_by_line, seed)
-            pieces[split] = make_pieces(raw[split], column, maker, data_args.preprocessing_num_workers)
-        for split, limit in (("train", data_args.max_train_samples), ("validation", data_args.max_eval_samples)):
-            if limit is not None:
-                pieces[split] = pieces[split].take(limit)
-            if not data_args.streaming and len(pieces[split]) == 0:
-                raise ValueError(f"The {split} text has no token.")
-        if data_args.streaming:
-            pieces["train"] = pieces["train"].shuffle(seed=seed, buffer_size=10_000)
-        counted = pieces["train"].take(100_000) if data_args.streaming else pieces["train"]
-        unigram = unigram_entropy(
-            (row["input_ids"] for row in counted), model.config.vocab_size, tokenizer.all_special_ids
-        )
-        trainer_parts = {
-            "args": training_args, "objective": objective, "processing_class": tokenizer,
-            "train_dataset": pieces["train"], "eval_dataset": pieces["validation"],
-        }  # fmt: skip
-        trainer = ConceptTrainer(model=model, **trainer_parts)
-    except StrictDataclassError as error:  # of a configuration; its cause is the sentence
-        sys.exit(first_line(error.__cause__ or error))
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
+            data[split] = make_pieces(raw[split], column, maker, workers)
+        if limit is not None:
+            data[split] = data[split].take(limit)
+        if not data_args.streaming and len(data[split]) == 0:
+            raise ValueError(f"The {split} text has no token.")
+        if data_args.pair_column is not None and not data_args.streaming:
+            cut = sum(data[split]["cut_tokens"])
+            if cut:
+                logger.warning("%s tokens of %s pairs lie beyond max_seq_length and were cut.", f"{cut:,}", split)
+            data[split] = data[split].remove_columns("cut_tokens")
+    if data_args.streaming:
+        data["train"] = data["train"].shuffle(seed=seed, buffer_size=10_000)
+    return data
 
-    device = training_args.device
-    console.print(
-        f"[bold]{name}[/]: {type(model).__name__}, {model.num_parameters():,} parameters, objective {objective} on "
-        f"{device}\nunigram entropy of the training text: {unigram:.3f} nats per token",
-        highlight=False,
+
+@dataclass
+class Run:
+    """What is ready to be trained."""
+
+    name: str
+    data_args: DataTrainingArguments
+    training_args: ConceptTrainingArguments
+    mixture: Mixture
+    raw: object
+    column: str
+    model: object
+    trainer: ConceptTrainer
+    unigram: float
+
+
+def prepare() -> Run:
+    """Everything that may be wrong with what the user gave, before anything takes long."""
+    model_args, data_args, training_args = parse_arguments()
+    transformers.logging.set_verbosity(training_args.get_process_log_level())
+    set_seed(training_args.seed)
+    if data_args.streaming and training_args.max_steps <= 0:
+        raise ValueError("A streamed data set has no known length: give --max_steps.")
+    model_type = choose_model_type(model_args, training_args)
+    mixture = training_args.make_mixture(find_model_type(model_type).objective)
+    seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
+    raw = load_text(
+        data_args.dataset_name, data_args.dataset_config_name, data_args.train_file, data_args.validation_file,
+        data_args.streaming, data_args.validation_split_percentage, seed, data_args.cache_dir,
+    )  # fmt: skip
+    column = text_column(raw["train"], data_args.text_column)
+    tokenizer = make_tokenizer(model_args, data_args, raw, column)
+    model = make_model(model_type, model_args, data_args, tokenizer, mixture.decoder_target)
+    model.tokenizer = tokenizer
+    mixture.check(model.config)
+    name = training_args.run_name or run_name(model_type, mixture.describe(), model.config)
+    training_args.run_name = name
+    if training_args.output_dir is None:
+        training_args.output_dir = str(Path("outputs") / name)
+    check_output_dir(training_args.output_dir, resumes=bool(training_args.resume_from_checkpoint))
+    with training_args.main_process_first(desc="tokenizing"):
+        data = make_data(data_args, raw, column, tokenizer, seed)
+    counted = data["train"].take(100_000) if data_args.streaming else data["train"]
+    unigram = unigram_entropy(
+        (row["input_ids"] for row in counted), model.config.vocab_size, tokenizer.all_special_ids
     )
-    # The same network before training. A checkpoint that training goes on from is not untrained.
-    twin = model if model_args.model_name_or_path is None else type(model)(model.config).to(device)
-    twin_trainer = trainer if twin is model else ConceptTrainer(model=twin, **trainer_parts)
-    untrained = twin_trainer.evaluation_loop(twin_trainer.get_eval_dataloader(), "Untrained", True).metrics
-    untrained = {key.removeprefix("eval_"): value for key, value in untrained.items()}
-    untrained_concepts = twin_trainer.concepts()
-    del twin, twin_trainer
+    trainer = ConceptTrainer(
+        model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
+        eval_dataset=data["validation"],
+    )  # fmt: skip
+    return Run(name, data_args, training_args, mixture, raw, column, model, trainer, unigram)
 
-    resume = training_args.resume_from_checkpoint
-    result = trainer.train(resume_from_checkpoint=True if resume in ("last", "true", "True") else resume)
-    trainer.save_model()
-    trainer.save_metrics("train", result.metrics)
-    trainer.save_state()
-    metrics = trainer.evaluate()
-    metrics["unigram_entropy"] = unigram
-    trainer.save_metrics("eval", metrics)
-    if not trainer.is_world_process_zero():
-        return
 
-    trained = {key.removeprefix("eval_"): value for key, value in metrics.items()}
+def report(run: Run, result, metrics, untrained, untrained_concepts, console) -> None:
+    """Picture, card and table of a finished run."""
+    data_args, training_args, trainer, model = run.data_args, run.training_args, run.trainer, run.model
     folder = Path(training_args.output_dir)
     picture = folder / "training.png"
-    plot_run(trainer.state.log_history, trainer.concepts(), untrained_concepts, unigram, name, picture)
-    sentences = held_out_sentences(raw, column)
+    plot_run(trainer.state.log_history, trainer.concepts(), untrained_concepts, run.unigram, run.name, picture)
+    sentences = held_out_sentences(run.raw, run.column)
     examples = []
-    if sentences and model.config.decoder_target == "text":
+    if sentences and model.config.decoder_target in ("text", "both"):
         examples = list(zip(sentences, model.reconstruct(sentences, truncation=True), strict=True))
-    hub_id = training_args.hub_model_id if training_args.push_to_hub else None
+    local = data_args.dataset_name is None or Path(data_args.dataset_name).exists()
+    embedded = data_args.dataset_name is None and data_args.train_file is None
     facts = RunFacts(
-        name=name,
-        repo_id=hub_id or str(folder),
-        objective=objective,
-        objective_name=objective_name,
+        name=run.name,
+        repo_id=(training_args.hub_model_id if training_args.push_to_hub else None) or str(folder),
+        mixture=run.mixture,
         data=data_args.dataset_name or data_args.train_file or "the embedded corpus (excerpts of 100 classic books)",
-        data_id=data_args.dataset_name
-        if data_args.dataset_name and not Path(data_args.dataset_name).exists()
-        else None,
+        data_id=None if local else data_args.dataset_name,
         command="python " + shlex.join(["examples/run_pretraining.py", *sys.argv[1:]]),
-        unigram=unigram,
-        trained=trained,
+        unigram=run.unigram,
+        trained={key.removeprefix("eval_"): value for key, value in metrics.items()},
         untrained=untrained,
         training={
             "optimizer steps": trainer.state.global_step,
-            "training pieces": "streamed" if data_args.streaming else f"{len(pieces['train']):,}",
-            "training time": f"{result.metrics['train_runtime']:.0f} s on {device}",
+            "training pieces": "streamed" if data_args.streaming else f"{len(trainer.train_dataset):,}",
+            "training time": f"{result.metrics['train_runtime']:.0f} s on {training_args.device}",
             **git_state(),
         },
         examples=examples,
         picture=picture.name,
-        license="apache-2.0" if data_args.dataset_name is None and data_args.train_file is None else None,
+        license="apache-2.0" if embedded else None,
     )
     trainer.card = make_card(model, training_args, facts)
     trainer.create_model_card()
@@ -308,13 +372,49 @@ def main():
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for row in result_rows(facts):
         table.add_row(*row)
-    table.add_row("unigram entropy (nats per token)", f"{unigram:.3f}", "")
+    table.add_row("unigram entropy (nats per token)", f"{run.unigram:.3f}", "")
     console.print(table)
     for text, read in examples:
         console.print(f"[dim]held out[/] {text}\n[dim]read back[/] {read}\n", highlight=False, soft_wrap=True)
-    console.print(f"checkpoint and card: {folder}\npicture: {picture}\ntotal time: {time.time() - started:.0f} s\n")
-    print("from transformers import AutoModelForMaskedLM")
-    print(f'model = AutoModelForMaskedLM.from_pretrained("{folder}", trust_remote_code=True)')
+    console.print(f"checkpoint and card: {folder}\npicture: {picture}")
+
+
+def main():
+    started = time.time()
+    console = Console(width=110)
+    try:
+        run = prepare()
+    except StrictDataclassError as error:  # of a configuration; its cause is the sentence
+        sys.exit(first_line(error.__cause__ or error))
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    trainer, training_args = run.trainer, run.training_args
+    if trainer.is_world_process_zero():
+        console.print(
+            f"[bold]{run.name}[/]: {type(run.model).__name__}, {run.model.num_parameters():,} parameters, objective "
+            f"{run.mixture.describe()} {run.mixture.options()} on {training_args.device}\n"
+            f"unigram entropy of the training text: {run.unigram:.3f} nats per token",
+            highlight=False,
+        )
+    before = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True).metrics
+    untrained = {key.removeprefix("eval_"): value for key, value in before.items()}
+    untrained_concepts = trainer.concepts()
+    try:
+        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    except (CheckpointError, TrainingDivergedError) as error:
+        sys.exit(str(error))
+    trainer.save_model()
+    trainer.save_metrics("train", result.metrics)
+    trainer.save_state()
+    metrics = trainer.evaluate()
+    metrics["unigram_entropy"] = run.unigram
+    trainer.save_metrics("eval", metrics)
+    if trainer.is_world_process_zero():
+        report(run, result, metrics, untrained, untrained_concepts, console)
+        console.print(f"total time: {time.time() - started:.0f} s\n")
+        print("from transformers import AutoModelForMaskedLM")
+        folder = training_args.output_dir
+        print(f'model = AutoModelForMaskedLM.from_pretrained("{folder}", trust_remote_code=True)')
     if training_args.push_to_hub:
         trainer.push_to_hub()
 
