@@ -24,7 +24,8 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -190,6 +191,22 @@ def choose_model_type(model_args, training_args) -> str:
     raise ValueError(f"Pretraining cannot go on from {saved}; give --model_type, one of {sorted(MODEL_TYPES)}.")
 
 
+def read_overrides(text: str | None, config_class) -> dict:
+    """Configuration values from `name=value,name=value`; ValueError for a name that is none of them."""
+    found, known = {}, {option.name for option in fields(config_class)}
+    for item in filter(None, (text or "").split(",")):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or name not in known:
+            close = get_close_matches(name, known, 3)
+            raise ValueError(f"config_overrides: {item!r} is no name=value of the configuration; near it are {close}.")
+        plain = {"none": "null", "true": "true", "false": "false"}.get(value.lower(), value)
+        try:
+            found[name] = json.loads(plain)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 def make_model(name, model_args, data_args, tokenizer, decoder_target):
     """A new model of the type `name`, whose decoder can read what objectives ask for, or the checkpoint to go on
     from."""
@@ -212,27 +229,20 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     if model_args.backbone is not None:
         backbone = read_backbone(model_args.backbone, model_args.backbone_layers)
         backbone_values, vocab_size = backbone_options(backbone), max(vocab_size, backbone.vocab_size)
-    config = kind.model_class.config_class(
+    values = {
         **kind.config,
         **backbone_values,
-        decoder_target=decoder_target if decoder_target == "both" else None,
-        vocab_size=vocab_size,
-        max_sequence_length=data_args.max_seq_length,
-        **{
-            option: getattr(model_args, option)
-            for option in (
-                "encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                "intermediate_size", "concept_num", "num_decoder_layers",
-            )
-        },
-        **{
-            f"{token}_token_id": getattr(tokenizer, f"{token}_token_id")
-            for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos")
-        },
-    )  # fmt: skip
-    if model_args.config_overrides:
-        config.update_from_string(model_args.config_overrides)
-        config.validate()
+        "decoder_target": decoder_target if decoder_target == "both" else None,
+        "vocab_size": vocab_size,
+        "max_sequence_length": data_args.max_seq_length,
+    }
+    for option in ("encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                   "concept_num", "num_decoder_layers"):  # fmt: skip
+        values[option] = getattr(model_args, option)
+    for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos"):
+        values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id")
+    config_class = kind.model_class.config_class
+    config = config_class(**values | read_overrides(model_args.config_overrides, config_class))
     model = kind.model_class(config)
     if backbone is not None:
         load_backbone(model, backbone)

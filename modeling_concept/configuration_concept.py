@@ -92,7 +92,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
         share_key_values (`bool`, defaults to `False`):
             One key and value projection of the tokens for all layers instead of one per layer.
         embedding_norm (`bool`, defaults to `True`) [`False`]:
-            Norm after the token embeddings.
+            Norm after the token embeddings, of the encoder and of decoder queries made of tokens.
         output_centring (`bool`, defaults to `False`):
             Subtract a running mean per concept (momentum 0.99, frozen in eval mode) from the normalised concepts.
         hide_mask_tokens (`bool`, defaults to `True`) [`False`]:

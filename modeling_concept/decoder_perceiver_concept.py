@@ -10,7 +10,7 @@ import torch.nn as nn
 from transformers import initialization as init
 
 from .decoder_layers_concept import ConceptDecoder, Targets
-from .layers_concept import make_linear
+from .layers_concept import make_linear, make_norm
 
 
 class PositionDecoder(ConceptDecoder):
@@ -53,6 +53,8 @@ class TokenPositionDecoder(ConceptDecoder):
         self.projection = (
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
+        # Rows of the table are short; beside phases and positions they would be drowned.
+        self.query_norm = make_norm(config) if config.embedding_norm else None
 
     def make_queries(self, batch, targets: Targets, token_table):
         if targets.input_ids is None and self.token_embeddings is not None:
@@ -61,4 +63,5 @@ class TokenPositionDecoder(ConceptDecoder):
             )
         table = token_table if self.token_embeddings is None else self.token_embeddings
         states = targets.inputs_embeds if targets.input_ids is None else table(targets.input_ids)
-        return states if self.projection is None else self.projection(states)
+        states = states if self.projection is None else self.projection(states)
+        return states if self.query_norm is None else self.query_norm(states)

@@ -82,6 +82,8 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
             model, args, data_collator=data_collator or ConceptDataCollator(processing_class),
             processing_class=processing_class, **kwargs,
         )  # fmt: skip
+        # Losses are parts of the step's mean, which transformers need not divide (the two names of 5.5 and later).
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         self.training_model.to(args.device)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)

@@ -9,6 +9,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from transformers import HfArgumentParser
 
 from examples import run_pretraining
+from modeling_concept import ConceptEncoderConfig
 from trainers import ConceptTrainingArguments
 from trainers.model_types import find_model_type
 from trainers.training_model import TrainingModel
@@ -55,3 +56,12 @@ def test_accelerate_reads_its_configurations(path):
     given = yaml.safe_load(path.read_text())
     assert config.distributed_type.value == given["distributed_type"]
     assert config.num_processes == given["num_processes"]
+
+
+def test_overrides_are_values_of_the_configuration():
+    text = "decoder_mixer_type=window, timestep_scale=none,initializer_range=2e-2,qk_norm=False,global_concept_num=2"
+    assert run_pretraining.read_overrides(text, ConceptEncoderConfig) == {
+        "decoder_mixer_type": "window", "timestep_scale": None, "initializer_range": 0.02, "qk_norm": False,
+        "global_concept_num": 2,
+    }  # fmt: skip
+    assert run_pretraining.read_overrides(None, ConceptEncoderConfig) == {}

@@ -138,6 +138,8 @@ def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
         (["--model_type", "gpt"], "Unknown model type 'gpt'; choose one of"),
         (["--num_attention_heads", "5"], "not divisible by num_attention_heads 5"),
         (["--config_overrides", "num_attention_heads=5"], "not divisible by num_attention_heads 5"),
+        (["--config_overrides", "decoder_mixer=conv"], "near it are ['decoder_mixer_type'"),
+        (["--config_overrides", "decoder_mixer_type=net"], "decoder_mixer_type"),
         (["--train_file", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--objective", "gpt"], "Unknown objective 'gpt'; choose one of"),
         (["--t_min", "0.5"], "has no option ['t_min']"),
