@@ -82,8 +82,10 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
             model, args, data_collator=data_collator or ConceptDataCollator(processing_class),
             processing_class=processing_class, **kwargs,
         )  # fmt: skip
-        # Losses are parts of the step's mean, which transformers need not divide (the two names of 5.5 and later).
+        # Losses are parts of the step's mean: neither transformers (the names of 5.5 and of later versions) nor
+        # accelerate must divide them by the number of accumulated batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
+        self.accelerator.gradient_accumulation_steps = 1
         self.training_model.to(args.device)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
