@@ -14,7 +14,7 @@ class StepPlan:
     Args:
         items: of the whole step, by objective.
         weights: of each objective's mean loss.
-        texts: [1] number of rows of concepts in the step that concept losses see.
+        texts: of the whole step, whose concepts the concept losses see.
         splits: into how many batches the step is split, over accumulation and processes.
         warmup: factor on concept losses.
         seed: of this step.

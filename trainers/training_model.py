@@ -129,7 +129,8 @@ class TrainingModel(nn.Module):
         for name, output in outputs.items():
             terms[name] = output.loss if output.loss is not None else self._joint(name, outputs, batch, plan)
         task = sum(plan.weights[name] * loss for name, loss in terms.items())
-        losses = {term.name: self._concept_loss(term, outputs, batch, plan) for term in self.terms}
+        layers = self.shown_concepts(outputs) if self.terms else []
+        losses = {term.name: self._concept_loss(term, layers, batch, plan) for term in self.terms}
         if batch.measures:
             self._measure(terms, task, losses, outputs, plan)
         loss = self.weighting(task, losses, plan.warmup, 1 / plan.splits)
@@ -191,8 +192,7 @@ class TrainingModel(nn.Module):
             objective.after_step(self.head(name), vectors.detach())
         return loss
 
-    def _concept_loss(self, term: LossTerm, outputs, batch, plan):
-        layers = self.shown_concepts(outputs)
+    def _concept_loss(self, term: LossTerm, layers, batch, plan):
         if term.name in plan.joint:
             return self._part(term.name, layers, batch, plan)
         loss = term(layers, plan.seed)
