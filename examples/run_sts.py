@@ -1,137 +1,161 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Zero-shot semantic similarity: cosine of two texts' pooled concepts against human scores, with nothing learned.
+Zero-shot semantic similarity: cosines of the vectors of two texts against human scores, with nothing learned.
 
-    python examples/run_sts.py --model_name_or_path outputs/…
+    python examples/run_sts.py
 
-prints Spearman and Pearson correlations on STS-B beside the same network untrained and bags of words.
+prints Spearman and Pearson correlations of the newest checkpoint on STS-B, by how its concepts become a vector, beside
+the same network untrained, its token table alone, bags of words and the majority class. All STS tasks, another model
+beside, and other pairs:
+
+    python examples/run_sts.py --model_name_or_path outputs/… --task_name stsb sickr sts12 sts13 sts14 sts15 sts16
+    python examples/run_sts.py --baseline_models sentence-transformers/all-MiniLM-L6-v2
+    python examples/run_sts.py --pairs_file pairs.tsv
 """
 
-import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
-import datasets
-import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
-from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from sklearn.feature_extraction.text import TfidfVectorizer
-from transformers import AutoModel, AutoTokenizer, HfArgumentParser, set_seed
+from transformers import HfArgumentParser
 
-import modeling_concept  # noqa: F401 (registers concept models)
-from trainers.data import first_line
+from trainers.hub import push_results
+from trainers.results import Result, results_table, track_results, write_results
+from trainers.script import newest_checkpoint, run_facts, run_script
+from trainers.similarity import (
+    METRICS,
+    POOLINGS,
+    TASKS,
+    TextPairs,
+    averages,
+    choose_poolings,
+    count_cut,
+    load_encoder,
+    load_pairs,
+    load_sentence_model,
+    make_systems,
+    read_pairs_file,
+    similarity_results,
+)
 
 
 @dataclass
-class Arguments:
-    """What is evaluated on what."""
+class DataArguments:
+    """Which pairs of texts."""
 
-    model_name_or_path: str = field(metadata={"help": "Checkpoint of a concept model: folder or Hub id."})
-    dataset_name: str = field(default="nyu-mll/glue", metadata={"help": "Hub id or local folder of text pairs."})
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration; stsb of nyu-mll/glue."})
-    split: str = field(default="validation", metadata={"help": "Split of the data."})
-    text_columns: str = field(default="sentence1,sentence2", metadata={"help": "Columns of the two texts."})
-    score_column: str = field(default="label", metadata={"help": "Column of human scores."})
-    batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
-    limit: int | None = field(default=None, metadata={"help": "Use only so many pairs."})
-    seed: int = field(default=0, metadata={"help": "Seed of the untrained network."})
-    output_file: str | None = field(default=None, metadata={"help": "Write the numbers here, as JSON."})
-
-
-def load_pairs(args) -> tuple[list[str], list[str], np.ndarray]:
-    """First texts, second texts, scores."""
-    config = args.dataset_config_name or ("stsb" if args.dataset_name == "nyu-mll/glue" else None)
-    try:
-        data = datasets.load_dataset(args.dataset_name, config, split=args.split)
-    except Exception as error:
-        raise ValueError(f"The data set {args.dataset_name!r} cannot be read: {first_line(error)}") from error
-    columns = [*args.text_columns.split(","), args.score_column]
-    if missing := [column for column in columns if column not in data.column_names]:
-        raise ValueError(f"There are no columns {missing}; the columns are {data.column_names}.")
-    data = data if args.limit is None else data.take(args.limit)
-    first, second, scores = (list(data[column]) for column in columns)
-    return first, second, np.asarray(scores, dtype=float)
-
-
-class Vectors:
-    """Text vectors in the form that sentence-transformers' evaluators ask for."""
-
-    similarity_fn_name = "cosine"
-    model_card_data = SimpleNamespace(set_evaluation_metrics=lambda *arguments: None)
-
-    def __init__(self, table: dict[str, np.ndarray]):
-        self.table = table
-
-    def encode(self, sentences, convert_to_numpy=True, **options):
-        return np.stack([self.table[text] for text in sentences])
-
-
-def correlations(first, second, scores, table) -> dict[str, float]:
-    """Spearman and Pearson correlation, times 100, of the cosines of vectors with human scores."""
-    evaluator = EmbeddingSimilarityEvaluator(first, second, list(scores / scores.max()), main_similarity="cosine")
-    found = evaluator(Vectors(table))
-    return {name: 100 * found[f"{name}_cosine"] for name in ("spearman", "pearson")}
-
-
-def pooled(model, texts, batch_size) -> dict[str, np.ndarray]:
-    """Mean over concepts for each text."""
-    vectors = model.encode(texts, batch_size, truncation=True, convert_to_numpy=True).sentence_embeddings
-    return dict(zip(texts, vectors, strict=True))
-
-
-def centred(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Minus the mean over all texts."""
-    mean = np.mean(list(table.values()), axis=0)
-    return {text: vector - mean for text, vector in table.items()}
-
-
-def evaluate(args) -> dict[str, dict[str, float]]:
-    """Correlations by row of the table."""
-    first, second, scores = load_pairs(args)
-    texts = sorted({*first, *second})
-    try:
-        model = AutoModel.from_pretrained(args.model_name_or_path).eval()
-        model.tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The checkpoint {args.model_name_or_path!r} cannot be read: {first_line(error)}") from error
-    if not hasattr(model, "encode"):
-        raise ValueError(f"{args.model_name_or_path} holds a {type(model).__name__}, no concept model.")
-    set_seed(args.seed)
-    untrained = type(model)(model.config).eval()
-    untrained.tokenizer = model.tokenizer
-    if torch.cuda.is_available():
-        model, untrained = model.cuda(), untrained.cuda()
-    rows = {}
-    for name, encoder in (("concepts", model), ("untrained", untrained)):
-        table = pooled(encoder, texts, args.batch_size)
-        rows[f"{name}, mean"] = correlations(first, second, scores, table)
-        rows[f"{name}, centred mean"] = correlations(first, second, scores, centred(table))
-    words = TfidfVectorizer(sublinear_tf=True).fit(texts)
-    rows["bag of words (tf-idf)"] = correlations(
-        first, second, scores, dict(zip(texts, words.transform(texts).toarray(), strict=True))
+    task_name: list[str] | None = field(
+        default=None, metadata={"help": f"Among {list(TASKS)}, from the Hub; stsb by default."}
     )
-    return rows
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub id or local folder of other pairs."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    pairs_file: str | None = field(
+        default=None, metadata={"help": "tsv or csv file: two texts and a score a line, or columns below a header."}
+    )
+    split: str | None = field(default=None, metadata={"help": "test, or validation where there is none, by default."})
+    text_columns: str | None = field(
+        default=None, metadata={"help": "Columns of the two texts with a comma between, where they are not known."}
+    )
+    score_column: str | None = field(default=None, metadata={"help": "Column of the score, where it is not known."})
+    limit: int | None = field(default=None, metadata={"help": "Use only so many pairs of each set."})
+
+
+@dataclass
+class SimilarityArguments:
+    """Which models, which vectors, and where results go."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest in outputs/ by default."}
+    )
+    baseline_models: list[str] = field(
+        default_factory=list, metadata={"help": "SentenceTransformers to stand beside it, folders or Hub ids."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of these models' repositories."})
+    poolings: list[str] = field(
+        default_factory=lambda: list(POOLINGS),
+        metadata={"help": "How concepts become a vector; matrix holds all of them for each text."},
+    )
+    first_k: list[int] | None = field(
+        default=None, metadata={"help": "Also the mean of the first k concepts; 1, 4 and 8 where there are more."}
+    )
+    batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
+    seed: int = field(default=0, metadata={"help": "Seed of the untrained network."})
+    output_dir: str | None = field(default=None, metadata={"help": "For results; outputs/sts_<model> by default."})
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
+    )
+    push_to_hub: bool = field(default=False, metadata={"help": "Add the results to the card of --hub_model_id."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Repository of the model, already on the Hub."})
+
+
+def load_sets(args):
+    """The sets of pairs that are asked for, each under a name of its own."""
+    given = [name for name in ("task_name", "dataset_name", "pairs_file") if getattr(args, name)]
+    if len(given) > 1:
+        raise ValueError(f"Give one of --{given[0]} and --{given[1]}, not both.")
+    if (args.dataset_config_name and not args.dataset_name) or (args.split and args.pairs_file):
+        raise ValueError("--dataset_config_name goes with --dataset_name only, and --split not with --pairs_file.")
+    columns = {"text_columns": args.text_columns, "score_column": args.score_column, "limit": args.limit}
+    if args.pairs_file:
+        return [read_pairs_file(args.pairs_file, **columns)]
+    if args.dataset_name:
+        return [load_pairs(args.dataset_name, args.dataset_config_name, args.split, **columns)]
+    names = list(dict.fromkeys(args.task_name or ["stsb"]))
+    if unknown := [name for name in names if name not in TASKS]:
+        raise ValueError(f"Unknown task {unknown[0]!r}; choose among {list(TASKS)}, or give --dataset_name.")
+    return [load_pairs(TASKS[name], split=args.split, task=name, **columns) for name in names]
+
+
+def make_table(name: str, sets: list[TextPairs], results: list[Result], notes: str):
+    """Of one set by metric and system; of several, Spearman correlations by set."""
+    title = f"{name}, zero-shot: " + "; ".join(map(str, sets))
+    if len(sets) == 1:
+        table = results_table(results, title, rows=("metric",))
+    else:
+        results = [result for result in results if result.metric.startswith(METRICS[0])]
+        table = results_table(results, title, rows=("metric", "system"), columns="task")
+    table.columns[0].no_wrap = True
+    table.caption, table.title_justify, table.caption_justify = notes, "left", "left"
+    return table
 
 
 def main():
-    try:
-        (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-        rows = evaluate(args)
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    table = Table(title=f"{args.model_name_or_path}: {args.dataset_name} {args.split}, zero-shot, times 100")
-    for heading in ("vectors", "Spearman", "Pearson"):
-        table.add_column(heading, justify="left" if heading == "vectors" else "right")
-    for name, found in rows.items():
-        table.add_row(name, f"{found['spearman']:.2f}", f"{found['pearson']:.2f}")
-    Console(width=110).print(table)
-    if args.output_file:
-        Path(args.output_file).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    data_args, args = HfArgumentParser((DataArguments, SimilarityArguments)).parse_args_into_dataclasses()
+    if args.push_to_hub and not args.hub_model_id:
+        raise ValueError("--push_to_hub needs the repository of the model: --hub_model_id owner/name.")
+    path = args.model_name_or_path or newest_checkpoint()
+    model = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
+    poolings = choose_poolings(args.poolings, args.first_k, model.config.concept_num)
+    sets = load_sets(data_args)
+    others = {other: load_sentence_model(other, args.trust_remote_code) for other in args.baseline_models}
+    name = Path(path).resolve().name
+    systems = make_systems(model, name, poolings, args.batch_size, args.seed, others)
+    results, cut = [], {}
+    for pairs in sets:
+        cut[pairs.task] = count_cut(model, pairs.texts)
+        results += similarity_results(pairs, systems)
+    own = list(results)
+    if len(sets) > 1:
+        results += averages(results)
+    notes = (
+        "Vectors are means of concepts, and other models' own; matrix: all concepts; first k: the mean of these. "
+        "centred: minus the mean over the texts of the set, without their scores; tf-idf is fitted on them, too. "
+        f"{sum(cut.values())} texts were cut at {model.config.max_sequence_length} tokens."
+    )
+    Console(width=120).print(make_table(name, sets, results, notes))
+
+    folder = args.output_dir or f"outputs/sts_{name}"
+    about = {
+        "model_name_or_path": path, "pairs": [str(pairs) for pairs in sets], "texts_cut": cut,
+        "task_type": "sentence-similarity", "datasets": {pairs.task: (pairs.source, pairs.task) for pairs in sets},
+    }  # fmt: skip
+    facts = run_facts(data_args, args, about)
+    written = write_results(Path(folder) / "results.json", results, facts)
+    print(f"results: {written}")
+    track_results(results, args.report_to, f"sts_{name}", folder, facts)
+    if args.push_to_hub:
+        push_results(args.hub_model_id, own, about["task_type"], about["datasets"], files=[written])
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

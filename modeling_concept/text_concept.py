@@ -36,7 +36,7 @@ class ConceptTextMixin:
                     raise OSError("the model was not loaded from a checkpoint")
                 # With the configuration at hand nothing has to ask whether the checkpoint's code may run.
                 self._tokenizer = AutoTokenizer.from_pretrained(path, config=self.config)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, ImportError) as error:
                 raise ValueError(
                     f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."
                 ) from error

@@ -2,57 +2,74 @@
 """Zero-shot similarity as a user runs it."""
 
 import json
+import sys
 
-import numpy as np
 import pytest
 from datasets import Dataset
-from scipy import stats
 
 from examples import run_sts
+from trainers.results import read_results
+from trainers.script import run_script as as_script
 
 from ..conftest import TEXTS
 from ..trainers.kit import make_model
 from .test_run_pretraining import run_script
 
 
-@pytest.fixture
-def checkpoint(tokenizer, tmp_path):
-    model = make_model("perceiver_posonly_mlm", tokenizer)
-    model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
-
-
-@pytest.fixture
-def pairs(tmp_path):
+@pytest.fixture(scope="module")
+def place(tokenizer, tmp_path_factory):
+    """A folder with a checkpoint in outputs/run, and the data sets one and two, which has a test split."""
+    place = tmp_path_factory.mktemp("sts")
+    make_model("perceiver_posonly_mlm", tokenizer).save_pretrained(place / "outputs" / "run")
+    tokenizer.save_pretrained(place / "outputs" / "run")
     rows = {"sentence1": TEXTS * 3, "sentence2": TEXTS[1:] * 4, "label": [float(n % 6) for n in range(12)]}
-    (tmp_path / "pairs").mkdir()
-    Dataset.from_dict(rows).to_parquet(tmp_path / "pairs" / "validation.parquet")
-    return tmp_path / "pairs"
+    for name, split in (("one", "validation"), ("two", "test")):
+        (place / name).mkdir()
+        Dataset.from_dict(rows).to_parquet(place / name / f"{split}.parquet")
+    return place
 
 
-def test_the_table_has_its_baselines(checkpoint, pairs, tmp_path):
-    done = run_script(
-        "run_sts.py", tmp_path, "--model_name_or_path", checkpoint, "--dataset_name", pairs, "--output_file", "s.json"
-    )
+def run(*arguments):
+    """The script in this process; what it ends with is raised."""
+    sys.argv = ["run_sts.py", *map(str, arguments)]
+    as_script(run_sts.main)
+
+
+def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher):
+    done = run_script("run_sts.py", place, "--dataset_name", "one", "--baseline_models", teacher, "--first_k", "2")
     assert done.returncode == 0, done.stderr[-3000:]
-    for word in ("concepts, mean", "concepts, centred mean", "untrained, mean", "bag of words", "Spearman"):
-        assert word in done.stdout
-    assert len(json.loads((tmp_path / "s.json").read_text())) == 5
+    for word in ("run, zero-shot: one (validation of one, 12 pairs)", "untrained", "token", "bag of words", "majority",
+                 "│ spearman ", "│ spearman, centred ", "│ spearman, matrix ", "│ pearson, first 2, centred ",
+                 "0 texts were cut"):  # fmt: skip
+        assert word in done.stdout, word
+    assert "it/s" in done.stderr  # the progress bar
+    content = json.loads((place / "outputs" / "sts_run" / "results.json").read_text())
+    assert content["model_name_or_path"] == "outputs/run" and content["limit"] is None and content["seed"] == 0
+    assert content["datasets"] == {"one": ["one", "one"]} and content["texts_cut"] == {"one": 0}
+    results = read_results(place / "outputs" / "sts_run" / "results.json")
+    systems = ["run", "untrained", "token table", "bag of words (tf-idf)", str(teacher), "majority class"]
+    assert list(dict.fromkeys(result.system for result in results)) == systems
+    assert {(result.task, result.split, result.count) for result in results} == {("one", "validation", 12)}
 
 
-def test_correlations_equal_scipy():
-    generator = np.random.default_rng(0)
-    first, second = [f"a{n}" for n in range(20)], [f"b{n}" for n in range(20)]
-    table = {text: generator.normal(size=5) for text in first + second}
-    scores = generator.uniform(0, 5, size=20)
-    found = run_sts.correlations(first, second, scores, table)
-    cosines = [
-        table[a] @ table[b] / np.linalg.norm(table[a]) / np.linalg.norm(table[b])
-        for a, b in zip(first, second, strict=True)
+def test_several_tasks_have_an_average(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(run_sts, "TASKS", {"stsb": "one", "sickr": "two"})
+    pushed = []
+    monkeypatch.setattr(run_sts, "push_results", lambda *arguments, **options: pushed.append((arguments, options)))
+    options = ["--poolings", "mean", "--limit", "9", "--report_to", "none", "--output_dir", "both", "--push_to_hub"]
+    run("--model_name_or_path", "outputs/run", "--task_name", "stsb", "sickr", *options, "--hub_model_id", "me/run")
+    printed = capsys.readouterr().out
+    for word in ("stsb (validation of one, 9 pairs); sickr (test of two, 9 pairs)", "average", "│ spearman, centred "):
+        assert word in printed, word
+    assert "pearson" not in printed.split("centred:")[0]
+    results = read_results("both/results.json")
+    assert {result.task for result in results} == {"stsb", "sickr", "average"}
+    (((repo, own, kind, datasets), files),) = pushed
+    assert (repo, kind, datasets["stsb"]) == ("me/run", "sentence-similarity", ("one", "stsb"))
+    assert {result.task for result in own} == {"stsb", "sickr"} and [str(f) for f in files["files"]] == [
+        "both/results.json"
     ]
-    assert found["spearman"] == pytest.approx(100 * stats.spearmanr(cosines, scores).statistic, abs=1e-3)
-    assert found["pearson"] == pytest.approx(100 * stats.pearsonr(cosines, scores).statistic, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +77,25 @@ def test_correlations_equal_scipy():
     [
         (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
         (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
-        (["--score_column", "points"], "There are no columns ['points']"),
+        (["--dataset_name", "one", "--score_column", "points"], "There are no columns ['points']"),
+        (["--dataset_name", "one", "--split", "test"], "one has no split test, only ['validation']"),
+        (["--dataset_name", "one", "--task_name", "stsb"], "Give one of --task_name and --dataset_name, not both"),
+        (["--task_name", "sts99"], "Unknown task 'sts99'; choose among ['stsb'"),
+        (["--pairs_file", "pairs.txt"], "pairs.txt does not exist"),
+        (["--pairs_file", "x.csv", "--split", "test"], "--split not with --pairs_file"),
+        (["--dataset_name", "one", "--first_k", "99"], "--first_k must lie between 1 and the model's"),
+        (["--dataset_name", "one", "--baseline_models", "nowhere"], "baseline model 'nowhere' cannot be read"),
+        (["--push_to_hub"], "--push_to_hub needs the repository of the model"),
     ],
 )
-def test_bad_input_gets_one_sentence(options, message, checkpoint, pairs, tmp_path):
-    defaults = ["--model_name_or_path", checkpoint, "--dataset_name", pairs]
-    done = run_script("run_sts.py", tmp_path, *defaults, *options)
-    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+def test_bad_input_gets_one_sentence(options, message, place, monkeypatch):
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as ended:
+        run(*options)
+    assert message in str(ended.value) and "\n" not in str(ended.value)
+
+
+def test_without_a_checkpoint_the_way_to_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="python examples/run_pretraining.py"):
+        run()

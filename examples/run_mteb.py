@@ -1,0 +1,62 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Tasks of MTEB on a concept checkpoint, folder or Hub id.
+
+    python examples/run_mteb.py --model_name_or_path outputs/… --tasks STSBenchmark SICK-R
+
+does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes no folder and runs no model's own code.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mteb
+from mteb.cache import ResultCache
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+from transformers import HfArgumentParser
+
+import modeling_concept  # noqa: F401 (registers concept models)
+from trainers.results import Result, results_table, write_results
+from trainers.script import newest_checkpoint, run_facts, run_script
+
+
+@dataclass
+class Arguments:
+    """Which model on which tasks."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Any SentenceTransformer; the newest checkpoint in outputs/ by default."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of another model's repository."})
+    tasks: list[str] = field(default_factory=lambda: ["STSBenchmark"], metadata={"help": "Names of MTEB's tasks."})
+    batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
+    output_dir: str | None = field(default=None, metadata={"help": "For results; outputs/mteb_<model> by default."})
+
+
+def main():
+    (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    path = args.model_name_or_path or newest_checkpoint()
+    name = Path(path).resolve().name
+    folder = Path(args.output_dir or f"outputs/mteb_{name}")
+    model = SentenceTransformer(path, trust_remote_code=args.trust_remote_code)
+    try:
+        tasks = mteb.get_tasks(tasks=args.tasks)
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+    found = mteb.evaluate(
+        model, tasks, encode_kwargs={"batch_size": args.batch_size}, cache=ResultCache(folder),
+        overwrite_strategy="always",
+    )  # fmt: skip
+    results = [
+        Result(task.task_name, split, task.task.metadata.main_score, name, scores["main_score"])
+        for task in found.task_results
+        for split, rows in task.scores.items()
+        for scores in rows
+    ]
+    Console(width=110).print(results_table(results, f"{name} on MTEB"))
+    print(f"results: {write_results(folder / 'results.json', results, run_facts(args))}")
+
+
+if __name__ == "__main__":
+    run_script(main)

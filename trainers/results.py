@@ -1,0 +1,135 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Results of evaluations: one record for each number, and what is made of them (table, JSON, tracker, model-index)."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from huggingface_hub import EvalResult
+from rich.table import Table
+from transformers.integrations import get_available_reporting_integrations
+
+
+# Systems that stand beside the model in every table, under these names.
+MAJORITY, BAG_OF_WORDS, UNTRAINED = "majority class", "bag of words (tf-idf)", "untrained"
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    One number.
+
+    Args:
+        task: such as `mrpc`.
+        split: of the data, such as `validation`.
+        metric: such as `f1`; scores between -1 and 1 or 0 and 1, not times 100.
+        system: whose number it is: the model under its name, or a baseline.
+        value: mean over runs.
+        spread: standard deviation over runs, None for a single one.
+        count: of examples.
+        primary: whether this metric ranks systems at this task.
+    """
+
+    task: str
+    split: str
+    metric: str
+    system: str
+    value: float
+    spread: float | None = None
+    count: int | None = None
+    primary: bool = True
+
+    def shown(self) -> str:
+        spread = "" if self.spread is None else f" ± {self.spread:.4f}"
+        return f"{self.value:.4f}{spread}"
+
+
+def results_table(results: Iterable[Result], title: str, rows=("task", "split", "metric"), columns="system") -> Table:
+    """A table of records: a line for each combination of the fields `rows`, a column for each value of `columns`, both
+    in the order in which they come first. The best system of a line is bold where columns are systems."""
+    cells, headings = {}, {}
+    for result in results:
+        line = tuple(str(getattr(result, field)) for field in rows)
+        heading = str(getattr(result, columns))
+        headings.setdefault(heading)
+        if heading in cells.setdefault(line, {}):
+            raise ValueError(f"Two results for {line} and {heading!r}.")
+        cells[line][heading] = result
+    table = Table(title=title)
+    for heading in (*rows, *headings):
+        table.add_column(heading, justify="left" if heading in rows else "right")
+    for line, found in cells.items():
+        values = [result.value for result in found.values() if not math.isnan(result.value)]
+        best = max(values) if columns == "system" and len(values) > 1 else None
+        shown = [found[heading].shown() if heading in found else "" for heading in headings]
+        marks = [heading in found and found[heading].value == best for heading in headings]
+        table.add_row(*line, *(f"[bold]{text}[/]" if mark else text for text, mark in zip(shown, marks, strict=True)))
+    return table
+
+
+def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> Path:
+    """JSON with `facts` (arguments, versions, git state; anything that JSON knows, else as text) and `results`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {**facts, "results": [asdict(result) for result in results]}
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    return path
+
+
+def read_results(path: str | Path) -> list[Result]:
+    """What `write_results` wrote."""
+    return [Result(**record) for record in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
+
+
+def track_results(results: Iterable[Result], report_to: list[str], run_name: str, folder: str, facts: dict) -> None:
+    """
+    Log numbers as `task/split/metric/system` to trackers, through accelerate.
+
+    Args:
+        report_to: names as `--report_to` takes them: "wandb", "tensorboard", "trackio", "all", or "none".
+        run_name: of the run; folder: where trackers that write files do so.
+
+    Raises:
+        ValueError: a tracker that is not installed.
+    """
+    names = [name for name in report_to if name != "none"]
+    available = get_available_reporting_integrations()
+    names = available if names == ["all"] else names
+    if missing := [name for name in names if name not in available]:
+        raise ValueError(f"--report_to {missing[0]} is not installed; installed trackers are {available}.")
+    if not names:
+        return
+    accelerator = Accelerator(log_with=names, project_dir=folder)
+    config = {name: value for name, value in facts.items() if isinstance(value, str | int | float | bool)}
+    accelerator.init_trackers(run_name, config=config)
+    values = {"/".join((r.task, r.split, r.metric, r.system)).replace(" ", "_"): r.value for r in results}
+    accelerator.log(values)
+    accelerator.end_training()
+
+
+def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, tuple[str, str]]) -> list[EvalResult]:
+    """
+    The model-index of a card; metrics of baselines stand in it as `f1 (majority class)`, so that no score is read
+    alone.
+
+    Args:
+        task_type: the Hub's name, such as `text-classification` or `sentence-similarity`.
+        datasets: from tasks to Hub id and readable name of their data.
+    """
+    return [
+        EvalResult(
+            task_type=task_type,
+            dataset_type=datasets[result.task][0],
+            dataset_name=datasets[result.task][1],
+            dataset_config=result.task,
+            dataset_split=result.split,
+            metric_type=result.metric,
+            metric_name=f"{result.metric} ({result.system})",
+            metric_value=round(result.value, 5),
+        )
+        for result in results
+        if not math.isnan(result.value)
+    ]

@@ -1,0 +1,58 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""What the evaluation scripts in `examples/` share: where checkpoints are, what is said of a run, how errors end."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+
+from .data import first_line
+from .runs import git_state
+
+
+MAIN_JOB = "python examples/run_pretraining.py"
+CONCEPT_MODEL_TYPES = ("concept_encoder", "recursive_concept_encoder")
+
+
+def newest_checkpoint(folder: str | Path = "outputs") -> str:
+    """
+    The folder below `folder` that holds the concept checkpoint saved last.
+
+    Raises:
+        ValueError: there is none; the message holds the command that makes one.
+    """
+    found = []
+    for config in Path(folder).glob("*/config.json"):
+        weights = [*config.parent.glob("model*.safetensors")]
+        if weights and json.loads(config.read_text(encoding="utf-8")).get("model_type") in CONCEPT_MODEL_TYPES:
+            found.append((max(file.stat().st_mtime for file in weights), str(config.parent)))
+    if not found:
+        raise ValueError(
+            f"There is no checkpoint in {folder}/: give --model_name_or_path, a folder or a Hub id, or make one in "
+            f"five minutes by `{MAIN_JOB}`."
+        )
+    return max(found)[1]
+
+
+def run_facts(*arguments) -> dict:
+    """What a JSON file of results says of the run: command, given dataclasses, versions, git state."""
+    facts = {"command": "python " + shlex.join(sys.argv)}
+    for given in arguments:
+        facts |= asdict(given) if is_dataclass(given) else dict(given)
+    return {**facts, "torch": torch.__version__, "transformers": transformers.__version__, **git_state()}
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Call `main`; what the user gave wrong ends in one sentence, without a traceback."""
+    try:
+        main()
+    except StrictDataclassError as error:  # of a configuration; its cause is the sentence
+        sys.exit(first_line(error.__cause__ or error))
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
