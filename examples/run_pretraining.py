@@ -24,7 +24,7 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -339,7 +339,24 @@ def prepare() -> Run:
         model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],
     )  # fmt: skip
+    trainer.facts = make_facts(name, data_args, training_args, mixture, unigram)
     return Run(name, data_args, training_args, mixture, raw, column, model, trainer, unigram)
+
+
+def make_facts(name, data_args, training_args, mixture, unigram) -> RunFacts:
+    """What the card says of the run before it has results."""
+    local = data_args.dataset_name is None or Path(data_args.dataset_name).exists()
+    embedded = data_args.dataset_name is None and data_args.train_file is None
+    return RunFacts(
+        name=name,
+        repo_id=(training_args.hub_model_id if training_args.push_to_hub else None) or training_args.output_dir,
+        mixture=mixture,
+        data=data_args.dataset_name or data_args.train_file or "the embedded corpus (excerpts of 100 classic books)",
+        data_id=None if local else data_args.dataset_name,
+        command="python " + shlex.join(["examples/run_pretraining.py", *sys.argv[1:]]),
+        unigram=unigram,
+        license="apache-2.0" if embedded else None,
+    )
 
 
 def report(run: Run, result, metrics, untrained, untrained_concepts, console) -> None:
@@ -352,16 +369,8 @@ def report(run: Run, result, metrics, untrained, untrained_concepts, console) ->
     examples = []
     if sentences and model.config.decoder_target in ("text", "both"):
         examples = list(zip(sentences, model.reconstruct(sentences, truncation=True), strict=True))
-    local = data_args.dataset_name is None or Path(data_args.dataset_name).exists()
-    embedded = data_args.dataset_name is None and data_args.train_file is None
-    facts = RunFacts(
-        name=run.name,
-        repo_id=(training_args.hub_model_id if training_args.push_to_hub else None) or str(folder),
-        mixture=run.mixture,
-        data=data_args.dataset_name or data_args.train_file or "the embedded corpus (excerpts of 100 classic books)",
-        data_id=None if local else data_args.dataset_name,
-        command="python " + shlex.join(["examples/run_pretraining.py", *sys.argv[1:]]),
-        unigram=run.unigram,
+    facts = replace(
+        trainer.facts,
         trained={key.removeprefix("eval_"): value for key, value in metrics.items()},
         untrained=untrained,
         training={
@@ -372,7 +381,6 @@ def report(run: Run, result, metrics, untrained, untrained_concepts, console) ->
         },
         examples=examples,
         picture=picture.name,
-        license="apache-2.0" if embedded else None,
     )
     trainer.card = make_card(model, training_args, facts)
     trainer.create_model_card()

@@ -4,9 +4,12 @@ code, so that a checkpoint loads where this package is not installed."""
 
 import copy
 import json
+import re
 import shutil
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch.nn as nn
 from transformers import PreTrainedModel
@@ -33,6 +36,33 @@ SENTENCE_TRANSFORMER_FILES = {
         "module_output_name": "sentence_embedding",
     },
 }
+
+# Of the files in a folder, those that make the model on the Hub: nothing of the optimizer, of logs, of other steps.
+WEIGHTS = "model*.safetensors*"
+HUB_FILES = (
+    "*_concept.py", "config.json", WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "*.jinja", *SENTENCE_TRANSFORMER_FILES, "README.md", "*.png", "*.svg",
+)  # fmt: skip
+
+# What a model has on the Hub before somebody describes it.
+DRAFT_CARD = """---
+library_name: transformers
+pipeline_tag: {task}
+tags:
+- concept-encoder
+---
+
+# {name}
+
+`{model_class}`: a text becomes {config.concept_num} concept vectors of width {config.hidden_size}. What it was trained
+on, and how well it does, is not described yet.
+
+```python
+from transformers import {auto_class}
+
+model = {auto_class}.from_pretrained("{repo_id}", trust_remote_code=True)
+```
+"""
 
 
 class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
@@ -145,21 +175,101 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
 
     def save_pretrained(self, save_directory, *args, is_main_process=True, push_to_hub=False, **kwargs):
         """As in transformers, and beside the weights: this package's modelling code, the `auto_map` through which
-        `trust_remote_code=True` finds it, and the two files of a SentenceTransformer."""
-        hub_kwargs = {name: kwargs.pop(name) for name in ("repo_id", "commit_message", "private") if name in kwargs}
+        `trust_remote_code=True` finds it, and the two files of a SentenceTransformer. With `push_to_hub` this model's
+        files of the folder go to the Hub as by [`push_to_hub`], whose options are taken."""
+        names = ("repo_id", "commit_message", "commit_description", "private", "revision", "create_pr")
+        hub_options = {name: kwargs.pop(name) for name in names if name in kwargs}
         self.config.auto_map = self.auto_map(self.config)
         with own_auto_map(type(self), type(self.config)):
             super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
         if is_main_process:
             write_code(save_directory)
         if push_to_hub and is_main_process:
-            from huggingface_hub import HfApi
+            self._push_folder(Path(save_directory), token=kwargs.get("token"), **hub_options)
 
-            api = HfApi(token=kwargs.get("token"))
-            repo_id = hub_kwargs.get("repo_id") or Path(save_directory).name
-            repo_id = api.create_repo(repo_id, private=hub_kwargs.get("private"), exist_ok=True).repo_id
-            message = hub_kwargs.get("commit_message") or f"Upload {type(self).__name__}"
-            api.upload_folder(repo_id=repo_id, folder_path=save_directory, commit_message=message)
+    def push_to_hub(self, repo_id: str, *, private: bool | None = True, token=None, max_shard_size="50GB", **options):
+        """
+        As in transformers, but a new repository is private unless told otherwise, and code, tokenizer and the files of
+        a SentenceTransformer go with the weights.
+
+        Args:
+            repo_id: `owner/name`, or a name of one's own; a repository that exists keeps its visibility, which is
+                told where it is not the one asked for.
+            private: False for a model that everyone may read.
+            options: `commit_message`, `commit_description`, `revision`, `create_pr`.
+
+        Returns:
+            `huggingface_hub.CommitInfo`.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            return self._push_folder(Path(folder), repo_id, private, token, **options)
+
+    def _push_folder(self, folder, repo_id=None, private=True, token=None, commit_message=None, **options):
+        from huggingface_hub import HfApi
+
+        repo_id = open_repo(repo_id or folder.resolve().name, private, token)
+        if not (folder / "tokenizer_config.json").is_file():
+            try:
+                self.tokenizer.save_pretrained(folder)
+            except ValueError as error:
+                logger.warning("%s gets no tokenizer. %s", repo_id, error)
+        files = hub_files(folder)
+        if "README.md" not in files and not HfApi(token=token).file_exists(repo_id, "README.md"):
+            files["README.md"] = self._draft_card(repo_id).encode()
+        message = commit_message or f"Upload {type(self).__name__}"
+        return upload_files(repo_id, files, token, commit_message=message, **options)
+
+    def _draft_card(self, repo_id: str) -> str:
+        auto_class = self.auto_class or "AutoModel"
+        task = "text-classification" if "Classification" in auto_class else "feature-extraction"
+        return DRAFT_CARD.format(
+            task=task, auto_class=auto_class, repo_id=repo_id, name=repo_id.split("/")[-1], config=self.config,
+            model_class=type(self).__name__,
+        )  # fmt: skip
+
+
+def open_repo(repo_id: str, private: bool | None = True, token: str | None = None) -> str:
+    """
+    The full id of a model repository, which is made where there is none; private unless `private` is False.
+
+    One that exists keeps its visibility, which is told where it is not the one asked for.
+    """
+    from huggingface_hub import HfApi
+
+    api, private = HfApi(token=token), private is not False
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    if api.model_info(repo_id).private != private:
+        seen = "public: everyone can read what is pushed" if private else "private: only you can read what is pushed"
+        logger.warning("%s exists and stays %s; its settings on the Hub change that.", repo_id, seen)
+    return repo_id
+
+
+def hub_files(folder: Path) -> dict[str, Path | bytes]:
+    """What of a folder goes to the Hub, by its path there."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return {name: folder / name for name in names if any(fnmatch(name, pattern) for pattern in HUB_FILES)}
+
+
+def upload_files(repo_id: str, files: dict[str, Path | bytes], token=None, revision=None, **options):
+    """
+    Commit files, by their paths in a repository, to it.
+
+    The code of the card gets the name of the repository in place of the one it has, and weights that lie there and are
+    not among the files go away: loaders would prefer one old file to several new ones.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api, files = HfApi(token=token), dict(files)
+    if card := files.get("README.md"):
+        text = (card if isinstance(card, bytes) else card.read_bytes()).decode()
+        own = re.search(r'(?:from_pretrained\(|SentenceTransformer\(|model=)\s*("[^"]+")', text)
+        files["README.md"] = (text.replace(own[1], f'"{repo_id}"') if own else text).encode()
+    operations = [CommitOperationAdd(path, source) for path, source in files.items()]
+    if any(fnmatch(path, WEIGHTS) for path in files):
+        old = {path for path in api.list_repo_files(repo_id, revision=revision) if fnmatch(path, WEIGHTS)}
+        operations += [CommitOperationDelete(path) for path in sorted(old - set(files))]
+    return api.create_commit(repo_id, operations, revision=revision, **options)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback
 
-from modeling_concept.backbone_concept import write_code
 from modeling_concept.loading_concept import load_state_dict
 
 from .backbone import adapter_state, backbone_parameters, has_adapters, load_adapter_state, merged_state_dict
@@ -17,7 +17,9 @@ from .checkpoints import SafeCheckpointsMixin
 from .collator import ConceptDataCollator
 from .evaluation import EvaluationSums, shuffled_gain
 from .gradient_cache import plan_joint_losses
+from .hub import HubPushMixin
 from .metrics import concept_metrics, reconstruction_metrics
+from .model_card import RunFacts, make_card
 from .noise import Noise, make_key
 from .objectives import Mixture, Objective
 from .optimizers import make_optimizer, parameter_groups, wsd_defaults
@@ -42,7 +44,7 @@ class ConciseProgress(ProgressCallback):
         super().on_log(args, state, control, logs=shown, **kwargs)
 
 
-class ConceptTrainer(SafeCheckpointsMixin, Trainer):
+class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
     """
     [`Trainer`] into which objectives and concept losses are composed.
 
@@ -57,9 +59,13 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
         processing_class: the tokenizer.
         Others as in [`Trainer`]; data sets have the column `input_ids`, and `pair_input_ids` for pairs of texts.
 
+    `facts` tell the card of an unfinished run what the Trainer does not know: data, command, licence.
+
     Raises:
         ValueError: the model cannot be trained so; several GPUs in one process.
     """
+
+    facts: RunFacts | None = None
 
     def __init__(
         self,
@@ -91,7 +97,7 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
         self.vocabulary = Vocabulary.of(processing_class).to(args.device)
-        self.card = None
+        self._untrained: dict[str, float] = {}
         self._evaluation: EvaluationSums | None = None
         self._reset_logs()
 
@@ -270,6 +276,8 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
         results, self._evaluation = self._evaluation.results(), None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in results.items()})
         output.metrics.update(self.text_metrics(metric_key_prefix))
+        if self.state.global_step == 0:
+            self._untrained = _without_prefix(output.metrics, metric_key_prefix)
         self.training_model.train(was_training)
         self._clock += time.perf_counter() - started  # no part of the training's speed
         return output
@@ -356,13 +364,19 @@ class ConceptTrainer(SafeCheckpointsMixin, Trainer):
         model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
         load_adapter_state(model, self._training_state(checkpoint)["adapters"])
 
-    def create_model_card(self, *args, **kwargs):
-        """Write `self.card`, a `huggingface_hub.ModelCard`, once there is one; transformers' draft until then."""
-        if self.card is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
-            self.card.save(Path(self.args.output_dir) / "README.md")
+    def draft_card(self):
+        """The card of a run that is not finished: its last evaluation beside that before the first step."""
+        args, evaluations = self.args, [entry for entry in self.state.log_history if "eval_loss" in entry]
+        folder = Path(args.output_dir)
+        facts = self.facts or RunFacts(args.run_name or folder.name, self.hub_model_id or str(folder), self.mixture)
+        facts = replace(
+            facts,
+            trained=_without_prefix(evaluations[-1], "eval") if evaluations else {},
+            untrained=self._untrained,
+            training={"optimizer steps": f"{self.state.global_step:,} of {self.state.max_steps:,}", **git_state()},
+        )
+        return make_card(self.training_model.model, args, facts)
 
-    def _push_from_checkpoint(self, checkpoint_folder):
-        write_code(self.args.output_dir)  # transformers copies weights and configuration only
-        super()._push_from_checkpoint(checkpoint_folder)
+
+def _without_prefix(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}

@@ -127,6 +127,9 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
     save_strategy: str = field(default="steps", metadata={"help": "When to save a checkpoint."})
     save_steps: float = field(default=0.5, metadata={"help": "Save every so many steps, or this share of all."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
+    hub_private_repo: bool = field(
+        default=True, metadata={"help": "Whether a repository made by --push_to_hub is private; false publishes it."}
+    )
     prediction_loss_only: bool = field(default=True, metadata={"help": "Keep no logits in evaluation."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator chooses its columns."})
 

@@ -137,29 +137,6 @@ def test_choosing_parts_leaves_the_users_configuration_alone():
     assert models.ConceptEncoderForMaskedDiffusion(config).config.decoder_mixer_type == "conv"
 
 
-def test_save_pretrained_pushes_the_whole_folder(tmp_path, monkeypatch):
-    """The uploaded folder holds the code and the SentenceTransformer files, not only what transformers wrote."""
-    import huggingface_hub
-
-    calls = {}
-
-    class Api:
-        def __init__(self, token=None):
-            calls["token"] = token
-
-        def create_repo(self, repo_id, private=None, exist_ok=False):
-            calls["private"] = private
-            return huggingface_hub.RepoUrl(f"https://huggingface.co/someone/{repo_id}")
-
-        def upload_folder(self, repo_id, folder_path, commit_message):
-            calls["repo"], calls["files"] = repo_id, {path.name for path in folder_path.iterdir()}
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    language_model().save_pretrained(tmp_path, push_to_hub=True, repo_id="small", private=True, token="t")
-    assert (calls["repo"], calls["private"], calls["token"]) == ("someone/small", True, "t")
-    assert {"config.json", "model.safetensors", "modeling_concept.py", "modules.json"} <= calls["files"]
-
-
 # -- conversion of the original's checkpoints
 
 ORIGINALS = [
