@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""What the evaluation scripts in `examples/` share: where checkpoints are, what is said of a run, how errors end."""
+"""What the evaluation scripts in `examples/` share: checkpoints, untrained networks, facts of a run, errors."""
 
 import json
 import shlex
@@ -38,6 +38,15 @@ def newest_checkpoint(folder: str | Path = "outputs") -> str:
             f"five minutes by `{MAIN_JOB}`."
         )
     return max(found)[1]
+
+
+def untrained_like(model, seed: int):
+    """A network of the same class and configuration, as it is before training, with the same tokenizer."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = type(model)(model.config).eval().to(model.device)
+    untrained.tokenizer = model.tokenizer
+    return untrained
 
 
 def run_facts(*arguments) -> dict:

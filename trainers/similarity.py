@@ -30,7 +30,7 @@ import modeling_concept  # noqa: F401 (registers concept models)
 
 from .data import first_line
 from .results import BAG_OF_WORDS, MAJORITY, UNTRAINED, Result
-from .script import CONCEPT_MODEL_TYPES
+from .script import CONCEPT_MODEL_TYPES, untrained_like
 
 
 TASKS = {
@@ -259,15 +259,6 @@ def load_encoder(path: str):
         f"{path} holds a model of the type {config.model_type!r}, not a concept encoder; other models stand beside "
         "one by --baseline_models."
     )
-
-
-def untrained_like(model, seed: int):
-    """A network of the same class and configuration, as it is before training, with the same tokenizer."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        untrained = type(model)(model.config).eval().to(model.device)
-    untrained.tokenizer = model.tokenizer
-    return untrained
 
 
 def choose_poolings(names: Iterable[str], first_k: list[int] | None, concept_num: int) -> dict[str, Callable]:

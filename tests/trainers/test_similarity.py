@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoModel
 
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED
+from trainers.script import untrained_like
 from trainers.similarity import (
     POOLINGS,
     TASKS,
@@ -37,7 +38,6 @@ from trainers.similarity import (
     sentence_model_vectors,
     similarity_results,
     token_vectors,
-    untrained_like,
 )
 
 from ..conftest import TEXTS
