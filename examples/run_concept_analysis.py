@@ -40,7 +40,7 @@ from trainers.analysis import (
     write_report,
 )
 from trainers.metrics import concept_metrics
-from trainers.results import results_table, track_results, write_results
+from trainers.results import choose_trackers, results_table, track_results, write_results
 from trainers.script import newest_checkpoint, run_facts, run_script, untrained_like
 
 
@@ -135,6 +135,7 @@ def main():
         raise ValueError(f"--limit must be at least {FEWEST_TEXTS // PROBE_TEXTS}, not {args.limit}.")
     reports = [Report.read(path) for path in args.results]
     references = [Report.read(path) for path in args.reference_results]
+    choose_trackers(args.report_to)
     args.model_name_or_path = args.model_name_or_path or newest_checkpoint()
     folder = Path(args.output_dir or Path("outputs") / f"analysis_{Path(args.model_name_or_path).name}")
     analysis, pictures = analyse(args, reports, references)

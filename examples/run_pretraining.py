@@ -21,7 +21,6 @@ Arguments may also stand in a JSON file, given first; what follows it on the com
 import json
 import logging
 import re
-import shlex
 import sys
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -54,6 +53,7 @@ from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, find_model_typ
 from trainers.objectives import Mixture
 from trainers.plots import plot_run
 from trainers.runs import check_output_dir, git_state, run_name
+from trainers.script import command_line
 from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -353,7 +353,7 @@ def make_facts(name, data_args, training_args, mixture, unigram) -> RunFacts:
         mixture=mixture,
         data=data_args.dataset_name or data_args.train_file or "the embedded corpus (excerpts of 100 classic books)",
         data_id=None if local else data_args.dataset_name,
-        command="python " + shlex.join(["examples/run_pretraining.py", *sys.argv[1:]]),
+        command=command_line("examples/run_pretraining.py"),
         unigram=unigram,
         license="apache-2.0" if embedded else None,
     )

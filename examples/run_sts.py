@@ -21,7 +21,7 @@ from rich.console import Console
 from transformers import HfArgumentParser
 
 from trainers.hub import push_results
-from trainers.results import Result, results_table, track_results, write_results
+from trainers.results import Result, choose_trackers, results_table, track_results, write_results
 from trainers.script import newest_checkpoint, run_facts, run_script
 from trainers.similarity import (
     METRICS,
@@ -123,6 +123,7 @@ def main():
     data_args, args = HfArgumentParser((DataArguments, SimilarityArguments)).parse_args_into_dataclasses()
     if args.push_to_hub and not args.hub_model_id:
         raise ValueError("--push_to_hub needs the repository of the model: --hub_model_id owner/name.")
+    choose_trackers(args.report_to)
     path = args.model_name_or_path or newest_checkpoint()
     model = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     poolings = choose_poolings(args.poolings, args.first_k, model.config.concept_num)

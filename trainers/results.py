@@ -84,6 +84,16 @@ def read_results(path: str | Path) -> list[Result]:
     return [Result(**record) for record in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
 
 
+def choose_trackers(report_to: list[str]) -> list[str]:
+    """The trackers that `--report_to` asks for; ValueError for one that is not installed."""
+    names = [name for name in report_to if name != "none"]
+    available = get_available_reporting_integrations()
+    names = available if names == ["all"] else names
+    if missing := [name for name in names if name not in available]:
+        raise ValueError(f"--report_to {missing[0]} is not installed; installed trackers are {available}.")
+    return names
+
+
 def track_results(results: Iterable[Result], report_to: list[str], run_name: str, folder: str, facts: dict) -> None:
     """
     Log numbers as `task/split/metric/system` to trackers, through accelerate.
@@ -95,11 +105,7 @@ def track_results(results: Iterable[Result], report_to: list[str], run_name: str
     Raises:
         ValueError: a tracker that is not installed.
     """
-    names = [name for name in report_to if name != "none"]
-    available = get_available_reporting_integrations()
-    names = available if names == ["all"] else names
-    if missing := [name for name in names if name not in available]:
-        raise ValueError(f"--report_to {missing[0]} is not installed; installed trackers are {available}.")
+    names = choose_trackers(report_to)
     if not names:
         return
     accelerator = Accelerator(log_with=names, project_dir=folder)

@@ -2,6 +2,7 @@
 """What the evaluation scripts in `examples/` share: checkpoints, untrained networks, facts of a run, errors."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -49,11 +50,21 @@ def untrained_like(model, seed: int):
     return untrained
 
 
+def command_line(script: str | None = None) -> str:
+    """The command that is running, without a token that was given in it; `script`: name of what runs, if another."""
+    shown = [re.sub(r"(token=).+", r"\1…", word) for word in sys.argv]
+    for place, word in enumerate(sys.argv[:-1]):
+        if word.startswith("--") and word.endswith("token"):
+            shown[place + 1] = "…"
+    return "python " + shlex.join([script or shown[0], *shown[1:]])
+
+
 def run_facts(*arguments) -> dict:
-    """What a JSON file of results says of the run: command, given dataclasses, versions, git state."""
-    facts = {"command": "python " + shlex.join(sys.argv)}
+    """What a JSON file of results says of the run: command, given dataclasses, versions, git state; no token."""
+    facts = {"command": command_line()}
     for given in arguments:
         facts |= asdict(given) if is_dataclass(given) else dict(given)
+    facts = {name: value for name, value in facts.items() if not name.endswith("token")}
     return {**facts, "torch": torch.__version__, "transformers": transformers.__version__, **git_state()}
 
 

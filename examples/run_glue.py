@@ -1,0 +1,29 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Fine-tune a concept checkpoint, or any other encoder, on tasks of GLUE.
+
+    python examples/run_glue.py --model_type perceiver_decoder_cls
+
+takes the newest checkpoint in outputs/ and MRPC. Epochs and learning rates are chosen on a part of train; the official
+validation set is only reported, beside the majority class, a bag of words and the same network untrained:
+
+    python examples/run_glue.py --model_name_or_path outputs/… --task_name all --learning_rates 1e-4 3e-4 \
+        --seeds 1 2 3 --baseline_models prajjwal1/bert-tiny
+
+`all` are mrpc, stsb, qqp and mnli, `all-glue` all nine. `--dataset_name` may be a local folder with a configuration
+for each task, `--train_file` and `--validation_file` hold own rows with the columns of the task. Arguments may also
+stand in a JSON file, given first.
+"""
+
+from trainers.script import run_script
+from trainers.tasks import select_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+
+
+def main():
+    model_args, task_args, training_args = parse_arguments(ModelArguments, TaskArguments, FineTuningArguments)
+    run_tasks("glue", select_tasks(task_args.task_name or ["mrpc"]), model_args, task_args, training_args)
+
+
+if __name__ == "__main__":
+    run_script(main)

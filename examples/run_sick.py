@@ -1,0 +1,23 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Fine-tune on SICK: relatedness (a score) and entailment (three classes).
+
+    python examples/run_sick.py --model_name_or_path outputs/…
+
+Epochs and learning rates are chosen on the official trial split, the test split is reported. Options as in
+`run_glue.py`; `--task_name` may be sick_relatedness or sick_entailment, both by default.
+"""
+
+from trainers.script import run_script
+from trainers.tasks import select_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+
+
+def main():
+    model_args, task_args, training_args = parse_arguments(ModelArguments, TaskArguments, FineTuningArguments)
+    tasks = select_tasks(task_args.task_name or ["sick_relatedness", "sick_entailment"])
+    run_tasks("sick", tasks, model_args, task_args, training_args)
+
+
+if __name__ == "__main__":
+    run_script(main)

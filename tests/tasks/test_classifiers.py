@@ -1,0 +1,173 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Classifiers from checkpoints: which type, which weights are new, which tokenizer; token ids and batches."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from trainers.tasks import TASKS
+from trainers.tasks.classifiers import (
+    CLASSIFIERS,
+    TextCollator,
+    TextEncoder,
+    classifier_type_of,
+    head_modules,
+    read_checkpoint,
+)
+from trainers.tokenizer_training import train_tokenizer
+
+from ..conftest import TEXTS
+
+
+HEADS = {
+    "perceiver_cls": ["classifier.bias", "classifier.weight", "concept_scorer.bias", "concept_scorer.weight",
+                      "pool_norm.weight"],
+    "perceiver_decoder_cls": ["classifier.bias", "classifier.weight", "pre_pool_norm.weight"],
+    "perceiver_pair_cls": ["classifier.bias", "classifier.weight", "pool_norm.weight"],
+    "bert-type": ["classifier.bias", "classifier.weight"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["concept", "recursive", "bert"])
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints, tokenizer, tmp_path):
+    path = str(checkpoints[source])
+    if (kind == "bert-type") != (source == "bert"):
+        own = "bert-type" if source == "bert" else "perceiver_decoder_cls"
+        with pytest.raises(ValueError, match=f"checkpoint, which {kind} cannot read; its type is {own}"):
+            read_checkpoint(path, kind)
+        return
+    checkpoint = read_checkpoint(path, kind)
+    model, new = checkpoint.load(TASKS["mnli"], seed=1)
+    assert new == HEADS[kind]
+    assert type(model).__name__.startswith("Recursive") == (source == "recursive")
+    assert (model.num_labels, model.config.id2label[2]) == (3, "contradiction")
+    pooler = {"bert.pooler"} if source == "bert" else set()
+    assert set(head_modules(model)) == {name.split(".")[0] for name in new} | pooler
+
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = read_checkpoint(str(tmp_path))
+    assert again.classifier_type == kind
+    assert again.load(TASKS["mnli"], seed=2)[1] == []  # the head, too, is that of the checkpoint
+    score, new = again.load(TASKS["stsb"], seed=2)
+    assert new == ["classifier.bias", "classifier.weight"]  # of another shape
+    assert (score.num_labels, score.config.problem_type) == (1, "regression")
+
+    untrained = [checkpoint.make_untrained(TASKS["mnli"], seed)[0].state_dict() for seed in (1, 1, 2)]
+    assert untrained[0].keys() == model.state_dict().keys()
+    matrices = [name for name, value in untrained[0].items() if value.ndim > 1 and value.std() > 0]
+    for name in matrices:
+        assert torch.equal(untrained[0][name], untrained[1][name])
+        assert not torch.equal(untrained[0][name], untrained[2][name])
+    assert not any(
+        torch.equal(untrained[0][name], model.state_dict()[name]) for name in matrices if "class" not in name
+    )
+
+
+def test_the_type_of_a_checkpoint(checkpoints):
+    found = {name: classifier_type_of(AutoConfig.from_pretrained(path)) for name, path in checkpoints.items()}
+    assert found == {
+        "concept": "perceiver_decoder_cls", "recursive": "perceiver_decoder_cls", "bert": "bert-type"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="Unknown classifier type 'gpt'; choose one of"):
+        read_checkpoint(str(checkpoints["bert"]), "gpt")
+    with pytest.raises(ValueError, match="'nowhere' cannot be read"):
+        read_checkpoint("nowhere")
+
+
+@pytest.mark.parametrize(("source", "part"), [("bert", "encoder.layer.0"), ("concept", "decoder.")])
+def test_checkpoints_without_encoder_or_decoder_are_refused(source, part, checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints[source], tmp_path / "part")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if part not in name}
+    assert kept.keys() < weights.keys()
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="does not hold the .*would be random"):
+        read_checkpoint(str(folder)).load(TASKS["mrpc"], seed=0)
+
+
+def test_only_the_tokenizer_of_the_checkpoint_is_taken(checkpoints, tokenizer, tmp_path):
+    train_tokenizer(TEXTS[::-1] * 4, vocab_size=300, max_length=64).save_pretrained(tmp_path / "other")
+    for source in ("bert", "concept"):
+        path = str(checkpoints[source])
+        with pytest.raises(ValueError, match="has another vocabulary than the checkpoint"):
+            read_checkpoint(path, tokenizer_name=str(tmp_path / "other"))
+        bare = shutil.copytree(path, tmp_path / source, ignore=shutil.ignore_patterns("tokenizer*"))
+        with pytest.raises(ValueError, match="Give --tokenizer_name"):  # no default one, none that knows no word
+            read_checkpoint(str(bare))
+        assert read_checkpoint(str(bare), tokenizer_name=path).tokenizer.get_vocab() == tokenizer.get_vocab()
+    larger = transformers.AutoTokenizer.from_pretrained(checkpoints["concept"])
+    larger.add_tokens(["<a>"])
+    larger.save_pretrained(tmp_path / "concept")
+    with pytest.raises(ValueError, match="The tokenizer has 321 tokens, the checkpoint only 320"):
+        read_checkpoint(str(tmp_path / "concept"))
+    without_padding = transformers.AutoTokenizer.from_pretrained(checkpoints["concept"])
+    without_padding.pad_token = None
+    without_padding.save_pretrained(tmp_path / "bert")
+    with pytest.raises(ValueError, match="no padding token"):
+        read_checkpoint(str(tmp_path / "bert"))
+
+
+def test_pairs_and_cosines_need_what_they_compare(checkpoints):
+    path = str(checkpoints["concept"])
+    pair = read_checkpoint(path, "perceiver_pair_cls", pair_similarity="cosine")
+    pair.check(TASKS["stsb"])
+    assert pair.load(TASKS["stsb"], 0)[1] == ["pool_norm.weight"]
+    with pytest.raises(ValueError, match="compares two texts, but cola has one"):
+        pair.check(TASKS["cola"])
+    with pytest.raises(ValueError, match="fitted to scores, but mrpc has classes"):
+        pair.check(TASKS["mrpc"])
+    read_checkpoint(path, "perceiver_pair_cls").check(TASKS["mrpc"])
+    with pytest.raises(ValueError, match="an option of perceiver_pair_cls, not of perceiver_cls"):
+        read_checkpoint(path, "perceiver_cls", pair_similarity="cosine")
+    with pytest.raises(ValueError, match="must be classifier or cosine, not 'euclid'"):
+        read_checkpoint(path, "perceiver_pair_cls", pair_similarity="euclid")
+
+
+def test_lengths_and_token_types_that_a_model_takes(checkpoints):
+    bert, concept = (read_checkpoint(str(checkpoints[name])) for name in ("bert", "concept"))
+    assert (bert.max_length(128), bert.max_length(20)) == (64, 20)
+    boundless = replace(bert, config=transformers.XLNetConfig(d_model=16, n_head=2))
+    assert boundless.max_length(20) == 20
+    bert.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    assert bert.takes_token_types and not concept.takes_token_types
+    concept.config.type_vocab_size = 2
+    assert concept.takes_token_types
+
+
+def test_joint_texts_are_those_of_the_tokenizer(tokenizer):
+    rows = Dataset.from_dict({"text_a": TEXTS, "text_b": TEXTS[::-1], "label": [0, 1, 0, 1]})
+    encoded, cut = TextEncoder(tokenizer, 500, token_types=True).encode(rows, "rows")
+    expected = tokenizer(TEXTS, TEXTS[::-1], return_token_type_ids=True)
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        assert encoded[name][:] == expected[name]
+    assert (cut, encoded["label"][:]) == (0, [0, 1, 0, 1])
+    lengths = [len(ids) for ids in expected["input_ids"]]
+    encoded, cut = TextEncoder(tokenizer, sorted(lengths)[1]).encode(rows, "rows")
+    assert encoded.column_names == ["label", "input_ids", "attention_mask"]
+    assert cut == sum(length > sorted(lengths)[1] for length in lengths) / 4
+    assert max(map(len, encoded["input_ids"])) == sorted(lengths)[1]
+
+
+def test_separate_texts_are_encoded_and_padded_each_on_its_own(tokenizer):
+    rows = Dataset.from_dict({"text_a": TEXTS[:2], "text_b": ["a", "a b c"], "label": [0.5, 1.0]})
+    encoded, cut = TextEncoder(tokenizer, 12, separate=True).encode(rows, "rows")
+    assert cut == 1  # the first texts are longer
+    batch = TextCollator(tokenizer)(list(encoded))
+    for side, texts in (("_a", TEXTS[:2]), ("_b", ["a", "a b c"])):
+        expected = tokenizer(texts, truncation=True, max_length=12, padding=True, return_tensors="pt")
+        for name in ("input_ids", "attention_mask"):
+            assert torch.equal(batch[f"{name}{side}"], expected[name])
+    assert set(batch) == {f"{name}{side}" for name in ("input_ids", "attention_mask") for side in ("_a", "_b")} | {
+        "labels"
+    }
+    assert batch["labels"].dtype == torch.float32
+    joint = [{"input_ids": [1, 2], "attention_mask": [1, 1], "label": 1}]
+    assert TextCollator(tokenizer)(joint)["labels"].dtype == torch.long

@@ -1,0 +1,135 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Reasoning tasks: their rows, the parts that their one split is cut into, and recursive encoders made of others."""
+
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_concept import RecursiveConceptEncoder, RecursiveConceptEncoderForMaskedLM
+from modeling_concept.loading_concept import load_state_dict
+from trainers.tasks.classifiers import read_checkpoint
+from trainers.tasks.reasoning import (
+    PARTS,
+    REASONING_TASKS,
+    TEST,
+    cut_by_context,
+    prontoqa_row,
+    prosqa_row,
+    select_reasoning_tasks,
+    start_recursive,
+)
+from trainers.tasks.task import load_task
+
+from ..trainers.kit import make_model
+from .conftest import SIZES
+
+
+def test_prontoqa_rows():
+    row = {"id": "1", "context": "Each yumpus is red. Max is a yumpus.", "question": "True or false? Max is red.",
+           "options": ["A) True", "B) False"], "answer": "A"}  # fmt: skip
+    assert prontoqa_row(row) == {"context": row["context"], "question": row["question"], "label": "true"}
+    assert prontoqa_row({**row, "answer": "B"})["label"] == "false"
+    data = DatasetDict(validation=Dataset.from_list([{**row, "answer": "C"}] * 10))
+    with pytest.raises(ValueError, match=r"classes \['true', 'false'\].*'C'"):
+        REASONING_TASKS["prontoqa"].read_rows(data["validation"], "validation")
+
+
+def test_prosqa_rows():
+    facts = "Tom is a terpus. Every terpus is a lempus. Is is a dog."
+    for question, answer, label in (
+        ("Is Tom a lempus or scrompus?", "Tom is a lempus.", 0),
+        ("Is Tom a scrompus or lempus? ", "Tom is a lempus.", 1),
+        ("Is Tom a scrompus or a lempus?", " Tom is a lempus", 1),
+        ("Is Tom an impus or an ompus?", "Tom is an ompus.", 1),
+    ):
+        found = prosqa_row({"question": f"{facts} {question}", "answer": answer})
+        assert found == {"context": facts, "question": question.strip(), "label": label}
+    for question, answer in (
+        ("Is Tom a lempus or scrompus?", "Tom is a dog."),
+        ("Is Tom a lempus or scrompus?", "Sam is a lempus."),
+        ("Is Tom a lempus?", "Tom is a lempus."),
+    ):
+        with pytest.raises(ValueError, match=r"asks 'Is X a Y or Z\?' and is answered"):
+            prosqa_row({"question": f"{facts} {question}", "answer": answer})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_contexts_stay_together_and_parts_have_their_size(contexts, random):
+    rows = []
+    for number, context in enumerate(contexts):
+        statements = [f"Wren {context} is a {animal}." for animal in ("dog", "cat", "cow")]
+        random.shuffle(statements)
+        rows.append({"context": " ".join(statements), "question": f"Is it {number}?", "answer": "A"})
+    found = cut_by_context(prontoqa_row, DatasetDict(validation=Dataset.from_list(rows)))
+    assert list(found) == list(PARTS)
+    numbers = [int(row["question"][6:-1]) for part in found.values() for row in part]
+    assert sorted(numbers) == list(range(len(rows)))
+    kept = [{contexts[int(row["question"][6:-1])] for row in part} for part in found.values()]
+    assert sum(map(len, kept)) == len(set(contexts))  # none in two parts
+    largest = max(contexts.count(context) for context in contexts)
+    assert abs(len(found["train"]) - 0.7 * len(rows)) <= largest
+
+
+def test_other_splits_are_not_cut():
+    with pytest.raises(ValueError, match=r"'validation' is cut into parts, but the data have \['train'\]"):
+        cut_by_context(prontoqa_row, DatasetDict(train=Dataset.from_list([{"context": "a"}])))
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("prontoqa", [350, 50, 100]), ("prosqa", [210, 30, 60])])
+def test_the_data_as_they_are(name, sizes, shared):
+    (task,), dataset_name = select_reasoning_tasks([name], str(shared / "data"))
+    data = load_task(task, dataset_name)
+    parts = [data.train, data.selection, data.evaluation[TEST]]
+    assert [len(part) for part in parts] == sizes and data.selection_name == "selection"
+    contexts = [set(part["text_a"][:]) for part in parts]
+    assert len(set.union(*contexts)) == sum(sizes)
+    assert all(0.25 < sum(part["label"]) / len(part) < 0.75 for part in parts)
+    assert all(text.endswith(("?", ".")) and len(text) < 90 for text in parts[0]["text_b"])
+    again = load_task(task, dataset_name, seed=1)  # the cut is not a matter of the run's seed
+    assert again.evaluation[TEST]["text_a"][:] == parts[2]["text_a"][:]
+
+
+def test_tasks_are_chosen_with_their_data(tmp_path):
+    with pytest.raises(ValueError, match=r"Unknown task 'prontqa'; choose of \['prontoqa', 'prosqa'\]"):
+        select_reasoning_tasks(["prontqa"])
+    with pytest.raises(ValueError, match="prosqa is not on the Hub"):
+        select_reasoning_tasks(["prontoqa", "prosqa"])
+    assert select_reasoning_tasks(["prosqa"], train_file="a.json")[1] is None
+    assert select_reasoning_tasks(["prontoqa"])[0][0].dataset == "renma/ProntoQA"
+    for name in REASONING_TASKS:
+        assert select_reasoning_tasks(list(REASONING_TASKS), str(tmp_path))[1] == str(tmp_path)
+        (tmp_path / name).mkdir()
+    tasks, rest = select_reasoning_tasks(list(REASONING_TASKS), str(tmp_path))
+    assert [task.dataset for task in tasks] == [str(tmp_path / name) for name in REASONING_TASKS] and rest is None
+
+
+def test_a_recursive_encoder_starts_from_a_standard_one(checkpoints, tmp_path):
+    standard = read_checkpoint(str(checkpoints["concept"]))
+    sentence = start_recursive(standard, tmp_path / "recursive")
+    assert "layer 0 as the shared layer" in sentence and "new: state_norm.weight" in sentence
+    model, info = RecursiveConceptEncoderForMaskedLM.from_pretrained(tmp_path / "recursive", output_loading_info=True)
+    assert not info["missing_keys"] and model.config.decoder_type == "position"
+    state, found = load_state_dict(str(checkpoints["concept"])), model.state_dict()
+    for key, value in state.items():
+        key = key.replace("encoder.layers.0.", "encoder.shared_layer.")
+        if "encoder.layers." not in key:
+            torch.testing.assert_close(found[key], value)
+    left = sum("encoder.layers.1." in key for key in state)
+    assert left > 0 and f" {left} left;" in sentence
+    tokenizer = read_checkpoint(str(tmp_path / "recursive")).tokenizer
+    assert tokenizer.get_vocab() == standard.tokenizer.get_vocab()
+    for name, kind in (("recursive", "recursive_concept_encoder"), ("bert", "bert")):
+        with pytest.raises(ValueError, match=f"starts from a standard concept encoder, but .* is a {kind}"):
+            start_recursive(read_checkpoint(str(checkpoints[name])), tmp_path / "other")
+
+
+def test_without_a_decoder_the_encoder_alone_is_started(tokenizer, tmp_path):
+    make_model("perceiver_posonly_mlm", tokenizer, **SIZES).encoder.save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    sentence = start_recursive(read_checkpoint(str(tmp_path / "encoder")), tmp_path / "recursive")
+    assert " 0 of its decoder" in sentence
+    assert read_checkpoint(str(tmp_path / "recursive")).config.architectures == ["RecursiveConceptEncoder"]
+    RecursiveConceptEncoder.from_pretrained(tmp_path / "recursive")

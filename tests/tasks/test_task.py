@@ -1,0 +1,170 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Tasks and their data: which splits, disjoint parts, labels, and errors that name what exists."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.tasks import TASKS, load_task, select_tasks
+from trainers.tasks.task import hold_out
+
+from ..conftest import TEXTS
+
+
+def names(tasks):
+    return [task.name for task in select_tasks(tasks)]
+
+
+def test_groups_and_single_tasks_each_once():
+    assert names(["all"]) == ["mrpc", "stsb", "qqp", "mnli"]
+    assert names(["all-glue"]) == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+    assert names(["rte", "all", "mrpc"]) == ["rte", "mrpc", "stsb", "qqp", "mnli"]
+    with pytest.raises(ValueError, match="Unknown task 'mrcp'; choose of .*'mrpc'.*'all-glue'"):
+        select_tasks(["stsb", "mrcp"])
+
+
+def test_primary_metrics_and_splits_of_the_official_tasks():
+    assert {name: task.metrics[0] for name, task in TASKS.items()} == {
+        "cola": "matthews_correlation", "sst2": "accuracy", "mrpc": "f1", "stsb": "pearson", "qqp": "f1",
+        "mnli": "accuracy", "qnli": "accuracy", "rte": "accuracy", "wnli": "accuracy", "sick_relatedness": "pearson",
+        "sick_entailment": "accuracy", "paws": "accuracy",
+    }  # fmt: skip
+    assert TASKS["mnli"].evaluation_splits == ("validation_matched", "validation_mismatched")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=400), st.integers(0, 9))
+def test_held_out_rows_are_apart_and_in_proportion(labels, seed):
+    kept, held_out = hold_out(labels, seed)
+    assert sorted([*kept, *held_out]) == list(range(len(labels)))
+    assert len(held_out) == max(1, len(labels) // 10)
+    counts = Counter(labels[place] for place in held_out)
+    for label, count in Counter(labels).items():
+        assert abs(counts[label] - count * len(held_out) / len(labels)) < 1.01
+    assert (hold_out(labels, seed)[1] == held_out).all()
+
+
+def test_at_most_a_thousand_rows_are_held_out():
+    assert len(hold_out([0, 1] * 10_000, 0)[1]) == 1000
+    with pytest.raises(ValueError, match="Two training rows"):
+        hold_out([1], 0)
+
+
+def test_parts_of_a_task(toy_glue):
+    data = load_task(TASKS["mnli"], str(toy_glue))
+    assert data.facts() == {
+        "task": "mnli", "source": str(toy_glue), "train": 36, "selection": 4, "selection_from": "a part of train",
+        "evaluation": {"validation_matched": 12, "validation_mismatched": 12},
+    }  # fmt: skip
+    assert data.train.column_names == ["text_a", "text_b", "label"]
+    scores = load_task(TASKS["stsb"], str(toy_glue)).train["label"]
+    assert set(scores) <= {number / 5 for number in range(6)} and max(scores) == 1  # 0..5 becomes 0..1
+    short = load_task(TASKS["cola"], str(toy_glue / "cola"), limit=3)  # a folder of one task
+    assert [len(part) for part in (short.train, short.selection, short.evaluation["validation"])] == [3, 3, 3]
+    assert short.train.column_names == ["text_a", "label"]
+    with pytest.raises(ValueError, match="--limit must leave two rows"):
+        load_task(TASKS["cola"], str(toy_glue), limit=1)
+
+
+def test_no_row_is_in_two_parts(tmp_path):
+    for start, split in ((0, "train"), (60, "validation")):
+        rows = {"sentence": [f"text {number}" for number in range(start, start + 60)], "label": [0, 1] * 30}
+        Dataset.from_dict(rows).to_parquet(tmp_path / f"{split}.parquet")
+    data = load_task(TASKS["cola"], str(tmp_path))
+    texts = [text for part in (data.train, data.selection, data.evaluation["validation"]) for text in part["text_a"]]
+    assert sorted(texts) == sorted(f"text {number}" for number in range(120))
+
+
+def test_official_selection_splits(tmp_path):
+    rows = [{"sentence_A": text, "sentence_B": text, "label": 1, "relatedness_score": 3.0} for text in TEXTS]
+    for number, split in enumerate(("train", "validation", "test")):
+        Dataset.from_list(rows[: 4 - number]).to_parquet(tmp_path / f"{split}.parquet")
+    data = load_task(TASKS["sick_relatedness"], str(tmp_path))
+    assert data.train["label"][:] == [0.5] * 4  # 3 of 1..5
+    assert (data.selection_name, len(data.selection), list(data.evaluation)) == ("validation", 3, ["test"])
+    (tmp_path / "test.parquet").unlink()  # then the selection split is reported, and another one is cut from train
+    data = load_task(TASKS["sick_entailment"], str(tmp_path))
+    assert (data.selection_name, len(data.train), list(data.evaluation)) == ("a part of train", 3, ["validation"])
+
+
+def test_own_files_and_labels_in_words(tmp_path):
+    lines = ["sentence1,sentence2,label", "a b,,equivalent", "b c,c,not_equivalent", "c,d,equivalent"]
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines))
+    files = {f"{split}_file": str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
+    data = load_task(TASKS["mrpc"], **files)
+    assert sorted([*data.train["label"], *data.selection["label"]]) == [0, 1, 1]
+    assert data.evaluation["validation"]["text_b"][:] == ["", "c", "d"]
+    assert list(load_task(replace(TASKS["mnli"], **mrpc_columns()), **files).evaluation) == ["validation"]
+    with pytest.raises(ValueError, match="not both"):
+        load_task(TASKS["mrpc"], str(tmp_path), **files)
+    with pytest.raises(ValueError, match="need each other"):
+        load_task(TASKS["mrpc"], train_file=files["train_file"])
+    with pytest.raises(ValueError, match="nowhere.csv does not exist"):
+        load_task(TASKS["mrpc"], train_file="nowhere.csv", validation_file="nowhere.csv")
+    with pytest.raises(ValueError, match=r"has no column 'sentence'; its columns are \['sentence1'"):
+        load_task(TASKS["cola"], **files)
+    with pytest.raises(ValueError, match="rte has the classes .*'train' has 'equivalent'"):
+        load_task(TASKS["rte"], **files)
+
+
+def mrpc_columns():
+    return {"text_columns": ("sentence1", "sentence2"), "label_names": TASKS["mrpc"].label_names}
+
+
+def test_data_sets_that_cannot_be_read_name_what_exists(toy_glue):
+    with pytest.raises(ValueError, match="of rte cannot be read: .*'rte' not found.*'cola', 'mrpc'"):
+        load_task(TASKS["rte"], str(toy_glue))
+    with pytest.raises(ValueError, match="'nowhere' of mrpc cannot be read"):
+        load_task(TASKS["mrpc"], "nowhere")
+    without = replace(TASKS["mrpc"], evaluation_splits=("test",))
+    with pytest.raises(ValueError, match=r"no split 'test'; their splits are \['train', 'validation'\]"):
+        load_task(without, str(toy_glue))
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "message"),
+    [
+        ("mrpc", [-1, -1], "labels of the split 'train' of mrpc are hidden"),
+        ("mrpc", [0, 2], "has 2"),
+        ("stsb", [0.0, 5.5], "scores from 0.0 to 5.0, but the split 'train' has 5.5"),
+        ("stsb", [-1.0, -1.0], "hidden"),
+    ],
+)
+def test_labels_that_are_none(task, labels, message):
+    rows = Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["a", "b"], "label": labels})
+    with pytest.raises(ValueError, match=message):
+        TASKS[task].read_rows(rows, "train")
+
+
+def test_splits_and_rows_may_be_made_by_the_task(tmp_path):
+    rows = [{"question": text, "answer": "AB"[number % 2]} for number, text in enumerate(TEXTS * 3)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "validation.parquet")
+
+    def divide(raw):
+        rows = raw["validation"]
+        return DatasetDict(train=rows.select(range(8)), chosen=rows.select([8, 9]), rest=rows.select([10, 11]))
+
+    def convert(row):
+        return {"text": row["question"], "label": "AB".index(row["answer"])}
+
+    task = replace(
+        TASKS["cola"], config=None, text_columns=("text",), divide=divide, convert=convert, selection_split="chosen",
+        evaluation_splits=("rest",),
+    )  # fmt: skip
+    data = load_task(task, str(tmp_path))
+    assert data.selection["label"][:] == [0, 1] and data.evaluation["rest"]["text_a"][:] == TEXTS[2:]
+
+
+def test_the_shared_data_sets(shared):
+    sizes = {"cola": 527, "mrpc": 408, "stsb": 1500, "rte": 277}
+    for name, size in sizes.items():
+        data = load_task(TASKS[name], str(shared / "data" / "glue"))
+        assert len(data.evaluation["validation"]) == size
+    assert len(load_task(TASKS["sick_entailment"], str(shared / "data" / "sick")).evaluation["test"]) == 4927
+    paws = load_task(TASKS["paws"], str(shared / "data" / "paws"))
+    assert (list(paws.evaluation), len(paws.selection)) == (["validation"], 640)

@@ -1,0 +1,353 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Classifiers of texts and pairs of texts: concept checkpoints with a head, and any other encoder of transformers.
+
+B batch, N tokens.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import transformers
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+import modeling_concept as models
+
+from ..data import first_line
+from ..script import CONCEPT_MODEL_TYPES
+from .task import Task
+
+
+@dataclass(frozen=True)
+class ClassifierType:
+    """
+    A kind of classifier.
+
+    Args:
+        model_class: for standard concept encoders; for `bert-type` the Auto class.
+        recursive_class: for recursive ones.
+        separate: whether the two texts of a pair are encoded each on its own.
+    """
+
+    model_class: type
+    recursive_class: type | None = None
+    separate: bool = False
+
+
+BERT_TYPE, DEFAULT_CLASSIFIER = "bert-type", "perceiver_decoder_cls"
+
+CLASSIFIERS = {
+    "perceiver_cls": ClassifierType(
+        models.ConceptEncoderForSequenceClassificationPerceiver,
+        models.RecursiveConceptEncoderForSequenceClassificationPerceiver,
+    ),
+    DEFAULT_CLASSIFIER: ClassifierType(
+        models.ConceptEncoderForSequenceClassificationViaDecoder,
+        models.RecursiveConceptEncoderForSequenceClassificationViaDecoder,
+    ),
+    "perceiver_pair_cls": ClassifierType(
+        models.ConceptEncoderForSentencePairClassification,
+        models.RecursiveConceptEncoderForSentencePairClassification,
+        separate=True,
+    ),
+    BERT_TYPE: ClassifierType(AutoModelForSequenceClassification),
+}
+
+
+def classifier_type_of(config: PreTrainedConfig) -> str:
+    """The type that saved a checkpoint, `perceiver_decoder_cls` for any other concept model, else `bert-type`."""
+    if config.model_type not in CONCEPT_MODEL_TYPES:
+        return BERT_TYPE
+    saved = (config.architectures or [None])[0]
+    for name, kind in CLASSIFIERS.items():
+        if kind.recursive_class is not None and saved in (kind.model_class.__name__, kind.recursive_class.__name__):
+            return name
+    return DEFAULT_CLASSIFIER
+
+
+def is_recursive(config: PreTrainedConfig) -> bool:
+    return config.model_type == models.RecursiveConceptEncoderConfig.model_type
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    A checkpoint to make classifiers from, with what was chosen for it; made by `read_checkpoint`.
+
+    Args:
+        path: folder or Hub id.
+        config: its configuration.
+        classifier_type: name in `CLASSIFIERS`.
+        tokenizer: that of its vocabulary.
+        pair_similarity: of `perceiver_pair_cls`: None for that of the checkpoint, `classifier` or `cosine`.
+        trust_remote_code: whether code of its repository may run.
+    """
+
+    path: str
+    config: PreTrainedConfig
+    classifier_type: str
+    tokenizer: PreTrainedTokenizerBase
+    pair_similarity: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def separate(self) -> bool:
+        return CLASSIFIERS[self.classifier_type].separate
+
+    def check(self, task: Task) -> None:
+        """ValueError if this classifier cannot learn the task."""
+        if self.separate and not task.is_pair:
+            raise ValueError(f"{self.classifier_type} compares two texts, but {task.name} has one text a row.")
+        if self.separate and not task.is_score:
+            similarity = self.pair_similarity or self.config.pair_similarity
+            if similarity == "cosine":
+                raise ValueError(f"A cosine is fitted to scores, but {task.name} has classes {task.label_names}.")
+
+    def max_length(self, asked: int) -> int:
+        """Longest text in tokens: `asked`, or less where model or tokenizer allow less."""
+        positions = getattr(self.config, "max_position_embeddings", None)  # XLNet, without a limit, says -1
+        allowed = [self.tokenizer.model_max_length, asked]
+        return min(allowed if positions is None or positions < 0 else [positions, *allowed])
+
+    @property
+    def takes_token_types(self) -> bool:
+        """Whether the model tells the two texts of a pair apart by `token_type_ids`; of other encoders the tokenizer
+        knows."""
+        if self.config.model_type in CONCEPT_MODEL_TYPES:
+            return self.config.type_vocab_size > 1
+        return "token_type_ids" in self.tokenizer.model_input_names
+
+    def load(self, task: Task, seed: int) -> tuple[PreTrainedModel, list[str]]:
+        """
+        The classifier of a task, float32, and the names of the weights that the checkpoint does not have.
+
+        Args:
+            seed: of the new weights.
+
+        Raises:
+            ValueError: anything but a head would be new.
+        """
+        kind = CLASSIFIERS[self.classifier_type]
+        model_class = kind.recursive_class if is_recursive(self.config) else kind.model_class
+        options = head_options(task)
+        if self.pair_similarity is not None:
+            options["pair_similarity"] = self.pair_similarity
+        set_seed(seed)
+        with quiet_loading():
+            try:
+                model, info = model_class.from_pretrained(
+                    self.path, dtype=torch.float32, trust_remote_code=self.trust_remote_code,
+                    # A head of another task has another shape; what is not a head is looked at below.
+                    ignore_mismatched_sizes=True, output_loading_info=True, **options,
+                )  # fmt: skip
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"The checkpoint {self.path!r} cannot be read as {self.classifier_type}: {first_line(error)}"
+                ) from error
+        new = {*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])}
+        if wrong := sorted(key for key in new if not is_head(model, key)):
+            raise ValueError(
+                f"The checkpoint {self.path!r} does not hold the encoder of {type(model).__name__}: {wrong[0]} and "
+                f"{len(wrong) - 1} other weights would be random."
+            )
+        return model, sorted(new)
+
+    def make_untrained(self, task: Task, seed: int) -> tuple[PreTrainedModel, list[str]]:
+        """A classifier of the same class and configuration whose weights are all random, as `load` returns it."""
+        model, _ = self.load(task, seed)
+        set_seed(seed)
+        model = type(model)(copy.deepcopy(model.config))
+        return model, sorted(model.state_dict())
+
+
+def read_checkpoint(
+    path: str,
+    classifier_type: str | None = None,
+    tokenizer_name: str | None = None,
+    pair_similarity: str | None = None,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
+    """
+    A checkpoint and what suits it.
+
+    Args:
+        path: folder or Hub id.
+        classifier_type: name in `CLASSIFIERS`; by default that of the checkpoint (`classifier_type_of`).
+        tokenizer_name: of a tokenizer with the same vocabulary; the checkpoint's own by default.
+        pair_similarity, trust_remote_code: see [`Checkpoint`].
+
+    Raises:
+        ValueError: there is no such checkpoint or type, or the two do not fit; the tokenizer is missing, has another
+            vocabulary or no padding token.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The checkpoint {path!r} cannot be read: {first_line(error)}") from error
+    name = classifier_type or classifier_type_of(config)
+    if name not in CLASSIFIERS:
+        raise ValueError(f"Unknown classifier type {name!r}; choose one of {sorted(CLASSIFIERS)}.")
+    if (config.model_type in CONCEPT_MODEL_TYPES) == (name == BERT_TYPE):
+        raise ValueError(
+            f"{path!r} is a {config.model_type} checkpoint, which {name} cannot read; its type is "
+            f"{classifier_type_of(config)}."
+        )
+    if pair_similarity is not None:
+        if not CLASSIFIERS[name].separate:
+            raise ValueError(f"pair_similarity is an option of perceiver_pair_cls, not of {name}.")
+        if pair_similarity not in ("classifier", "cosine"):
+            raise ValueError(f"pair_similarity must be classifier or cosine, not {pair_similarity!r}.")
+    tokenizer = read_tokenizer(path, config, tokenizer_name, trust_remote_code)
+    return Checkpoint(path, config, name, tokenizer, pair_similarity, trust_remote_code)
+
+
+def read_tokenizer(path, config, tokenizer_name, trust_remote_code) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer, or the one asked for if it has the same vocabulary."""
+
+    def read(name):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, ImportError) as error:  # of a library that reads tokenizers of this kind
+            raise ValueError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from error
+        # Where there are no files, transformers makes a tokenizer of some architectures that knows no word.
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise ValueError(f"{name!r} holds no tokenizer.")
+        return tokenizer
+
+    try:
+        own = read(path)
+    except ValueError as error:
+        if tokenizer_name is None:
+            raise ValueError(f"{error} Give --tokenizer_name, the one that it was trained with.") from error
+        own = None
+    tokenizer = own if tokenizer_name is None else read(tokenizer_name)
+    ids = [(getattr(config, f"{name}_token_id", None), getattr(tokenizer, f"{name}_token_id"))
+           for name in ("pad", "mask", "cls", "sep")]  # fmt: skip
+    differs = own is None and any(None not in pair and pair[0] != pair[1] for pair in ids)
+    if differs or (own is not None and tokenizer.get_vocab() != own.get_vocab()):
+        raise ValueError(
+            f"The tokenizer {tokenizer_name!r} has another vocabulary than the checkpoint {path!r}; use the one that "
+            "the checkpoint was trained with."
+        )
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(f"The tokenizer has {len(tokenizer)} tokens, the checkpoint only {config.vocab_size}.")
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"The tokenizer of {path!r} has no padding token, which batches of texts need.")
+    return tokenizer
+
+
+def head_options(task: Task) -> dict:
+    """Configuration values of the head that the task needs."""
+    if task.is_score:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(task.label_names))
+    return {
+        "id2label": names,
+        "label2id": {name: number for number, name in names.items()},
+        "problem_type": "single_label_classification",
+    }
+
+
+def is_head(model: PreTrainedModel, key: str) -> bool:
+    """Whether a weight belongs to what stands on the encoder (and on the decoder that reads concepts)."""
+    if isinstance(model, models.heads_classification_concept.ConceptClassifierModel):
+        return key.startswith(model.new_head_keys)
+    return not key.startswith(f"{model.base_model_prefix}.") or ".pooler." in key
+
+
+def head_modules(model: PreTrainedModel) -> list[str]:
+    """The outermost modules all of whose weights belong to the head."""
+    found = []
+    for name, module in model.named_modules():
+        keys = [f"{name}.{key}" for key in module.state_dict()]
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if name and keys and not inside and all(is_head(model, key) for key in keys):
+            found.append(name)
+    return found
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' bar and its list of new and unused weights: the new ones are told by the caller."""
+    level, bar = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bar:
+            transformers.logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """
+    Token ids of rows with `text_a` and `text_b`; used with `Dataset.map(batched=True)`.
+
+    Args:
+        tokenizer: of the checkpoint.
+        max_length: longest text, or pair of texts where they are joined, in tokens.
+        separate: encode the texts of a pair each on its own: `input_ids_a`, `attention_mask_a`, `input_ids_b`, …
+        token_types: whether the model takes `token_type_ids`.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    separate: bool = False
+    token_types: bool = False
+
+    def tokenize(self, *texts: list[str]) -> tuple[dict[str, list], list[int]]:
+        """Ids and masks, and how many tokens of each row were cut."""
+        options = {"return_token_type_ids": self.token_types, "verbose": False}
+        whole = self.tokenizer(*texts, **options)["input_ids"]
+        kept = self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options)
+        return dict(kept), [len(long) - len(short) for long, short in zip(whole, kept["input_ids"])]
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        texts = [list(rows[column]) for column in ("text_a", "text_b") if column in rows]
+        if not self.separate:
+            columns, cut = self.tokenize(*texts)
+            return {**columns, "cut": cut}
+        (first, first_cut), (second, second_cut) = (self.tokenize(column) for column in texts)
+        columns = {f"{name}_a": ids for name, ids in first.items()} | {f"{n}_b": ids for n, ids in second.items()}
+        return {**columns, "cut": [a + b for a, b in zip(first_cut, second_cut)]}
+
+    def encode(self, rows: Dataset, description: str) -> tuple[Dataset, float]:
+        """Rows of ids, masks and `label`, and the share of rows that were cut."""
+        texts = [column for column in rows.column_names if column != "label"]
+        encoded = rows.map(self, batched=True, remove_columns=texts, desc=description)
+        cut = sum(count > 0 for count in encoded["cut"][:]) / max(len(encoded), 1)
+        return encoded.remove_columns("cut"), cut
+
+
+@dataclass
+class TextCollator:
+    """Pads each text of a batch to the longest beside it. Labels become `labels` [B], int64 or float32."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        batch = {}
+        for side in ("", "_a", "_b"):
+            names = [f"{name}{side}" for name in ("input_ids", "attention_mask", "token_type_ids")]
+            columns = {name: [row[name] for row in rows] for name in names if name in rows[0]}
+            if columns:
+                plain = {name.removesuffix(side): column for name, column in columns.items()}
+                padded = self.tokenizer.pad(plain, return_tensors="pt")
+                batch |= {f"{name}{side}": value for name, value in padded.items()}
+        labels = [row["label"] for row in rows]
+        batch["labels"] = torch.tensor(labels, dtype=torch.float32 if isinstance(labels[0], float) else torch.long)
+        return batch

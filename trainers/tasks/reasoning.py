@@ -1,0 +1,156 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Reasoning over made-up ontologies, ProntoQA (Saparov & He 2023) and ProsQA (Hao et al. 2024), and a recursive encoder
+to try them with, started from a standard one.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from datasets import DatasetDict
+
+from modeling_concept import (
+    ConceptEncoderConfig,
+    RecursiveConceptEncoderConfig,
+    RecursiveConceptEncoderForMaskedLM,
+)
+from modeling_concept.loading_concept import load_state_dict
+
+from .classifiers import Checkpoint
+from .task import Task
+
+
+# The data have one split, which is cut into these parts (per cent), always in the same way.
+SOURCE_SPLIT = "validation"
+TEST = "test (20 % of validation)"
+PARTS = {"train": 70, "selection": 10, TEST: 20}
+CUT_SEED = 0
+
+# What a configuration says of its class and checkpoint.
+FOREIGN_KEYS = ("model_type", "architectures", "auto_map", "transformers_version", "dtype")
+
+
+def prontoqa_row(row: dict) -> dict:
+    """Context, question, and whether the statement in it is true (answer A) or false (B)."""
+    label = {"A": "true", "B": "false"}.get(row["answer"], row["answer"])
+    return {"context": row["context"], "question": row["question"], "label": label}
+
+
+def prosqa_row(row: dict) -> dict:
+    """
+    Statements, the question that ends them, "Is Tom a lempus or scrompus?", and whether the answer, "Tom is a
+    lempus.", is the option named first or second.
+
+    Raises:
+        ValueError: no such question or answer.
+    """
+    question = re.search(r"Is (\w+) an? (\w+) or (?:an? )?(\w+)\?\s*$", row["question"])
+    given = row["answer"].strip()
+    answer = question and re.fullmatch(rf"{question[1]} is an? ({question[2]}|{question[3]})\.?", given)
+    if not answer:
+        raise ValueError(
+            f"A ProsQA row asks 'Is X a Y or Z?' and is answered 'X is a Y.', not {row['question'][-60:]!r} and "
+            f"{row['answer']!r}."
+        )
+    label = question.groups()[1:].index(answer[1])
+    return {"context": row["question"][: question.start()].strip(), "question": question[0].strip(), "label": label}
+
+
+def cut_by_context(convert: Callable[[dict], dict], raw: DatasetDict) -> DatasetDict:
+    """
+    `PARTS` of the only split. Rows whose contexts hold the same statements, in any order, stay together.
+
+    Raises:
+        ValueError: the data have other splits.
+    """
+    if SOURCE_SPLIT not in raw:
+        raise ValueError(f"The split {SOURCE_SPLIT!r} is cut into parts, but the data have {list(raw)}.")
+    rows, groups = raw[SOURCE_SPLIT], {}
+    for number, row in enumerate(rows):
+        statements = re.split(r"(?<=\.)\s+", convert(row)["context"].strip())
+        groups.setdefault(frozenset(statements), []).append(number)
+    groups, found, taken = list(groups.values()), {name: [] for name in PARTS}, 0
+    for place in np.random.default_rng(CUT_SEED).permutation(len(groups)):
+        part = np.searchsorted(np.cumsum(list(PARTS.values())), 100 * taken / len(rows), side="right")
+        found[list(PARTS)[part]] += groups[place]
+        taken += len(groups[place])
+    return DatasetDict({name: rows.select(numbers) for name, numbers in found.items()})
+
+
+def reasoning_task(name: str, dataset: str, convert: Callable[[dict], dict], label_names: tuple[str, str]) -> Task:
+    return Task(
+        name, dataset, ("context", "question"), ("accuracy",), label_names, selection_split="selection",
+        evaluation_splits=(TEST,), divide=partial(cut_by_context, convert), convert=convert, whole_texts=True,
+    )  # fmt: skip
+
+
+REASONING_TASKS = {
+    "prontoqa": reasoning_task("prontoqa", "renma/ProntoQA", prontoqa_row, ("true", "false")),
+    "prosqa": reasoning_task("prosqa", "prosqa", prosqa_row, ("first option", "second option")),
+}
+
+
+def select_reasoning_tasks(
+    names: list[str], dataset_name: str | None = None, train_file: str | None = None
+) -> tuple[list[Task], str | None]:
+    """
+    Tasks by name, and the data set that stands in for their own: `dataset_name`, unless it is a folder that holds a
+    folder for each of the tasks, which then read those.
+
+    Raises:
+        ValueError: an unknown name, or no data for ProsQA, which the Hub does not have.
+    """
+    if unknown := [name for name in names if name not in REASONING_TASKS]:
+        raise ValueError(f"Unknown task {unknown[0]!r}; choose of {list(REASONING_TASKS)}.")
+    if "prosqa" in names and dataset_name is None and train_file is None:
+        raise ValueError(
+            "prosqa is not on the Hub: give a folder by --dataset_name, or JSON files by --train_file and "
+            "--validation_file."
+        )
+    tasks = [REASONING_TASKS[name] for name in names]
+    folders = [Path(dataset_name or "", name) for name in names]
+    if dataset_name is None or not all(folder.is_dir() for folder in folders):
+        return tasks, dataset_name
+    return [replace(task, dataset=str(folder)) for task, folder in zip(tasks, folders, strict=True)], None
+
+
+def start_recursive(checkpoint: Checkpoint, folder: Path) -> str:
+    """
+    A recursive checkpoint made of a standard one: its first concept layer becomes the one that is repeated,
+    embeddings, queries and norms are taken over, and so is the decoder where it has one. Saved with the tokenizer.
+
+    Args:
+        checkpoint: the standard one.
+        folder: to save into.
+
+    Returns:
+        A sentence on what was taken, what was left and what is new.
+
+    Raises:
+        ValueError: the checkpoint is no standard concept encoder.
+    """
+    if checkpoint.config.model_type != ConceptEncoderConfig.model_type:
+        raise ValueError(
+            f"--recursive starts from a standard concept encoder, but {checkpoint.path} is a "
+            f"{checkpoint.config.model_type}."
+        )
+    values = checkpoint.config.to_dict()
+    config = RecursiveConceptEncoderConfig(**{key: values[key] for key in values if key not in FOREIGN_KEYS})
+    model, state = RecursiveConceptEncoderForMaskedLM(config), load_state_dict(checkpoint.path)
+    report = model.encoder.load_from_standard_checkpoint(checkpoint.path)
+    own = {key for key, _ in model.named_parameters() if not key.startswith("encoder.")}  # a tied head is none
+    decoder = {key: state[key] for key in own if key in state}
+    model.load_state_dict(decoder, strict=False)
+    if set(decoder) < own:
+        model, decoder = model.encoder, {}
+    model.save_pretrained(folder)
+    checkpoint.tokenizer.save_pretrained(folder)
+    left = len(state) - len(report["loaded"]) - len(decoder)
+    return (
+        f"Recursive encoder from {checkpoint.path}: {len(report['loaded'])} weights of its encoder loaded, layer 0 as "
+        f"the shared layer, {len(decoder)} of its decoder, {left} left; new: {', '.join(report['new']) or 'none'}."
+    )
