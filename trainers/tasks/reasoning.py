@@ -5,6 +5,7 @@ to try them with, started from a standard one.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -62,22 +63,29 @@ def prosqa_row(row: dict) -> dict:
 
 def cut_by_context(convert: Callable[[dict], dict], raw: DatasetDict) -> DatasetDict:
     """
-    `PARTS` of the only split. Rows whose contexts hold the same statements, in any order, stay together.
+    `PARTS` of the only split, each with its share of both classes. Rows whose contexts hold the same statements, in
+    any order, stay together (and count for the class of the first).
 
     Raises:
         ValueError: the data have other splits.
     """
     if SOURCE_SPLIT not in raw:
         raise ValueError(f"The split {SOURCE_SPLIT!r} is cut into parts, but the data have {list(raw)}.")
-    rows, groups = raw[SOURCE_SPLIT], {}
+    rows, groups, labels = raw[SOURCE_SPLIT], {}, {}
     for number, row in enumerate(rows):
-        statements = re.split(r"(?<=\.)\s+", convert(row)["context"].strip())
-        groups.setdefault(frozenset(statements), []).append(number)
-    groups, found, taken = list(groups.values()), {name: [] for name in PARTS}, 0
-    for place in np.random.default_rng(CUT_SEED).permutation(len(groups)):
-        part = np.searchsorted(np.cumsum(list(PARTS.values())), 100 * taken / len(rows), side="right")
-        found[list(PARTS)[part]] += groups[place]
-        taken += len(groups[place])
+        row = convert(row)
+        statements = frozenset(re.split(r"(?<=\.)\s+", row["context"].strip()))
+        groups.setdefault(statements, []).append(number)
+        labels.setdefault(statements, row["label"])
+    total, taken, found = Counter(), Counter(), {name: [] for name in PARTS}
+    for statements, numbers in groups.items():
+        total[labels[statements]] += len(numbers)
+    bounds, contexts = np.cumsum(list(PARTS.values())), list(groups)
+    for place in np.random.default_rng(CUT_SEED).permutation(len(contexts)):
+        label, numbers = labels[contexts[place]], groups[contexts[place]]
+        part = np.searchsorted(bounds, 100 * taken[label] / total[label], side="right")
+        found[list(PARTS)[part]] += numbers
+        taken[label] += len(numbers)
     return DatasetDict({name: rows.select(numbers) for name, numbers in found.items()})
 
 

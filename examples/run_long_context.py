@@ -1,0 +1,142 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Long documents as concepts: does a query find its document, can a linear probe tell whether the two belong together (or
+the class that the data give), and what does reading cost, at 512 to 8,192 tokens of each document.
+
+    python examples/run_long_context.py --model_name_or_path outputs/…
+
+evaluates on QMSum of SCROLLS, beside the same network untrained, tf-idf, chance and the most frequent class. Further
+data: `--dataset_config_name contract_nli`, `--dataset_name THUDM/LongBench`, a local folder, or any data set whose
+columns are named by `--document_column --query_column --label_column`. A model takes at most `max_sequence_length`
+tokens at once; longer documents are read in windows, and all their concepts together stand for the document.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from transformers import HfArgumentParser
+
+from trainers.long_context import POOLINGS, TASKS, cost_results, evaluate_readers
+from trainers.long_documents import ARCHIVES, find_layout, load_rows, make_data
+from trainers.long_reading import ConceptReader, SentenceReader, plot_costs
+from trainers.results import UNTRAINED, choose_trackers, results_table, track_results, write_results
+from trainers.script import newest_checkpoint, run_facts, run_script, untrained_like
+from trainers.similarity import load_encoder, load_sentence_model
+
+
+@dataclass
+class Arguments:
+    """What is evaluated on what."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest below outputs/ by default."}
+    )
+    dataset_name: str = field(default="tau/scrolls", metadata={"help": "Hub id or local folder of long documents."})
+    dataset_config_name: str | None = field(
+        default=None, metadata={"help": "Configuration of the data; qmsum of SCROLLS and LongBench by default."}
+    )
+    split: str | None = field(default=None, metadata={"help": "Split; validation, or test, by default."})
+    document_column: str | None = field(default=None, metadata={"help": "Column of documents, of an unknown layout."})
+    query_column: str | None = field(default=None, metadata={"help": "Column of queries, of an unknown layout."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of classes, if there are any."})
+    tasks: list[str] = field(default_factory=lambda: list(TASKS), metadata={"help": "retrieval, classification."})
+    lengths: list[int] = field(
+        default_factory=lambda: [512, 1024, 2048, 4096, 8192], metadata={"help": "Tokens of each document to read."}
+    )
+    window: int | None = field(
+        default=None, metadata={"help": "Read windows of so many tokens; as many as the model takes by default."}
+    )
+    poolings: list[str] = field(
+        default_factory=lambda: ["mean", "centred mean", "best concept"],
+        metadata={"help": f"How concepts are compared: {', '.join(repr(name) for name in POOLINGS)}."},
+    )
+    baseline_models: list[str] = field(
+        default_factory=list, metadata={"help": "SentenceTransformers, folders or Hub ids, to stand beside the model."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Windows of a document at a time."})
+    limit: int | None = field(default=None, metadata={"help": "Use only so many documents."})
+    seed: int = field(default=0, metadata={"help": "Seed of the untrained network and of the cross-validation."})
+    output_dir: str | None = field(default=None, metadata={"help": "Where results go; below outputs/ by default."})
+    report_to: list[str] = field(default_factory=lambda: ["none"], metadata={"help": "Trackers, such as wandb."})
+
+    def __post_init__(self):
+        for name, known in (("tasks", TASKS), ("poolings", POOLINGS)):
+            if unknown := [value for value in getattr(self, name) if value not in known]:
+                raise ValueError(f"--{name} knows {list(known)}, not {unknown[0]!r}.")
+        if (self.document_column is None) != (self.query_column is None):
+            raise ValueError("--document_column and --query_column need each other.")
+        if self.label_column is not None and self.document_column is None:
+            raise ValueError("--label_column needs --document_column and --query_column.")
+        if min(self.lengths) < 8:
+            raise ValueError(f"--lengths must be 8 tokens or more, not {min(self.lengths)}.")
+
+
+def load_data(args):
+    config = args.dataset_config_name or ("qmsum" if args.dataset_name in ARCHIVES else None)
+    rows, split = load_rows(args.dataset_name, config, args.split)
+    columns = args.document_column and (args.document_column, args.query_column, args.label_column)
+    layout = find_layout(rows, columns)
+    return make_data(config or Path(args.dataset_name).name, split, map(layout.convert, rows), args.limit)
+
+
+def describe(data, reader, lengths) -> str:
+    """What stands below the table."""
+    reading = f"{reader.name} reads windows of {reader.window} tokens, each encoded on its own"
+    if reader.window >= max(lengths):
+        reading = f"{reader.name} reads documents at once"
+    elif reader.window >= min(lengths):
+        reading = f"{reader.name} reads up to {reader.window} tokens at once, longer documents in such windows"
+    asked = "the data's classes" if data.labels else "whether a query belongs to a document"
+    return (
+        f"{len(data.documents)} documents; {len(data.named)} queries stand with one document only, {data.left_out} "
+        f"others are left out of retrieval. Accuracy: {asked}, by a linear probe on documents that it was not fitted "
+        f"on. {reading}. Centred: minus the mean over the queries, or over the documents, of this split."
+    )
+
+
+def add_costs(table, results) -> None:
+    """Lines of time and memory, less of which is better, so that none is marked as the best."""
+    table.columns[0].no_wrap = True
+    table.add_section()
+    for metric in dict.fromkeys(result.metric for result in results):
+        values = {result.system: f"{result.value:.1f}" for result in results if result.metric == metric}
+        table.add_row(metric, *(values.get(column.header, "") for column in table.columns[1:]))
+
+
+def main():
+    (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    choose_trackers(args.report_to)
+    path = args.model_name_or_path or newest_checkpoint()
+    data, model = load_data(args), load_encoder(path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name, lengths = Path(path).name, sorted(set(args.lengths))
+    networks = {name: model.to(device), UNTRAINED: untrained_like(model, args.seed).to(device)}
+    readers = [
+        ConceptReader(system, network, model.tokenizer, args.window, args.batch_size)
+        for system, network in networks.items()
+    ]
+    for baseline in args.baseline_models:
+        system = "/".join(Path(baseline).parts[-2:])
+        readers.append(SentenceReader(system, load_sentence_model(baseline), args.batch_size))
+
+    results, costs = evaluate_readers(data, readers, model.tokenizer, lengths, args.poolings, args.tasks, args.seed)
+    del costs[UNTRAINED]  # the same network
+    spent = cost_results({f"{system}, {args.poolings[0]}": cost for system, cost in costs.items()}, data.split)
+    table = results_table(results, f"{name}: {data.name}, {data.split}, read as concepts", rows=("metric",))
+    add_costs(table, spent)
+    table.caption = describe(data, readers[0], lengths)
+    results += spent
+    Console(width=30 + 14 * len(table.columns)).print(table)
+
+    folder = Path(args.output_dir or f"outputs/long_context_{name}")
+    facts = {**run_facts(args), "model": path, "device": device, "reading": table.caption, "costs": costs}
+    written = write_results(folder / "results.json", results, facts)
+    plot_costs(costs, f"Reading one document of {data.name}, {device}", folder / "cost.png")
+    track_results(results, args.report_to, folder.name, str(folder), facts)
+    print(f"{written}\n{folder / 'cost.png'}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,117 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Long documents as a user evaluates them."""
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from examples import run_long_context
+from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.script import run_script
+
+from ..conftest import TEXTS
+from ..trainers.kit import make_model
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    """A checkpoint `model` that takes 32 tokens, and long documents `data` with queries made of their words."""
+    folder = tmp_path_factory.mktemp("long")
+    sizes = {"max_sequence_length": 32, "hidden_size": 16, "intermediate_size": 16}
+    make_model("perceiver_posonly_mlm", tokenizer, **sizes).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    words = [word for text in TEXTS for word in text.split()]
+    rows = []
+    for number in range(8):
+        document = " ".join(words[(number * 5 + place * (number + 2)) % len(words)] for place in range(60))
+        for query in (document.split()[3:9], document.split()[20:24], ["sum", "up"]):
+            rows.append({"document": document, "query": " ".join(query), "kind": number % 2})
+    Dataset.from_list(rows).to_parquet(folder / "data" / "validation.parquet")
+    return folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    """The script in that folder; returns the exit message."""
+
+    def run(*arguments):
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr("sys.argv", ["run_long_context.py", *map(str, arguments)])
+        try:
+            run_script(run_long_context.main)
+        except SystemExit as end:
+            return str(end)
+
+    return run
+
+
+def test_the_table_has_its_baselines(run, folder, teacher, capsys):
+    given = ["--model_name_or_path", "model", "--dataset_name", "data", "--lengths", 16, 48]
+    assert run(*given, "--output_dir", "out", "--baseline_models", teacher, "--report_to", "tensorboard") is None
+    shown = capsys.readouterr().out
+    for words in (
+        "up to 32 tokens at once, longer documents in such windows",
+        "8 documents",
+        "16 queries",
+        "out/cost.png",
+    ):
+        assert words in " ".join(shown.split()), words
+    results = read_results(folder / "out" / "results.json")
+    other = "/".join(teacher.parts[-2:])
+    systems = [f"{name}, {pooling}" for name in ("model", UNTRAINED, other)
+               for pooling in ("mean", "centred mean", "best concept")]  # fmt: skip
+    by_metric = {}
+    for result in results:
+        by_metric.setdefault(result.metric, {})[result.system] = result.value
+    for length in (16, 48):
+        for metric in ("R@1", "R@5", "MRR"):
+            assert list(by_metric[f"{metric}, {length} tokens"]) == [*systems, BAG_OF_WORDS, "chance"]
+        assert list(by_metric[f"accuracy, {length} tokens"]) == [*systems, BAG_OF_WORDS, MAJORITY]
+        assert by_metric[f"accuracy, {length} tokens"][MAJORITY] == 0.5
+        assert by_metric[f"R@1, {length} tokens"]["chance"] == 1 / 8
+        assert set(by_metric[f"ms, {length} tokens"]) == {"model, mean", f"{other}, mean"}
+        assert set(by_metric[f"peak MiB, {length} tokens"]) == {"model, mean", f"{other}, mean"}
+    assert by_metric["R@1, 48 tokens"][BAG_OF_WORDS] > 3 / 8  # the queries stand in the documents
+    facts = json.loads((folder / "out" / "results.json").read_text())
+    assert facts["dataset_name"] == "data" and facts["reading"] in " ".join(shown.split()) and facts["torch"]
+    assert (folder / "out" / "cost.png").stat().st_size > 10_000
+    assert list((folder / "out").rglob("events.out.tfevents.*"))
+
+
+def test_labels_of_the_data_are_classified(run, folder, capsys):
+    columns = ["--document_column", "document", "--query_column", "query", "--label_column", "kind"]
+    given = ["--model_name_or_path", "model", "--dataset_name", "data", "--lengths", 16, "--window", 10]
+    assert run(*given, *columns, "--tasks", "classification", "--limit", 6, "--poolings", "centred mean") is None
+    assert "the data's classes" in " ".join(capsys.readouterr().out.split())
+    results = read_results(folder / "outputs" / "long_context_model" / "results.json")
+    accuracies = [result for result in results if result.metric.startswith("accuracy")]
+    assert {(result.task, result.count) for result in accuracies} == {("data labels", 18)}
+    assert {result.metric for result in results} == {"accuracy, 16 tokens", "ms, 16 tokens", "peak MiB, 16 tokens"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
+        (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
+        (["--split", "dev"], "no split 'dev'; its splits are ['validation']"),
+        (["--query_column", "query"], "--document_column and --query_column need each other"),
+        (["--label_column", "kind"], "--label_column needs"),
+        (["--tasks", "summaries"], "--tasks knows ['retrieval', 'classification'], not 'summaries'"),
+        (["--poolings", "max"], "not 'max'"),
+        (["--window", "64"], "max_sequence_length 32, not be 64"),
+        (["--lengths", "4"], "8 tokens or more, not 4"),
+        (["--limit", "3"], "at least four documents"),
+        (["--baseline_models", "nowhere"], "baseline model 'nowhere' cannot be read"),
+    ],
+)
+def test_bad_input_gets_one_sentence(run, options, message):
+    defaults = ["--model_name_or_path", "model", "--dataset_name", "data", "--lengths", 16]
+    found = run(*defaults, *options)
+    assert message in found and "\n" not in found
+
+
+def test_a_missing_checkpoint_names_the_command_that_makes_one(run):
+    assert "run_pretraining.py" in run("--dataset_name", "data")
