@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 from rich.console import Console
 from transformers import HfArgumentParser
 
-from trainers.hub import check_folder, complete_code, push_folder, read_report, result_files
+from trainers.hub import card_results, check_folder, complete_code, push_folder, result_files
 from trainers.model_card import add_results, undescribed_card, usage
 from trainers.script import newest_checkpoint, run_script
 
@@ -45,7 +45,7 @@ def main():
     (args,) = HfArgumentParser(PushArguments).parse_args_into_dataclasses()
     console = Console(width=110, highlight=False)
     folder = Path(args.checkpoint or newest_checkpoint())
-    reports, files = [read_report(path) for path in args.results], [*args.results, *args.files]
+    reports, files = [card_results(path) for path in args.results], [*args.results, *args.files]
     places = list(result_files(files))
     model = check_folder(folder)
     if complete_code(folder, model):

@@ -28,7 +28,7 @@ from modeling_concept.backbone_concept import ENTRY_FILE, WEIGHTS, hub_files, op
 
 from .data import first_line
 from .model_card import add_results
-from .results import Result
+from .results import Result, read_report
 from .script import CONCEPT_MODEL_TYPES
 
 
@@ -198,21 +198,10 @@ def result_files(files: Iterable[str | Path]) -> dict[str, Path]:
     return found
 
 
-def read_report(path: str | Path) -> dict:
-    """
-    What `write_results` wrote, as arguments of [`add_results`]: `results`, and the facts `task_type` and `datasets`
-    where the evaluation told them.
-
-    Raises:
-        ValueError: the file is not one of results.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        results = [Result(**record) for record in content["results"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as results of an evaluation: {first_line(error)}") from error
-    known = {name: content[name] for name in ("task_type", "datasets") if name in content}
-    return {"results": results, **known}
+def card_results(path: str | Path) -> dict:
+    """A file of results as arguments of [`add_results`]: `results`, and the facts `task_type` and `datasets` where the
+    evaluation told them. ValueError as in [`read_report`]."""
+    return {name: value for name, value in read_report(path).items() if name in ("results", "task_type", "datasets")}
 
 
 def push_results(

@@ -12,6 +12,8 @@ from huggingface_hub import EvalResult
 from rich.table import Table
 from transformers.integrations import get_available_reporting_integrations
 
+from .data import first_line
+
 
 # Systems that stand beside the model in every table, under these names.
 MAJORITY, BAG_OF_WORDS, UNTRAINED = "majority class", "bag of words (tf-idf)", "untrained"
@@ -79,9 +81,23 @@ def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> P
     return path
 
 
+def read_report(path: str | Path) -> dict:
+    """
+    What `write_results` wrote: the facts, and under "results" the list of records.
+
+    Raises:
+        ValueError: no such file, or not one of results.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {**content, "results": [Result(**record) for record in content["results"]]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as results of an evaluation: {first_line(error)}") from error
+
+
 def read_results(path: str | Path) -> list[Result]:
-    """What `write_results` wrote."""
-    return [Result(**record) for record in json.loads(Path(path).read_text(encoding="utf-8"))["results"]]
+    """The records alone."""
+    return read_report(path)["results"]
 
 
 def choose_trackers(report_to: list[str]) -> list[str]:

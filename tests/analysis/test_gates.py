@@ -159,5 +159,5 @@ def test_results_of_another_model_and_other_files_are_refused(evaluations, tmp_p
         collect_measures([other], [], "outputs/mine", CONFIG)
     (tmp_path / "x.json").write_text('{"results": [{"task": "stsb"}]}')
     for path in (tmp_path / "x.json", tmp_path / "nowhere.json"):
-        with pytest.raises(ValueError, match="is no results.json"):
+        with pytest.raises(ValueError, match="cannot be read as results"):
             Report.read(path)

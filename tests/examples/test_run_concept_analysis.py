@@ -127,7 +127,7 @@ def test_a_model_without_a_decoder_of_the_text_says_so(analyse):
         (["--split", "test"], "no split 'test'"),
         (["--text_column", "body"], "no column 'body'"),
         (["--limit", "5"], "--limit must be at least 20"),
-        (["--results", "nowhere.json"], "nowhere.json is no results.json"),
+        (["--results", "nowhere.json"], "nowhere.json cannot be read as results"),
         (["--results", "glue.json", "--model_name_or_path", "prefix_diffusion"], "are of 'recursive_mlm'"),
         (["--dataset_name", "short.txt"], "needs at least 60"),
     ],

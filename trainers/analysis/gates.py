@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results import Result
+from ..results import Result, read_report
 
 
 LIST_CONCEPTS = 128
@@ -274,14 +274,12 @@ class Report:
         Raises:
             ValueError: no such file, or not one of the evaluation scripts' results.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            results = tuple(Result(**record) for record in content["results"])
-            script = re.search(r"run_\w+\.py", content["command"])[0]
-            model = Path(content.get("model") or content["model_name_or_path"]).name
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no results.json of an evaluation script: {error!r}") from error
-        return cls(script, model, results)
+        content = read_report(path)
+        script = re.search(r"run_\w+\.py", str(content.get("command")))
+        model = content.get("model") or content.get("model_name_or_path")
+        if script is None or not model:
+            raise ValueError(f"{path} cannot be read as results of an evaluation: it tells no script or no model.")
+        return cls(script[0], Path(model).name, tuple(content["results"]))
 
     def value(self, script: str, task: str, metric: str, split: str, addition: str = "") -> float | None:
         """The model's own number, or that of the model with an addition to its name; None if it is not there."""
