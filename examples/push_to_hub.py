@@ -15,11 +15,10 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 from rich.console import Console
-from transformers import HfArgumentParser
 
 from trainers.hub import card_results, check_folder, complete_code, push_folder, result_files
 from trainers.model_card import add_results, undescribed_card, usage
-from trainers.script import newest_checkpoint, run_script
+from trainers.script import newest_checkpoint, parse_arguments, run_script
 
 
 @dataclass
@@ -42,9 +41,9 @@ class PushArguments:
 
 
 def main():
-    (args,) = HfArgumentParser(PushArguments).parse_args_into_dataclasses()
+    (args,) = parse_arguments(PushArguments)
     console = Console(width=110, highlight=False)
-    folder = Path(args.checkpoint or newest_checkpoint())
+    folder = Path(args.checkpoint or newest_checkpoint(option="--checkpoint"))
     reports, files = [card_results(path) for path in args.results], [*args.results, *args.files]
     places = list(result_files(files))
     model = check_folder(folder)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from transformers import HfArgumentParser
 
 from trainers.analysis import (
     FEWEST_TEXTS,
@@ -40,8 +39,9 @@ from trainers.analysis import (
     write_report,
 )
 from trainers.metrics import concept_metrics
-from trainers.results import choose_trackers, results_table, track_results, write_results
-from trainers.script import newest_checkpoint, run_facts, run_script, untrained_like
+from trainers.reporting import ReportingArguments
+from trainers.results import results_table
+from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script, untrained_like
 
 
 # Probes learn from more texts than the rest needs.
@@ -73,8 +73,6 @@ class Arguments:
         default_factory=list,
         metadata={"help": "results.json files of the standard encoder that a recursive one is compared with."},
     )
-    output_dir: str | None = field(default=None, metadata={"help": "outputs/analysis_<model> by default."})
-    report_to: list[str] = field(default_factory=lambda: ["none"], metadata={"help": "Trackers."})
 
 
 def analyse(args: Arguments, reports: list[Report], references: list[Report]):
@@ -130,24 +128,23 @@ def analyse(args: Arguments, reports: list[Report], references: list[Report]):
 
 
 def main():
-    (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    args, reporting = parse_arguments(Arguments, ReportingArguments)
     if PROBE_TEXTS * args.limit < FEWEST_TEXTS:
         raise ValueError(f"--limit must be at least {FEWEST_TEXTS // PROBE_TEXTS}, not {args.limit}.")
     reports = [Report.read(path) for path in args.results]
     references = [Report.read(path) for path in args.reference_results]
-    choose_trackers(args.report_to)
     args.model_name_or_path = args.model_name_or_path or newest_checkpoint()
-    folder = Path(args.output_dir or Path("outputs") / f"analysis_{Path(args.model_name_or_path).name}")
     analysis, pictures = analyse(args, reports, references)
 
-    facts, records = run_facts(args), analysis.records()
+    facts, records = run_facts(args, reporting), analysis.records()
     console = Console(width=150)
     title = f"{analysis.name}: {analysis.sample['texts']} texts of {analysis.sample['data']}, {args.split}"
     console.print(results_table(records, title, rows=("task", "metric")))
-    write_results(folder / "results.json", records, {**facts, "analysis": analysis.facts()})
+    folder = reporting.folder("analysis", args.model_name_or_path)
     page = write_report(folder / "report.html", analysis, pictures, facts)
-    track_results(records, args.report_to, folder.name, str(folder), facts)
-    console.print(f"report: {page}\nnumbers: {folder / 'results.json'}", soft_wrap=True)
+    facts["analysis"] = analysis.facts()
+    written = reporting.report(folder, records, facts, "feature-extraction", files=[page])
+    console.print(f"report: {page}\nnumbers: {written}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ for each task, `--train_file` and `--validation_file` hold own rows with the col
 stand in a JSON file, given first.
 """
 
-from trainers.script import run_script
+from trainers.script import parse_arguments, run_script
 from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 
 
 def main():

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from transformers import HfArgumentParser
 
 from trainers.long_context import POOLINGS, TASKS, cost_results, evaluate_readers
 from trainers.long_documents import ARCHIVES, find_layout, load_rows, make_data
 from trainers.long_reading import ConceptReader, SentenceReader, plot_costs
-from trainers.results import UNTRAINED, choose_trackers, results_table, track_results, write_results
-from trainers.script import newest_checkpoint, run_facts, run_script, untrained_like
+from trainers.reporting import ReportingArguments
+from trainers.results import UNTRAINED, results_table
+from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script, untrained_like
 from trainers.similarity import load_encoder, load_sentence_model
 
 
@@ -58,8 +58,6 @@ class Arguments:
     batch_size: int = field(default=64, metadata={"help": "Windows of a document at a time."})
     limit: int | None = field(default=None, metadata={"help": "Use only so many documents."})
     seed: int = field(default=0, metadata={"help": "Seed of the untrained network and of the cross-validation."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where results go; below outputs/ by default."})
-    report_to: list[str] = field(default_factory=lambda: ["none"], metadata={"help": "Trackers, such as wandb."})
 
     def __post_init__(self):
         for name, known in (("tasks", TASKS), ("poolings", POOLINGS)):
@@ -106,8 +104,7 @@ def add_costs(table, results) -> None:
 
 
 def main():
-    (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    choose_trackers(args.report_to)
+    args, reporting = parse_arguments(Arguments, ReportingArguments)
     path = args.model_name_or_path or newest_checkpoint()
     data, model = load_data(args), load_encoder(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -127,15 +124,16 @@ def main():
     table = results_table(results, f"{name}: {data.name}, {data.split}, read as concepts", rows=("metric",))
     add_costs(table, spent)
     table.caption = describe(data, readers[0], lengths)
-    results += spent
     Console(width=30 + 14 * len(table.columns)).print(table)
 
-    folder = Path(args.output_dir or f"outputs/long_context_{name}")
-    facts = {**run_facts(args), "model": path, "device": device, "reading": table.caption, "costs": costs}
-    written = write_results(folder / "results.json", results, facts)
-    plot_costs(costs, f"Reading one document of {data.name}, {device}", folder / "cost.png")
-    track_results(results, args.report_to, folder.name, str(folder), facts)
-    print(f"{written}\n{folder / 'cost.png'}")
+    folder = reporting.folder("long_context", path)
+    about = {"model": path, "device": device, "reading": table.caption, "costs": costs}
+    plot_costs(costs, f"Reading one document of {data.name}, {device}", plot := folder / "cost.png")
+    written = reporting.report(
+        folder, [*results, *spent], run_facts(args, reporting, about), "feature-extraction",
+        {result.task: (args.dataset_name, result.task) for result in results}, files=[plot], pushed=results,
+    )  # fmt: skip
+    print(f"{written}\n{plot}")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import mteb
 from mteb.cache import ResultCache
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
-from transformers import HfArgumentParser
 
 import modeling_concept  # noqa: F401 (registers concept models)
-from trainers.results import Result, results_table, write_results
-from trainers.script import newest_checkpoint, run_facts, run_script
+from trainers.reporting import ReportingArguments
+from trainers.results import Result, results_table
+from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 
 
 @dataclass
@@ -31,14 +31,13 @@ class Arguments:
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of another model's repository."})
     tasks: list[str] = field(default_factory=lambda: ["STSBenchmark"], metadata={"help": "Names of MTEB's tasks."})
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
-    output_dir: str | None = field(default=None, metadata={"help": "For results; outputs/mteb_<model> by default."})
 
 
 def main():
-    (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    args, reporting = parse_arguments(Arguments, ReportingArguments)
     path = args.model_name_or_path or newest_checkpoint()
     name = Path(path).resolve().name
-    folder = Path(args.output_dir or f"outputs/mteb_{name}")
+    folder = reporting.folder("mteb", path)
     model = SentenceTransformer(path, trust_remote_code=args.trust_remote_code)
     try:
         tasks = mteb.get_tasks(tasks=args.tasks)
@@ -55,7 +54,7 @@ def main():
         for scores in rows
     ]
     Console(width=110).print(results_table(results, f"{name} on MTEB"))
-    print(f"results: {write_results(folder / 'results.json', results, run_facts(args))}")
+    print(f"results: {reporting.report(folder, results, run_facts(args, reporting), 'sentence-similarity')}")
 
 
 if __name__ == "__main__":

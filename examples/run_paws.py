@@ -8,9 +8,9 @@ Epochs and learning rates are chosen on the official validation split, the test 
 chosen on a part of train, validation is reported). Options as in `run_glue.py`.
 """
 
-from trainers.script import run_script
+from trainers.script import parse_arguments, run_script
 from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 
 
 def main():

@@ -32,7 +32,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoConfig, AutoTokenizer, HfArgumentParser, set_seed
+from transformers import AutoConfig, AutoTokenizer, set_seed
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
 from trainers.backbone import backbone_options, load_backbone, read_backbone, train_backbone
@@ -53,7 +53,7 @@ from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, find_model_typ
 from trainers.objectives import Mixture
 from trainers.plots import plot_run
 from trainers.runs import check_output_dir, git_state, run_name
-from trainers.script import command_line
+from trainers.script import command_line, parse_arguments
 from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -128,29 +128,6 @@ class DataTrainingArguments:
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many validation pieces."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that cut text."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where data sets are cached."})
-
-
-def parse_arguments():
-    parser = HfArgumentParser((ModelArguments, DataTrainingArguments, ConceptTrainingArguments))
-    arguments = sys.argv[1:]
-    if arguments and arguments[0].endswith(".json"):
-        arguments = [*read_arguments(arguments[0]), *arguments[1:]]
-    return parser.parse_args_into_dataclasses(arguments)
-
-
-def read_arguments(path: str) -> list[str]:
-    """The options of a JSON file as they would stand on the command line."""
-    try:
-        options = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The options of {path} cannot be read: {first_line(error)}") from error
-    found = []
-    for name, value in options.items():
-        if value is None:
-            continue
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        found += [f"--{name}", *map(str, values)]
-    return found
 
 
 def make_tokenizer(model_args, data_args, raw, column):
@@ -307,7 +284,9 @@ class Run:
 
 def prepare() -> Run:
     """Everything that may be wrong with what the user gave, before anything takes long."""
-    model_args, data_args, training_args = parse_arguments()
+    model_args, data_args, training_args = parse_arguments(
+        ModelArguments, DataTrainingArguments, ConceptTrainingArguments
+    )
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     if data_args.streaming and training_args.max_steps <= 0:

@@ -12,12 +12,12 @@ tasks. Other options as in `run_glue.py`.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from trainers.script import newest_checkpoint, run_script
+from trainers.reporting import results_folder
+from trainers.script import newest_checkpoint, parse_arguments, run_script
 from trainers.tasks.classifiers import is_recursive, read_checkpoint
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 from trainers.tasks.reasoning import select_reasoning_tasks, start_recursive
 
 
@@ -56,7 +56,7 @@ def main():
         path, tokenizer_name=model_args.tokenizer_name, trust_remote_code=model_args.trust_remote_code
     )
     if model_args.recursive:
-        args.output_dir = args.output_dir or f"outputs/reasoning_{Path(path).name}_{datetime.now():%Y%m%d_%H%M%S}"
+        args.output_dir = args.output_dir or results_folder("reasoning", path)
         folder = Path(args.output_dir) / "start" / f"{Path(path).name}_recursive"
         with args.main_process_first(desc="starting a recursive encoder"):
             if args.process_index == 0:

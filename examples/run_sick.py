@@ -8,9 +8,9 @@ Epochs and learning rates are chosen on the official trial split, the test split
 `run_glue.py`; `--task_name` may be sick_relatedness or sick_entailment, both by default.
 """
 
-from trainers.script import run_script
+from trainers.script import parse_arguments, run_script
 from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, parse_arguments, run_tasks
+from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 
 
 def main():

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from transformers import HfArgumentParser
 
-from trainers.hub import push_results
-from trainers.results import Result, choose_trackers, results_table, track_results, write_results
-from trainers.script import newest_checkpoint, run_facts, run_script
+from trainers.reporting import ReportingArguments
+from trainers.results import Result, results_table
+from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.similarity import (
     METRICS,
     POOLINGS,
@@ -62,7 +61,7 @@ class DataArguments:
 
 @dataclass
 class SimilarityArguments:
-    """Which models, which vectors, and where results go."""
+    """Which models, and which vectors."""
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest in outputs/ by default."}
@@ -80,12 +79,6 @@ class SimilarityArguments:
     )
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
     seed: int = field(default=0, metadata={"help": "Seed of the untrained network."})
-    output_dir: str | None = field(default=None, metadata={"help": "For results; outputs/sts_<model> by default."})
-    report_to: list[str] = field(
-        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
-    )
-    push_to_hub: bool = field(default=False, metadata={"help": "Add the results to the card of --hub_model_id."})
-    hub_model_id: str | None = field(default=None, metadata={"help": "Repository of the model, already on the Hub."})
 
 
 def load_sets(args):
@@ -120,10 +113,7 @@ def make_table(name: str, sets: list[TextPairs], results: list[Result], notes: s
 
 
 def main():
-    data_args, args = HfArgumentParser((DataArguments, SimilarityArguments)).parse_args_into_dataclasses()
-    if args.push_to_hub and not args.hub_model_id:
-        raise ValueError("--push_to_hub needs the repository of the model: --hub_model_id owner/name.")
-    choose_trackers(args.report_to)
+    data_args, args, reporting = parse_arguments(DataArguments, SimilarityArguments, ReportingArguments)
     path = args.model_name_or_path or newest_checkpoint()
     model = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     poolings = choose_poolings(args.poolings, args.first_k, model.config.concept_num)
@@ -145,17 +135,11 @@ def main():
     )
     Console(width=120).print(make_table(name, sets, results, notes))
 
-    folder = args.output_dir or f"outputs/sts_{name}"
-    about = {
-        "model_name_or_path": path, "pairs": [str(pairs) for pairs in sets], "texts_cut": cut,
-        "task_type": "sentence-similarity", "datasets": {pairs.task: (pairs.source, pairs.task) for pairs in sets},
-    }  # fmt: skip
-    facts = run_facts(data_args, args, about)
-    written = write_results(Path(folder) / "results.json", results, facts)
-    print(f"results: {written}")
-    track_results(results, args.report_to, f"sts_{name}", folder, facts)
-    if args.push_to_hub:
-        push_results(args.hub_model_id, own, about["task_type"], about["datasets"], files=[written])
+    about = {"model_name_or_path": path, "pairs": [str(pairs) for pairs in sets], "texts_cut": cut}
+    facts = run_facts(data_args, args, reporting, about)
+    datasets = {pairs.task: (pairs.source, pairs.task) for pairs in sets}
+    folder = reporting.folder("sts", path)
+    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity', datasets, pushed=own)}")
 
 
 if __name__ == "__main__":

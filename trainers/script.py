@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from transformers import HfArgumentParser
 
 from .data import first_line
 from .runs import git_state
@@ -21,9 +22,42 @@ MAIN_JOB = "python examples/run_pretraining.py"
 CONCEPT_MODEL_TYPES = ("concept_encoder", "recursive_concept_encoder")
 
 
-def newest_checkpoint(folder: str | Path = "outputs") -> str:
+def parse_arguments(*classes: type) -> tuple:
     """
-    The folder below `folder` that holds the concept checkpoint saved last.
+    An object of each dataclass from the command line. A JSON file given first holds further options; what follows it
+    on the command line goes before it.
+
+    Raises:
+        ValueError: a file that cannot be read, an option that no class has, or values that a class refuses.
+    """
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].endswith(".json"):
+        arguments = [*read_arguments(arguments[0]), *arguments[1:]]
+    parser = HfArgumentParser(classes, allow_abbrev=False)
+    *found, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"There is no option {unknown[0]}; --help shows those that there are.")
+    return tuple(found)
+
+
+def read_arguments(path: str) -> list[str]:
+    """The options of a JSON file as they would stand on the command line."""
+    try:
+        options = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The options of {path} cannot be read: {first_line(error)}") from error
+    found = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        found += [f"--{name}", *map(str, values)]
+    return found
+
+
+def newest_checkpoint(folder: str | Path = "outputs", option: str = "--model_name_or_path") -> str:
+    """
+    The folder below `folder` that holds the concept checkpoint saved last; `option`: how a user names another.
 
     Raises:
         ValueError: there is none; the message holds the command that makes one.
@@ -35,7 +69,7 @@ def newest_checkpoint(folder: str | Path = "outputs") -> str:
             found.append((max(file.stat().st_mtime for file in weights), str(config.parent)))
     if not found:
         raise ValueError(
-            f"There is no checkpoint in {folder}/: give --model_name_or_path, a folder or a Hub id, or make one in "
+            f"There is no checkpoint in {folder}/: give {option}, a folder or a Hub id, or make one in "
             f"five minutes by `{MAIN_JOB}`."
         )
     return max(found)[1]

@@ -2,16 +2,17 @@
 """The launch recipes: every option exists, and a small model of the same kind can be trained so."""
 
 import json
+import sys
 
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from transformers import HfArgumentParser
 
 from examples import run_pretraining
 from modeling_concept import ConceptEncoderConfig
 from trainers import ConceptTrainingArguments
 from trainers.model_types import find_model_type
+from trainers.script import parse_arguments
 from trainers.training_model import TrainingModel
 
 from ..conftest import ROOT
@@ -23,12 +24,11 @@ ACCELERATE = sorted((ROOT / "examples" / "accelerate_configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_recipes_are_valid(path, tokenizer):
-    arguments = run_pretraining.read_arguments(str(path)) + ["--bf16", "false", "--report_to", "none"]
-    parser = HfArgumentParser(
-        (run_pretraining.ModelArguments, run_pretraining.DataTrainingArguments, ConceptTrainingArguments)
+def test_recipes_are_valid(path, tokenizer, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_pretraining.py", str(path), "--bf16", "false", "--report_to", "none"])
+    model_args, data_args, training_args = parse_arguments(
+        run_pretraining.ModelArguments, run_pretraining.DataTrainingArguments, ConceptTrainingArguments
     )
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(arguments)
     assert set(json.loads(path.read_text())) <= {*vars(model_args), *vars(data_args), *vars(training_args)}
     assert model_args.hidden_size % model_args.num_attention_heads == 0
     mixture = training_args.make_mixture(find_model_type(model_args.model_type).objective)

@@ -71,7 +71,7 @@ def analyse(folder, tmp_path, monkeypatch, capsys):
         defaults = ["--model_name_or_path", checkpoint, "--dataset_name", "text.txt", "--limit", "20"]
         monkeypatch.setattr(sys, "argv", ["run_concept_analysis.py", *defaults, *arguments])
         run_concept_analysis.main()
-        output = folder / "outputs" / f"analysis_{checkpoint}"
+        (output,) = folder.glob(f"outputs/analysis_{checkpoint}_2*")
         return capsys.readouterr(), output, Page((output / "report.html").read_text(encoding="utf-8"))
 
     return analyse

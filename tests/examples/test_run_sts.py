@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 
 from examples import run_sts
+from trainers import reporting
 from trainers.results import read_results
 from trainers.script import run_script as as_script
 
@@ -43,10 +44,11 @@ def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher):
                  "0 texts were cut"):  # fmt: skip
         assert word in done.stdout, word
     assert "it/s" in done.stderr  # the progress bar
-    content = json.loads((place / "outputs" / "sts_run" / "results.json").read_text())
+    (written,) = place.glob("outputs/sts_run_*/results.json")
+    content = json.loads(written.read_text())
     assert content["model_name_or_path"] == "outputs/run" and content["limit"] is None and content["seed"] == 0
     assert content["datasets"] == {"one": ["one", "one"]} and content["texts_cut"] == {"one": 0}
-    results = read_results(place / "outputs" / "sts_run" / "results.json")
+    results = read_results(written)
     systems = ["run", "untrained", "token table", "bag of words (tf-idf)", str(teacher), "majority class"]
     assert list(dict.fromkeys(result.system for result in results)) == systems
     assert {(result.task, result.split, result.count) for result in results} == {("one", "validation", 12)}
@@ -56,7 +58,7 @@ def test_several_tasks_have_an_average(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setattr(run_sts, "TASKS", {"stsb": "one", "sickr": "two"})
     pushed = []
-    monkeypatch.setattr(run_sts, "push_results", lambda *arguments, **options: pushed.append((arguments, options)))
+    monkeypatch.setattr(reporting, "push_results", lambda *arguments, **options: pushed.append((arguments, options)))
     options = ["--poolings", "mean", "--limit", "9", "--report_to", "none", "--output_dir", "both", "--push_to_hub"]
     run("--model_name_or_path", "outputs/run", "--task_name", "stsb", "sickr", *options, "--hub_model_id", "me/run")
     printed = capsys.readouterr().out

@@ -1,20 +1,16 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """What the scripts that fine-tune on tasks share: their arguments, and the loop from tasks to one table."""
 
-import json
-import sys
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import ModelCard, ModelCardData
 from rich.console import Console
-from transformers import HfArgumentParser
 
-from ..data import first_line
 from ..hub import push_folder
 from ..model_card import TaskFacts, add_results, hub_id, make_task_card
+from ..reporting import results_folder
 from ..results import UNTRAINED, Result, choose_trackers, results_table, track_results, write_results
 from ..runs import check_output_dir
 from ..script import CONCEPT_MODEL_TYPES, command_line, newest_checkpoint, run_facts
@@ -76,22 +72,6 @@ class TaskArguments:
     )
 
 
-def parse_arguments(*classes: type) -> tuple:
-    """Arguments of the command line; a JSON file given first holds others, and what follows goes before it."""
-    parser, arguments = HfArgumentParser(classes), sys.argv[1:]
-    if arguments and arguments[0].endswith(".json"):
-        try:
-            values = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"The options of {arguments[0]} cannot be read: {first_line(error)}") from error
-        parser.set_defaults(**values)
-        arguments = arguments[1:]
-    found = parser.parse_args_into_dataclasses(arguments)
-    if len(found) > len(classes):  # a default that belongs to none of them
-        raise ValueError(f"{sys.argv[1]} has options that this script does not know: {sorted(vars(found[-1]))}.")
-    return found
-
-
 def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[TaskData], list[System]]:
     """
     The data, and the model followed by what is fine-tuned beside it. `tell` gets a line on each model.
@@ -147,7 +127,10 @@ def encode(system: System, data: TaskData, task_args: TaskArguments) -> tuple[En
         f"{encoded.max_length} tokens and are cut"
     )
     if encoded.cut_share and data.task.whole_texts and not task_args.allow_truncation:
-        raise ValueError(f"{text}; the task needs whole texts: take a model, or a --max_seq_length, for longer ones.")
+        raise ValueError(
+            f"{text}; the task needs whole texts: take a model, or a --max_seq_length, for longer ones, or "
+            "--allow_truncation."
+        )
     return encoded, f"{text}."
 
 
@@ -172,8 +155,8 @@ def run_tasks(
 
     model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
     if args.output_dir is None:
-        name = f"{kind}_{Path(model_args.model_name_or_path).name}_{datetime.now():%Y%m%d_%H%M%S}"
-        args.output_dir = broadcast_object_list([str(Path("outputs") / name)])[0]  # by the first process's clock
+        folder = results_folder(kind, model_args.model_name_or_path)
+        args.output_dir = broadcast_object_list([folder])[0]  # by the first process's clock
     with args.main_process_first(desc="reading data"):
         data, systems = prepare(tasks, model_args, task_args, args, tell)
     results: list[Result] = []

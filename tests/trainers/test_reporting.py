@@ -1,0 +1,59 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Where results of evaluations go."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainers import reporting
+from trainers.reporting import ReportingArguments, results_folder
+from trainers.results import Result, read_results
+
+
+RESULTS = [Result("stsb", "test", "spearman", "model", 0.5), Result("average", "test", "spearman", "model", 0.5)]
+
+
+def test_results_go_to_file_tracker_and_hub(tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(reporting, "push_results", lambda *given, **options: pushed.append((given, options)))
+    options = {"output_dir": str(tmp_path / "out"), "report_to": ["tensorboard"], "hub_token": "hf_secret"}
+    args = ReportingArguments(**options, push_to_hub=True, hub_model_id="me/model")
+    folder = args.folder("sts", "outputs/model")
+    assert folder == tmp_path / "out"
+    names, page = {"stsb": ("me/stsb", "STS-B")}, folder / "report.html"
+    written = args.report(folder, RESULTS, {"seed": 1}, "sentence-similarity", names, [page], pushed=RESULTS[:1])
+    assert read_results(written) == RESULTS
+    facts = json.loads(written.read_text())
+    assert (facts["seed"], facts["task_type"]) == (1, "sentence-similarity")
+    assert facts["datasets"] == {"stsb": ["me/stsb", "STS-B"]}
+    assert list(folder.rglob("events.out.tfevents.*"))
+    ((given, options),) = pushed
+    assert given == ("me/model", RESULTS[:1], "sentence-similarity", names)
+    assert options == {"files": [written, page], "token": "hf_secret"}
+
+
+def test_nothing_is_pushed_unless_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(reporting, "push_results", lambda *given, **options: pytest.fail("pushed"))
+    args = ReportingArguments(output_dir=str(tmp_path))
+    args.report(tmp_path, RESULTS, {}, "sentence-similarity")
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_folder_names_evaluation_model_and_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = results_folder("sts", "outputs/run/.")
+    assert Path(name).parts[0] == "outputs" and name.startswith("outputs/sts_run_2")
+    assert str(ReportingArguments().folder("sts", "outputs/run")).startswith("outputs/sts_run_2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"push_to_hub": True}, "--push_to_hub needs the repository of the model"),
+        ({"report_to": ["nothing"]}, "--report_to nothing is not installed"),
+    ],
+)
+def test_what_cannot_be_done_is_told_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        ReportingArguments(**options)
