@@ -64,6 +64,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         labels: torch.LongTensor | None = None,
         loss_weights: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        supervised_num: int | None = None,
         return_logits: bool | None = None,
         concept_num: int | None = None,
         num_iterations: int | None = None,
@@ -86,6 +87,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
                 the normaliser.
             num_items_in_batch: what the weighted sum of losses is divided by; the number of labels other than -100 in
                 this batch by default. The Trainer passes their number in the whole optimizer step.
+            supervised_num: at least the most supervised positions of any row, see [`count_supervised`]; found out by
+                default. Compiled code must be told, or it computes all positions: it cannot find out without a break.
             return_logits: whether to compute logits at all positions; by default only when there are no labels.
             encoder_outputs: concepts made before; the encoder is then not run.
 
@@ -133,7 +136,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
                 loss = self.supervised_loss(hidden, labels, loss_weights, num_items_in_batch)
         else:
             items = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
-            index = supervised_places(labels, loss_weights)
+            index = supervised_places(labels, loss_weights, supervised_num)
             hidden = self.decode(memory, targets, index)
             if index is not None:
                 labels = labels.gather(1, index)
@@ -154,31 +157,34 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         supervised = labels != -100
         if num_items_in_batch is None:
             num_items_in_batch = supervised.sum()
-        active = supervised if loss_weights is None else supervised & (loss_weights != 0)
-        if torch.compiler.is_compiling():  # selecting rows would need their number
-            weights = active.float() if loss_weights is None else active * loss_weights.float()
-            rows = slice(None)
-        else:
-            rows = active.flatten().nonzero().squeeze(1)
-            weights = torch.ones_like(active, dtype=torch.float32) if loss_weights is None else loss_weights.float()
-        hidden, labels, weights = hidden.flatten(0, 1)[rows], labels.flatten()[rows], weights.flatten()[rows]
-        return head_loss(self.lm_head, hidden, labels.clamp(min=0), weights, num_items_in_batch)
+        weights = supervised.float() if loss_weights is None else supervised * loss_weights.float()
+        return head_loss(
+            self.lm_head, hidden.flatten(0, 1), labels.flatten().clamp(min=0), weights.flatten(), num_items_in_batch
+        )
 
 
-def supervised_places(labels, loss_weights):
+def count_supervised(labels, loss_weights=None) -> int:
+    """The most supervised positions of any row of `labels` [B, S], those of weight 0 left out."""
+    active = labels != -100
+    if loss_weights is not None:
+        active = active & (loss_weights != 0)
+    return int(active.sum(dim=1).max()) if active.numel() else 0
+
+
+def supervised_places(labels, loss_weights, supervised_num: int | None):
     """
-    Places [B, P] that hold every supervised one of each row of `labels` [B, S] (P is the most of any row), or None
-    when that would spare nothing.
+    Places [B, P] that hold every supervised one of each row of `labels` [B, S], or None when that would spare nothing.
+    P is `supervised_num`, or else the most of any row; compiled code, for which P must not depend on the labels, then
+    takes all.
     """
-    if torch.compiler.is_compiling():
+    if supervised_num is None:
+        supervised_num = labels.shape[1] if torch.compiler.is_compiling() else count_supervised(labels, loss_weights)
+    if supervised_num >= labels.shape[1]:
         return None
     active = labels != -100
     if loss_weights is not None:
         active = active & (loss_weights != 0)
-    most = int(active.sum(dim=1).max()) if active.numel() else 0
-    if most == labels.shape[1]:
-        return None
-    return active.int().argsort(dim=1, descending=True, stable=True)[:, : max(most, 1)]
+    return active.int().argsort(dim=1, descending=True, stable=True)[:, : max(supervised_num, 1)]
 
 
 class ConceptEncoderForMaskedLMPerceiver(ConceptEncoderForMaskedLM):

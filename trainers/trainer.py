@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate.utils import DynamoBackend
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback
 
@@ -93,6 +94,9 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         self.accelerator.gradient_accumulation_steps = 1
         self.training_model.to(args.device)
+        if args.torch_compile:  # accelerate would compile all of a step, with breaks where it measures
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
+            self.training_model.compile_parts(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from modeling_concept.heads_lm_concept import count_supervised
+
 from .distributed import is_distributed
 from .loss_terms import LossTerm
 from .objectives import Mixture
@@ -53,6 +55,7 @@ class TrainingModel(nn.Module):
         heads = {name: objective.make_head(model.config) for name, objective in mixture.objectives.items()}
         self.heads = nn.ModuleDict({name: head for name, head in heads.items() if head is not None})
         self.weighting = weighting
+        self.compiled = False
         self.plan: StepPlan | None = None
         self.seen_concepts: torch.Tensor | None = None
         self.gradient_norms: dict[str, float] = {}
@@ -75,6 +78,15 @@ class TrainingModel(nn.Module):
             different = sorted(set(state) ^ set(own))[:3]
             raise ValueError(f"The checkpoint was trained with other objectives or weightings: {different} differ.")
         self.load_state_dict(state, strict=False)
+
+    def compile_parts(self, **options) -> None:
+        """Compile the encoder, and reading from its concepts, each as a whole; `options` of `torch.compile`."""
+        # Gradients at the concepts are measured before the backward pass, through the same graph.
+        if hasattr(torch._functorch.config, "donated_buffer"):
+            torch._functorch.config.donated_buffer = False
+        self.model.base_model.compile(**options)
+        self.model.compile(**options)
+        self.compiled = True
 
     # What objectives see of the model (`objectives.base.Reader`).
 
@@ -99,7 +111,15 @@ class TrainingModel(nn.Module):
             concepts = concepts + self.forms.concept_noise * torch.randn_like(concepts)
         # Copied by key: ModelOutput's constructor takes them as they are.
         encoded = type(encoded)(**{**encoded, "last_hidden_state": concepts})
+        if self.compiled:
+            inputs = inputs | {"supervised_num": self._supervised_num(inputs)}
         return self.model(**inputs, encoder_outputs=encoded, continuation=continuation, num_items_in_batch=items).loss
+
+    def _supervised_num(self, inputs) -> int:
+        """Rounded up to a multiple of an eighth of the length, so that few shapes are compiled."""
+        length = inputs["labels"].shape[1]
+        step = -(-length // 8)
+        return min(-(-count_supervised(inputs["labels"], inputs.get("loss_weights")) // step) * step, length)
 
     def layers(self, encoded, every: bool = False):
         if not every and not any(term.all_layers for term in self.terms):

@@ -281,11 +281,13 @@ def test_chunked_cross_entropy_equals_torch(rows, vocabulary, chunk, seed):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_dense_loss_never_holds_all_logits(monkeypatch):
-    """The largest tensor made by a dense loss is a chunk, a table or the states, not [rows, vocabulary]."""
-    monkeypatch.setattr(loss_concept, "CHUNK_ELEMENTS", 10_000)
+@pytest.mark.parametrize(("chunk", "largest"), [(10_000, 16_000), (10**6, 500_000)])
+def test_dense_loss_never_holds_all_logits(chunk, largest, monkeypatch):
+    """The largest tensor made by a dense loss is a chunk, a table or the states, not [rows, vocabulary], unless that
+    is a chunk."""
+    monkeypatch.setattr(loss_concept, "CHUNK_ELEMENTS", chunk)
     rows, vocabulary, width = 500, 1000, 16
-    hidden, head = torch.randn(rows, width, requires_grad=True), torch.nn.Linear(width, vocabulary, bias=False)
+    hidden, table = torch.randn(rows, width), torch.randn(vocabulary, width)
 
     class Largest(torch.utils._python_dispatch.TorchDispatchMode):
         elements = 0
@@ -297,10 +299,36 @@ def test_dense_loss_never_holds_all_logits(monkeypatch):
                     self.elements = max(self.elements, tensor.numel())
             return result
 
-    with Largest() as largest:
-        loss = loss_concept.head_loss(head, hidden, torch.randint(0, vocabulary, (rows,)), torch.ones(rows), rows)
-        loss.backward()
-    assert largest.elements <= max(10_000, vocabulary * width)
+    labels, weights = torch.randint(0, vocabulary, (rows,)), torch.ones(rows)
+    with Largest() as made:
+        loss_concept.cross_entropy_in_chunks(hidden, table, labels, weights, torch.float32, True, True)
+    assert made.elements == largest
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_positions_of_weight_zero_cost_and_change_nothing(dtype):
+    """Whatever stands there; gradients there are zero. Under autocast the products are of low precision, the loss and
+    the gradient of the table are not."""
+    hidden, labels = torch.randn(9, 8, requires_grad=True), torch.randint(0, 20, (9,))
+    head, weights = torch.nn.Linear(8, 20, bias=False), torch.rand(9) * (torch.arange(9) % 3 > 0)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        loss = loss_concept.head_loss(head, hidden, labels, weights, 4)
+        changed = torch.where(weights[:, None] == 0, torch.inf, hidden.detach())
+        same = loss_concept.head_loss(head, changed, labels, weights, 4)
+    assert loss.dtype == torch.float32 and loss == same
+    loss.backward()
+    assert head.weight.grad.dtype == torch.float32 and (hidden.grad[weights == 0] == 0).all()
+    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.05}
+    expected = (F.cross_entropy(head(hidden), labels, reduction="none") * weights).sum() / 4
+    torch.testing.assert_close(loss, expected, **tolerance)
+
+
+def test_second_derivatives_of_the_loss_are_refused():
+    hidden, head = torch.randn(3, 8, requires_grad=True), torch.nn.Linear(8, 9, bias=False)
+    loss = loss_concept.head_loss(head, hidden, torch.tensor([1, 2, 3]), torch.ones(3), 3)
+    (gradient,) = torch.autograd.grad(loss, hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()
 
 
 def test_loss_with_a_wrapped_head():

@@ -40,10 +40,10 @@ from trainers.long_reading import (
     SentenceReader,
     even_windows,
     passages,
-    peak_memory,
     plot_costs,
     read_all,
 )
+from trainers.memory import peak_memory
 from trainers.results import BAG_OF_WORDS, MAJORITY
 
 from ..conftest import TEXTS

@@ -11,6 +11,8 @@ from datetime import datetime
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch._dynamo.utils import counters
 from transformers import AutoModelForMaskedLM, TrainerCallback
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
@@ -203,6 +205,23 @@ def test_optimizers_and_schedules(optimizer, schedule, tokenizer, pieces, tmp_pa
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
     if schedule == "warmup_stable_decay":
         assert rates[5] == rates[12] == 1e-2 and rates[-1] < 5e-3
+
+
+def test_compiled_training_equals_the_plain_one(tokenizer, pieces, tmp_path):
+    """In two graphs without a break, and what is saved is the same."""
+    losses, options = {}, {"max_steps": 3, "learning_rate": 1e-2, "logging_first_step": True}
+    for name in ("plain", "compiled"):
+        torch._dynamo.reset()
+        counters.clear()
+        how = {"torch_compile": True, "torch_compile_backend": "aot_eager"} if name == "compiled" else {}
+        trainer = make_trainer(tokenizer, pieces, tmp_path / name, objective="masked_lm", **options, **how)
+        trainer.train()
+        trainer.save_model()
+        losses[name] = step_losses(trainer)
+    assert not counters["graph_break"] and counters["stats"]["unique_graphs"] >= 2
+    assert losses["compiled"] == pytest.approx(losses["plain"], rel=1e-5)
+    plain, compiled = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "compiled"))
+    torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-3)
 
 
 # Logs, arguments, checkpoints.

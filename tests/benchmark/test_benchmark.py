@@ -1,0 +1,396 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The benchmark: that systems do the same work, and that time, memory and operations are counted right."""
+
+import math
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from examples import run_benchmark
+from trainers.benchmark.measure import PRODUCTS, Step, interleave, matmul_peak, peak_of_step, spread
+from trainers.benchmark.original import ORIGINALS, OriginalEncoder
+from trainers.benchmark.profiling import kind_of, profile_step, profile_table
+from trainers.benchmark.shapes import MASK, PAD, TASKS, Shape, count_tokens, make_inputs, make_texts
+from trainers.benchmark.suite import Settings, Timing, fewer_concepts, growths, own_results, plan_groups, time_ratios
+from trainers.benchmark.systems import (
+    CONCEPT,
+    PEERS,
+    SYSTEMS,
+    bert_loss,
+    concept_loss,
+    count_parameters,
+    dense_concept_loss,
+    modernbert_loss,
+    perceiver_loss,
+)
+from trainers.benchmark.variants import VARIANTS
+from trainers.results import read_report
+from trainers.script import run_script
+
+
+SHAPE = Shape(hidden_size=32, num_hidden_layers=2, vocab_size=211, length=24, concept_num=6)
+TRAINED = [(name, task) for name, system in SYSTEMS.items() for task in system.tasks]
+
+
+def inputs_of(task, padding=0.3, tokens=100, seed=0):
+    return make_inputs(TASKS[task], SHAPE, tokens, padding, seed, "cpu")
+
+
+# Systems.
+
+
+@pytest.mark.parametrize(("name", "task"), TRAINED)
+def test_every_system_learns_every_task(name, task):
+    system, inputs = SYSTEMS[name], inputs_of(task)
+    module = system.make(SHAPE, task)
+    step = Step(system, module, True, torch.float32, "cpu")
+    before = float(system.loss(module.eval(), inputs).detach())
+    step.gradients(inputs)
+    missing = [name for name, parameter in module.named_parameters() if parameter.grad is None]
+    assert not missing and all(p.grad.isfinite().all() for p in module.parameters())
+    step.optimizer.zero_grad()
+    module.train()
+    for _ in range(5):
+        step(inputs)
+    assert math.isfinite(before) and float(system.loss(module.eval(), inputs).detach()) < before
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_states_do_not_depend_on_padding(name):
+    """With ids [B, N] that end in padding, real tokens get what they get without it: all systems use the mask."""
+    inputs, module = inputs_of("encode"), SYSTEMS[name].make(SHAPE, "encode")
+    other = {**inputs, "input_ids": torch.where(inputs["attention_mask"] == 0, 7, inputs["input_ids"])}
+    with torch.no_grad():
+        first, second = (SYSTEMS[name].encode(module, given) for given in (inputs, other))
+    rows = first.shape[1] == SHAPE.length
+    assert first.shape == (len(inputs["input_ids"]), SHAPE.length if rows else SHAPE.concept_num, 32)
+    assert rows == (not SYSTEMS[name].has_concepts)
+    kept = inputs["attention_mask"].bool() if rows else torch.ones(first.shape[:2], dtype=torch.bool)
+    assert (inputs["attention_mask"] == 0).any()
+    torch.testing.assert_close(first[kept], second[kept], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("bert", bert_loss), ("modernbert", modernbert_loss)])
+def test_sparse_heads_equal_dense_ones(name, loss):
+    inputs, module = inputs_of("masked_lm"), SYSTEMS[name].make(SHAPE, "masked_lm")
+    logits = module(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    expected = F.cross_entropy(logits.flatten(0, 1), inputs["labels"].flatten(), ignore_index=-100)
+    torch.testing.assert_close(loss(module, inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_sparse_head_of_perceiver_equals_its_own_loss():
+    inputs, module = inputs_of("masked_lm"), SYSTEMS["perceiver"].make(SHAPE, "masked_lm")
+    torch.testing.assert_close(perceiver_loss(module, inputs), module(**inputs).loss, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["masked_lm", "denoising", "denoising_share"])
+def test_the_dense_variant_of_ours_has_the_same_loss(task):
+    inputs, module = inputs_of(task), CONCEPT.make(SHAPE, task)
+    torch.testing.assert_close(
+        concept_loss(module, inputs), dense_concept_loss(module, inputs), rtol=1e-5, atol=1e-5
+    )  # fmt: skip
+
+
+def test_all_systems_have_the_same_sizes():
+    for task in ("encode", "masked_lm"):
+        for system in SYSTEMS.values():
+            module = system.make(SHAPE, task)
+            config = getattr(system.encoder(module), "config", None)
+            tables = [tuple(p.shape) for p in module.parameters() if p.shape[:1] == (SHAPE.vocab_size,)]
+            assert (SHAPE.vocab_size, 32) in tables
+            if config is not None and config.model_type != "perceiver":
+                assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (32, 2, 1)
+                assert config.max_position_embeddings == SHAPE.length
+            elif config is not None:
+                assert (config.d_latents, config.num_self_attends_per_block, config.num_latents) == (32, 2, 6)
+    with pytest.raises(ValueError, match="bert cannot be trained on 'denoising'"):
+        SYSTEMS["bert"].make(SHAPE, "denoising")
+
+
+def test_parameters_without_embeddings():
+    encoder = torch.nn.Sequential(torch.nn.Embedding(211, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 211))
+    assert count_parameters(encoder, 211) == (211 * 4 + 20 + 211 * 5, 20)
+    encoder[2].weight = encoder[0].weight
+    assert count_parameters(encoder, 211) == (211 * 4 + 20 + 211, 20)
+
+
+# The original's way.
+
+
+def test_an_encoder_layer_of_the_original_has_its_number_of_parameters():
+    shape = Shape(512, 1, 211, 16, 4)
+    (layer,) = OriginalEncoder(shape).layers
+    assert sum(parameter.numel() for parameter in layer.parameters()) == 5_254_656  # as documented of the original
+
+
+def test_the_original_attends_as_plain_attention_does():
+    """From the weights: softmax over visible tokens of (c Wq + bq) · (E Wk + bk) / sqrt(D)."""
+    layer = OriginalEncoder(SHAPE).eval().layers[0].cross_attention
+    concepts, tokens = torch.randn(2, 6, 32), torch.randn(2, 24, 32)
+    mask = torch.arange(24) >= torch.tensor([[24], [9]])
+    found = layer(concepts, tokens, tokens, key_padding_mask=mask, need_weights=False)[0]
+    query, key, value = (
+        F.linear(states, weight, bias)
+        for states, weight, bias in zip(
+            (concepts, tokens, tokens), layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+        )
+    )
+    scores = (query @ key.mT / 32**0.5).masked_fill(mask[:, None], -torch.inf)
+    torch.testing.assert_close(found, layer.out_proj(scores.softmax(-1) @ value), rtol=1e-5, atol=1e-5)
+
+
+def test_what_the_original_reads():
+    """TSDAE: nothing of deleted tokens, and all are predicted. Diffusion: the clean text, and masked tokens are
+    predicted, with weights that cancel where all texts have the same level."""
+    torch.manual_seed(0)
+    inputs = inputs_of("denoising")
+    deleted = (inputs["input_ids"] == MASK).sum() / (inputs["input_ids"] != PAD).sum()
+    assert 0 < deleted < 0.6 and (inputs["labels"] != -100).sum() == count_tokens(inputs)
+    model = ORIGINALS["denoising"](SHAPE).eval()
+    assert model.head.weight is model.encoder.tokens.weight
+    keys = []
+    model.encoder.layers[0].register_forward_hook(lambda module, args, output: keys.append(args[2]))
+    model(inputs)
+    assert torch.equal(keys[0], (inputs["input_ids"] == MASK) | (inputs["attention_mask"] == 0))
+
+    inputs = inputs_of("diffusion")
+    assert inputs["timesteps"].min() >= 0.3
+    noised = inputs["decoder_input_ids"] == MASK
+    assert torch.equal(noised, inputs["labels"] != -100) and not (inputs["input_ids"] == MASK).any()
+    model = ORIGINALS["diffusion"](SHAPE)
+    assert model.head.weight is not model.encoder.tokens.weight
+    one_level = {**inputs, "timesteps": torch.full_like(inputs["timesteps"], 0.5)}
+    weighted = model.eval()(one_level)
+    states = []
+    model.norm.register_forward_hook(lambda module, args, output: states.append(output))
+    model(one_level)
+    expected = F.cross_entropy(model.head(states[0]), inputs["labels"][noised], label_smoothing=0.1)
+    torch.testing.assert_close(weighted, expected)
+
+
+# Texts.
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(8, 300), st.integers(1, 2000), st.floats(0, 0.49), st.integers(0, 9))
+def test_tokens_that_are_counted_are_real(length, tokens, padding, seed):
+    ids, mask = make_texts(Shape(32, 1, 50, length, 4), tokens, padding, seed)
+    assert ids.shape == mask.shape and ids.shape[1] == length
+    assert torch.equal(ids == PAD, mask == 0) and ids.max() < 50
+    assert count_tokens({"attention_mask": mask}) == int((ids != PAD).sum())
+    assert abs(mask.float().mean() - (1 - padding)) < 1 / length + 1e-6  # lengths are rounded
+    texts = tokens / (length * (1 - padding))
+    assert len(ids) == max(1, round(texts))
+
+
+def test_all_systems_get_the_same_texts():
+    first, second = inputs_of("masked_lm"), inputs_of("masked_lm")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["input_ids"], inputs_of("masked_lm", seed=1)["input_ids"])
+    assert fewer_concepts(128) == 32 and fewer_concepts(512) == 64 and fewer_concepts(8192) == 1024
+
+
+# Time, memory, operations.
+
+
+def test_systems_take_turns():
+    calls = []
+    steps = {name: lambda number, name=name: calls.append((name, number)) for name in "ab"}
+    seconds = interleave(steps, warmup=1, rounds=2, device="cpu")
+    assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+    calls.clear()
+    short = interleave(steps, warmup=0, rounds=50, device="cpu", seconds=0.0, least=3)
+    assert len(short["a"]) == len(short["b"]) == 3
+
+
+def test_seconds_are_those_of_the_step():
+    seconds = interleave({"sleep": lambda number: time.sleep(0.03), "nothing": lambda number: None}, 0, 3, "cpu")
+    assert all(value >= 0.03 for value in seconds["sleep"]) and min(seconds["nothing"]) < 0.01
+
+
+def timing(system, seconds, shape=SHAPE, task="encode", variants=False):
+    return Timing(task, system, shape, seconds, 4_000_000, 100, 50, 20, variants)
+
+
+def test_medians_ratios_and_spread():
+    assert spread([3.0]) == 0 and spread([1.0, 2.0, 3.0, 4.0, 5.0]) == 1.0
+    one = timing("concept", [1.0, 2.0, 9.0])
+    assert one.time_per_token == 2e6 / 100 and one.mfu(4e6) == 0.5
+    (group,) = plan_groups(["encode"], SHAPE, [24], [], ["bert"], False)
+    more = Shape(32, 2, 211, 24, 99)
+    (ratio, *others) = time_ratios(
+        group,
+        [
+            one,
+            timing("bert", [2.0, 6.0, 9.0]),
+            timing("concept", [4.0, 4.0, 4.0], more),
+            timing("original", [1.0] * 3),
+        ],
+    )
+    assert (ratio.system, ratio.values) == ("bert", [2.0, 3.0, 1.0])
+    assert (ratio.result().value, ratio.result().spread, ratio.result().count) == (2.0, 0.5, 3)
+    # BERT stands beside both numbers of concepts, the original's way beside its own.
+    assert [(other.system, other.shape.concept_num) for other in others] == [("original", 6), ("bert", 99)]
+    assert {result.metric for result in own_results([one], 1.0)} >= {"us per token", "MFU", "parameters"}
+    assert own_results([timing("concept", [1.0], variants=True)], 1.0) == []
+    long = Shape(32, 2, 211, 96, 6)
+    assert list(growths([one, timing("concept", [1.0], long)], 6)) == [("concept", 0.5, SHAPE, long)]
+
+
+def allocate(mebibytes):
+    """A step that needs so much memory for a moment, beside what stays."""
+    kept = torch.ones(5 << 20)
+    return lambda: float(torch.ones(mebibytes << 18).sum() + kept[0])
+
+
+def test_the_peak_of_a_known_allocation():
+    assert peak_of_step(allocate, 200) == pytest.approx(200, rel=0.1)
+
+
+def test_operations_of_known_modules(monkeypatch):
+    step = Step(CONCEPT, torch.nn.Linear(1, 1), False, torch.float32, "cpu")
+    linear, states = torch.nn.Linear(8, 5), torch.randn(7, 8)
+    monkeypatch.setattr(step, "gradients", lambda inputs, encodes_with_gradients: linear(inputs))
+    assert step.flops(states) == 2 * 7 * 8 * 5
+    monkeypatch.setattr(step, "gradients", lambda inputs, encodes_with_gradients: linear(inputs).sum().backward())
+    assert step.flops(states) == 2 * 2 * 7 * 8 * 5  # the weight's gradient; the inputs have none
+
+    def attend(inputs, encodes_with_gradients):
+        query = torch.randn(2, 4, 6, 8, requires_grad=encodes_with_gradients)
+        F.scaled_dot_product_attention(query, torch.randn(2, 4, 9, 8), torch.randn(2, 4, 9, 8))
+
+    monkeypatch.setattr(step, "gradients", attend)
+    assert step.flops(None) == 2 * (2 * 2 * 4 * 6 * 9 * 8)
+    monkeypatch.setitem(PRODUCTS, "cpu", (256,))
+    assert matmul_peak(torch.float32, "cpu") > 1e8
+
+
+def test_operations_of_an_encoder_follow_the_formula():
+    """L·[2H² a token + C·(H² (6 + 3·4) + 2·(N + C)·H … a text)], two operations for each product, of the original's
+    way, whose layers are nothing but matrix products and attention."""
+    encoder = SYSTEMS["original"].make(SHAPE, "encode")
+    inputs = inputs_of("encode", padding=0.0, tokens=48)
+    layers, width, length, concepts = 2, 32, 24, 6
+    products = 2 * width**2 * length + concepts * (6 * width**2 + 12 * width**2 + 2 * (length + concepts) * width)
+    step = Step(SYSTEMS["original"], encoder, False, torch.float32, "cpu")
+    assert step.flops(inputs) == 2 * layers * products * len(inputs["input_ids"])
+
+
+def test_kinds_of_operators():
+    assert kind_of("aten::mm", [[7, 8], [8, 211]], 211) == "head"
+    assert kind_of("aten::mm", [[7, 8], [8, 8]], 211) == "linear layers"
+    assert kind_of("aten::embedding", [[211, 8], [3]], 211) == "embedding"
+    assert kind_of("aten::_fused_adamw_", [[], []], 211) == "optimizer"
+    assert kind_of("aten::_scaled_dot_product_flash_attention_for_cpu", [], 211) == "attention"
+    assert kind_of("aten::native_layer_norm", [[3, 8]], 211) == "norms, elementwise"
+    assert kind_of("aten::view", [[3, 8]], 211) == "other"
+    seconds = profile_step("concept", SHAPE, "denoising", Settings(48, 48))
+    assert all(seconds[kind] > 0 for kind in ("optimizer", "attention", "head", "linear layers"))
+    assert profile_table("step", {"concept": seconds}).row_count == len(seconds) + 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.title}, {variant.task}")
+def test_variants_are_other_ways_to_the_same(variant):
+    """Both sides run; where weights are the same, so is the loss."""
+    assert variant.without.name != variant.having.name
+    inputs = inputs_of(variant.task)
+    losses = []
+    for system in (variant.without, variant.having):
+        torch.manual_seed(0)
+        module = system.make(SHAPE, variant.task)
+        step = Step(system, module, variant.task != "encode", torch.float32, "cpu")
+        step(inputs)
+        losses.append(
+            system.encode(module, inputs) if variant.task == "encode" else system.loss(module, inputs).detach()
+        )
+    if "share_key_values" not in variant.having.options:
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+
+
+def test_autocast_is_entered_in_each_step():
+    """A cast of weights that outlived a step would hide the optimizer's change from the next."""
+    module, inputs = CONCEPT.make(SHAPE, "masked_lm"), inputs_of("masked_lm")
+    step = Step(CONCEPT, module, True, torch.bfloat16, "cpu")
+    seen = []
+    module.model.encoder.register_forward_hook(lambda *args: seen.append(torch.is_autocast_enabled("cpu")))
+    weight = next(module.parameters()).clone()
+    step(inputs)
+    assert seen == [True] and not torch.is_autocast_enabled("cpu")
+    assert not torch.equal(weight, next(module.parameters()))
+
+
+# The script.
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The script in a folder of its own; returns the exit message."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setitem(PRODUCTS, "cpu", (128, 256))
+        monkeypatch.setattr("trainers.benchmark.measure.PRODUCT_SECONDS", 0.02)
+        monkeypatch.setattr("sys.argv", ["run_benchmark.py", *map(str, arguments)])
+        try:
+            run_script(run_benchmark.main)
+        except SystemExit as end:
+            return str(end)
+
+    return run
+
+
+def test_a_quick_look(run, tmp_path, capsys):
+    assert run("--quick", "true", "--padding", 0.2, "--output_dir", "out") is None
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("Cost of concept models, H32L2", *PEERS, "concept-shared", "out/cost.png", "peak memory", "±"):
+        assert words in shown, words
+    report = read_report(tmp_path / "out" / "results.json")
+    results = report["results"]
+    ratios = {(r.task, r.split, r.system) for r in results if r.metric == "time, times the concept model's"}
+    for peer in PEERS:
+        assert {("encoding", f"N={length}, C=8", peer) for length in (16, 32)} <= ratios
+        assert ("training, masked LM 15 %", "N=32, C=8", peer) in ratios
+    assert ("encoding", "N=16, C=4", "perceiver") in ratios
+    for task in ("denoising", "denoising_share", "diffusion"):
+        assert (TASKS[task].title, "N=16, C=8", "original") in ratios
+    titles = {f"{TASKS[variant.task].title}: {variant.title}" for variant in VARIANTS if not variant.needs_compiler}
+    assert titles == {task for task, _, system in ratios if system == "without it"}
+    peaks = {(r.task, r.system) for r in results if r.metric == "MiB"}
+    assert ("training, dense TSDAE: peak memory", "original") in peaks and ("encoding: peak memory", "bert") in peaks
+    assert all(r.value > 0 for r in results if r.metric != "MiB")
+    assert report["threads"] == torch.get_num_threads() and report["cpu"] and report["matmul_gflop_per_second"] > 0
+    assert all(len(timing["seconds"]) == 3 and timing["tokens"] for timing in report["timings"])
+    assert (tmp_path / "out" / "cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_parts_are_chosen(run, capsys):
+    assert run("--quick", "true", "--parts", "original", "--peers", "bert", "--dtype", "bfloat16") is None
+    shown = capsys.readouterr().out
+    assert "diffusion" in shown and "modernbert" not in shown and "masked LM" in shown
+    assert "benchmark_H32L2_" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--peers", "gpt"], "--peers knows ['bert', 'modernbert', 'perceiver', 'original'], not 'gpt'"),
+        (["--parts", "eval"], "not 'eval'"),
+        (["--dtype", "int8"], "float32 or bfloat16, not 'int8'"),
+        (["--hidden_size", "100"], "a multiple of 64"),
+        (["--padding", "0.5"], "less than 0.5, not 0.5"),
+        (["--lengths", "4"], "8 tokens or more"),
+        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
+        (["--vocab_size", "9"], "--vocab_size must be more than 10"),
+        (["--torch_compile", "true", "--warmup", "0"], "--warmup must be at least 1"),
+        (["--steps", "3"], "no option --steps"),
+        (["--report_to", "nowhere"], "--report_to nowhere is not installed"),
+    ],
+)
+def test_bad_input_gets_one_sentence(run, options, message):
+    found = run(*options)
+    assert message in found and "\n" not in found
