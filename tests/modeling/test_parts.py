@@ -14,7 +14,7 @@ from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
 from modeling_concept.encoder_bixt_concept import BidirectionalAttention
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
-from modeling_concept.mixers_concept import ConvolutionMixer, WindowMixer
+from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
 from modeling_concept.positions_concept import (
     apply_rotary,
     concept_addresses,
@@ -175,6 +175,38 @@ def test_nothing_to_read_is_exactly_no_update(implementation):
 
 
 # -- mixers
+
+
+@given(rows=st.integers(1, 3), length=st.integers(1, 12), half=st.integers(0, 4), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_depthwise_convolution_equals_torch(rows, length, half, seed):
+    torch.manual_seed(seed)
+    values = torch.randn(rows, length, 3, dtype=torch.float64, requires_grad=True)
+    taps = torch.randn(2 * half + 1, 3, dtype=torch.float64, requires_grad=True)
+    found = DepthwiseConvolution.apply(values, taps)
+    expected = F.conv1d(values.transpose(1, 2), taps.T[:, None], padding=half, groups=3).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weights).sum(), (values, taps)),
+        torch.autograd.grad((expected * weights).sum(), (values, taps)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_depthwise_convolution_of_low_precision():
+    """Values of bfloat16 under taps of float32, as autocast has it: the sum is of float32, gradients are of their
+    tensors' types."""
+    values = torch.randn(2, 9, 4, dtype=torch.bfloat16, requires_grad=True)
+    taps = torch.randn(5, 4, requires_grad=True)
+    found = DepthwiseConvolution.apply(values, taps)
+    torch.testing.assert_close(found, DepthwiseConvolution.apply(values.float(), taps))
+    found.sum().backward()
+    assert (found.dtype, values.grad.dtype, taps.grad.dtype) == (torch.float32, torch.bfloat16, torch.float32)
+    torch.autograd.gradgradcheck(
+        DepthwiseConvolution.apply, (torch.randn(1, 4, 2).double().requires_grad_(), taps[:3, :2].detach().double())
+    )
 
 
 def test_convolution_mixer_is_a_gated_depthwise_convolution():

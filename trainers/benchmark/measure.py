@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..memory import peak_memory
 from ..optimizers import make_optimizer, parameter_groups
+from ..training_model import TrainingModel
 from .systems import System
 
 
@@ -97,8 +98,11 @@ class Step:
             self.optimizer = make_optimizer(parameter_groups(module, 0.01, 1e-4), fused=system.fused)
 
     def compile(self) -> None:
-        """The encoder, in place."""
-        self.system.encoder(self.module).compile()
+        """In place: what the Trainer compiles of a concept model in training, otherwise the encoder."""
+        if isinstance(self.module, TrainingModel):
+            self.module.compile_parts()
+        else:
+            self.system.encoder(self.module).compile()
 
     def gradients(self, inputs: dict, encodes_with_gradients: bool = False) -> None:
         """The step without its optimizer."""

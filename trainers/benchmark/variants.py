@@ -33,10 +33,10 @@ COMPILED = replace(CONCEPT, name="compiled", compiled=True)
 VARIANTS = [
     Variant("one projection of keys and values for all layers, not one each", "encode", CONCEPT, SHARED),
     Variant("attention as a kernel (sdpa), not eager", "encode", EAGER),
-    Variant("torch.compile of the encoder", "encode", CONCEPT, COMPILED, needs_compiler=True),
+    Variant("torch.compile", "encode", CONCEPT, COMPILED, needs_compiler=True),
     Variant("attention as a kernel (sdpa), not eager", "masked_lm", EAGER),
     Variant("decoder and head at masked positions, not all", "masked_lm", DENSE),
     Variant("AdamW as one kernel, not a loop", "masked_lm", LOOP),
-    Variant("torch.compile of the encoder", "masked_lm", CONCEPT, COMPILED, needs_compiler=True),
+    Variant("torch.compile", "masked_lm", CONCEPT, COMPILED, needs_compiler=True),
     Variant("head and cross-entropy in chunks, not of all logits", "denoising", DENSE),
 ]
