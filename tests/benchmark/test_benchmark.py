@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import run_benchmark
+from modeling_concept.loss_concept import head_loss
 from trainers.benchmark.measure import PRODUCTS, Step, interleave, matmul_peak, peak_of_step, spread
 from trainers.benchmark.original import ORIGINALS, OriginalEncoder
 from trainers.benchmark.profiling import kind_of, profile_step, profile_table
@@ -266,6 +267,14 @@ def test_operations_of_known_modules(monkeypatch):
 
     monkeypatch.setattr(step, "gradients", attend)
     assert step.flops(None) == 2 * (2 * 2 * 4 * 6 * 9 * 8)
+
+    def head(inputs, encodes_with_gradients):
+        labels, weights = torch.arange(7) % 5, (torch.arange(7) < 4).float()
+        head_loss(linear, states.clone().requires_grad_(), labels, weights, 4).backward()
+
+    linear.bias = None
+    monkeypatch.setattr(step, "gradients", head)
+    assert step.flops(None) == 3 * 2 * 4 * 8 * 5  # of the four supervised rows: logits and two gradients
     monkeypatch.setitem(PRODUCTS, "cpu", (256,))
     assert matmul_peak(torch.float32, "cpu") > 1e8
 

@@ -15,6 +15,8 @@ import torch.nn as nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from tqdm.auto import tqdm
 
+from modeling_concept.loss_concept import linear_cross_entropy
+
 from ..memory import peak_memory
 from ..optimizers import make_optimizer, parameter_groups
 from ..training_model import TrainingModel
@@ -128,7 +130,7 @@ class Step:
         Floating-point operations of matrix products and attention kernels, two for each multiplication with addition;
         the optimizer is none of them. In the backward pass of a kernel, scores that it computes again are counted.
         """
-        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
             # With gradients, as torch's fast path of nn.MultiheadAttention has no formula.
             self.gradients(inputs, encodes_with_gradients=True)
         if self.trains:
@@ -144,8 +146,16 @@ def attention_backward_flops(gradient, query, key, value, *args, out_shape=None,
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# torch's counter knows the attention kernels of CUDA only.
-CPU_ATTENTION = {
+def head_flops(hidden, table, labels, weights, compute, needs_hidden, needs_table, out_val=None) -> int:
+    """Products of supervised rows with the table: logits and, where wanted, both gradients."""
+    return 2 * int(weights.count_nonzero()) * table.numel() * (1 + needs_hidden + needs_table)
+
+
+head_flops._get_raw = True  # the counter then gives tensors, not shapes
+
+# torch's counter knows the attention kernels of CUDA only, and not the package's own operator.
+FORMULAS = {
+    linear_cross_entropy._opoverload.overloadpacket: head_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
 }
