@@ -379,7 +379,8 @@ def test_merged_checkpoints_load_without_lora(kind, sources, tmp_path):
     assert set(merged) == plain
     model.save_pretrained(tmp_path, state_dict=merged)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(again(**batch).logits, expected, atol=1e-5, rtol=0)
+    # Merged products round otherwise; logits are of size 3, and unmerged ones differ by more than 0.1.
+    torch.testing.assert_close(again(**batch).logits, expected, atol=5e-5, rtol=0)
     # The model in training is what it was.
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     torch.testing.assert_close(model(**batch).logits, expected, atol=0, rtol=0)
