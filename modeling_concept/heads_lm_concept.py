@@ -163,12 +163,16 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         )
 
 
+def supervised_mask(labels, loss_weights=None):
+    """Which positions of `labels` [B, S] have a loss, those of weight 0 left out; bool [B, S]."""
+    supervised = labels != -100
+    return supervised if loss_weights is None else supervised & (loss_weights != 0)
+
+
 def count_supervised(labels, loss_weights=None) -> int:
-    """The most supervised positions of any row of `labels` [B, S], those of weight 0 left out."""
-    active = labels != -100
-    if loss_weights is not None:
-        active = active & (loss_weights != 0)
-    return int(active.sum(dim=1).max()) if active.numel() else 0
+    """The most of them in any row."""
+    supervised = supervised_mask(labels, loss_weights)
+    return int(supervised.sum(dim=1).max()) if supervised.numel() else 0
 
 
 def supervised_places(labels, loss_weights, supervised_num: int | None):
@@ -181,10 +185,8 @@ def supervised_places(labels, loss_weights, supervised_num: int | None):
         supervised_num = labels.shape[1] if torch.compiler.is_compiling() else count_supervised(labels, loss_weights)
     if supervised_num >= labels.shape[1]:
         return None
-    active = labels != -100
-    if loss_weights is not None:
-        active = active & (loss_weights != 0)
-    return active.int().argsort(dim=1, descending=True, stable=True)[:, : max(supervised_num, 1)]
+    order = supervised_mask(labels, loss_weights).int().argsort(dim=1, descending=True, stable=True)
+    return order[:, : max(supervised_num, 1)]
 
 
 class ConceptEncoderForMaskedLMPerceiver(ConceptEncoderForMaskedLM):

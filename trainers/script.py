@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""What the evaluation scripts in `examples/` share: checkpoints, untrained networks, facts of a run, errors."""
+"""What the scripts in `examples/` share: options, checkpoints, untrained networks, facts of a run, errors."""
 
 import json
 import re

@@ -51,12 +51,13 @@ class System:
             has a loss.
         encode: from an encoder and inputs to its states.
         loss: from a module and inputs to a scalar.
-        encoder: the part of such a module that `--torch_compile` compiles.
+        encoder: the part of such a module that `--torch_compile` compiles; in training, concept models are compiled
+            as the Trainer does it.
         tasks: that it can be trained on.
         has_concepts: whether the number of concepts makes a difference.
         options: of the configuration, beside the shape.
         fused: whether AdamW is one kernel; else it is a loop over parameters.
-        compiled: whether the encoder is compiled.
+        compiled: whether that is compiled.
         context: entered around each forward and backward pass.
     """
 
