@@ -69,7 +69,7 @@ class Arguments:
         default=None, metadata={"help": "Real tokens of a step of encoding, or one text; 4,096, on CUDA 65,536."}
     )
     train_tokens_per_step: int | None = field(
-        default=None, metadata={"help": "Real tokens of a training step, or one text; 2,048, on CUDA 65,536."}
+        default=None, metadata={"help": "Real tokens of a training step, or one text; 4,096, on CUDA 65,536."}
     )
     padding: float = field(default=0.0, metadata={"help": "Mean share of padding; the lengths of texts then differ."})
     peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": ", ".join(PEERS) + "."})
@@ -108,7 +108,7 @@ class Arguments:
         on_cuda = torch.cuda.is_available()
         for name, here, there in (
             ("tokens_per_step", 4096, 65_536),
-            ("train_tokens_per_step", 2048, 65_536),
+            ("train_tokens_per_step", 4096, 65_536),
             ("rounds", 5, 20),
             ("warmup", int(self.torch_compile), 10),
         ):
@@ -145,7 +145,9 @@ def main():
         show_profile(base, settings)
         return
     name = f"H{args.hidden_size}L{args.num_hidden_layers}"
-    groups = plan_groups(args.parts, base, args.lengths, args.train_lengths, args.peers, args.torch_compile)
+    groups = plan_groups(
+        args.parts, base, args.lengths, args.train_lengths, args.peers, args.torch_compile, device == "cuda"
+    )
     longest = replace(base, length=args.train_lengths[-1])
     jobs = plan_memory(longest, args.peers) if "memory" in args.parts else []
 

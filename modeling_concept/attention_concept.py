@@ -15,6 +15,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .layers_concept import make_linear
+from .norms_concept import unit_length
 from .positions_concept import Rotary, apply_rotary
 
 
@@ -72,7 +73,7 @@ class KeyValueProjection(nn.Module):
         """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [K, H] is added for the keys only."""
         key = self.split_heads(self.k_proj(states if key_offset is None else states + key_offset))
         if self.config.qk_norm:
-            key = F.normalize(key, dim=-1)
+            key = unit_length(key)
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
     def forward(self, states, rotary: Rotary | None):
@@ -110,7 +111,7 @@ class ConceptAttention(KeyValueProjection):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""
         query = self.split_heads(self.q_proj(queries))
         if self.qk_scale is not None:
-            query = F.normalize(query, dim=-1) * self.qk_scale[:, None, None].to(query.dtype)
+            query = unit_length(query) * self.qk_scale[:, None, None].to(query.dtype)
         return apply_rotary(query, rotary)
 
     def attend(self, query, key, value, key_mask: KeyMask | None):

@@ -4,6 +4,7 @@
 import torch.nn as nn
 from transformers.activations import ACT2FN
 
+from .norms_concept import RMSNorm
 from .positions_concept import phase_features
 
 
@@ -17,7 +18,7 @@ def make_linear(in_features: int, out_features: int, bias: bool, gain: float = 1
 
 def make_norm(config, eps: float | None = None) -> nn.Module:
     """The configured norm over the last axis, of width `hidden_size`."""
-    norm_class = nn.RMSNorm if config.norm_type == "rmsnorm" else nn.LayerNorm
+    norm_class = RMSNorm if config.norm_type == "rmsnorm" else nn.LayerNorm
     return norm_class(config.hidden_size, eps=config.norm_eps if eps is None else eps)
 
 

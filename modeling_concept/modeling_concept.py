@@ -42,6 +42,7 @@ from .layers_concept import FeedForward
 from .loading_concept import load_state_dict
 from .loss_concept import head_loss
 from .mixers_concept import TOKEN_MIXERS
+from .norms_concept import RMSNorm
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
 from .positions_concept import concept_addresses
 from .pretrained_concept import PretrainedTokens

@@ -70,7 +70,7 @@ def shown(values: list[float]) -> str:
 def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path) -> None:
     """Time per token against length, a line a system, for encoding and for the training step; dashed with the fewer
     or more concepts that grow with the text; PNG."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure, lines = Figure(figsize=(11, 4.8), layout="constrained"), {}
     figure.suptitle(title)
     for axes, task in zip(figure.subplots(1, 2), ("encode", "masked_lm")):
         chosen = [timing for timing in timings if timing.task == task and not timing.variants]
@@ -94,7 +94,9 @@ def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path
             axes.minorticks_off()
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.legend(frameon=False, fontsize="small")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+        lines |= {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+    if lines:
+        figure.legend(lines.values(), lines, loc="outside lower center", ncols=len(lines), frameon=False)
     figure.savefig(path, dpi=130)

@@ -66,6 +66,9 @@ TASKS = {
         "training, diffusion", MaskedDiffusion(t_min=0.3, elbo_weighting="self_normalised", clean_encoder=True),
         "diffusion_mlm",
     ),
+    "diffusion_draws": Task(
+        "training, diffusion, 4 draws a text", MaskedDiffusion(num_draws=4, clean_encoder=True), "diffusion_mlm"
+    ),
 }  # fmt: skip
 
 
@@ -93,8 +96,8 @@ def make_texts(shape: Shape, tokens: int, padding: float, seed: int) -> tuple[to
 
 def make_inputs(task: Task, shape: Shape, tokens: int, padding: float, seed: int, device) -> dict[str, torch.Tensor]:
     """`input_ids` and `attention_mask` [B, N], and for training what the objective adds: its noise is drawn here and
-    not in the steps that are timed."""
-    ids, mask = make_texts(shape, tokens, padding, seed)
+    not in the steps that are timed. Several draws of noise for a text count as so many texts in `tokens`."""
+    ids, mask = make_texts(shape, tokens // getattr(task.objective, "num_draws", 1), padding, seed)
     inputs = {"input_ids": ids, "attention_mask": mask}
     if task.objective is not None:
         clean = CleanBatch(ids, mask, make_vocabulary(shape.vocab_size))

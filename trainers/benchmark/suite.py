@@ -12,7 +12,7 @@ from ..results import Result
 from .measure import Step, interleave, peak_of_step, spread
 from .shapes import TASKS, Shape, count_tokens, make_inputs
 from .systems import CONCEPT, SYSTEMS, System, count_parameters
-from .variants import VARIANTS, Variant
+from .variants import Variant, variants_for
 
 
 BATCHES = 3  # different ones, which rounds take in turn
@@ -50,6 +50,7 @@ class Group:
     task: str
     entries: tuple[tuple[System, Shape], ...]
     variants: tuple[Variant, ...] = ()
+    padding: float | None = None  # other than the settings'
 
     @property
     def length(self) -> int:
@@ -92,7 +93,13 @@ def with_shapes(systems: Iterable[System], shapes: list[Shape]) -> tuple[tuple[S
 
 
 def plan_groups(
-    parts: Iterable[str], base: Shape, lengths: list[int], train_lengths: list[int], peers: list[str], compiles: bool
+    parts: Iterable[str],
+    base: Shape,
+    lengths: list[int],
+    train_lengths: list[int],
+    peers: list[str],
+    compiles: bool = False,
+    on_cuda: bool = False,
 ) -> list[Group]:
     """Groups of the parts "encode", "train", "original" and "ablation"; `base` gives sizes but the length."""
 
@@ -108,16 +115,16 @@ def plan_groups(
     if "train" in parts:
         groups += [Group("masked_lm", with_shapes(both, [shape(length)])) for length in train_lengths]
     if "original" in parts:
-        systems = [CONCEPT, SYSTEMS["original"]]
+        systems = [*both[:2], SYSTEMS["original"]]
         tasks = ["denoising", "denoising_share", "diffusion"]
         tasks = tasks if "train" in parts and SYSTEMS["original"] in peers else ["masked_lm", *tasks]
         groups += [Group(task, with_shapes(systems, [shape(train_lengths[0])])) for task in tasks]
     if "ablation" in parts:
-        chosen = [variant for variant in VARIANTS if compiles or not variant.needs_compiler]
-        for task in dict.fromkeys(variant.task for variant in chosen):
-            variants = tuple(variant for variant in chosen if variant.task == task)
+        chosen = list(variants_for(compiles, on_cuda))
+        for task, padding in dict.fromkeys((variant.task, variant.padding) for variant in chosen):
+            variants = tuple(variant for variant in chosen if (variant.task, variant.padding) == (task, padding))
             systems = {system.name: system for variant in variants for system in (variant.having, variant.without)}
-            groups.append(Group(task, with_shapes(systems.values(), [shape(train_lengths[0])]), variants))
+            groups.append(Group(task, with_shapes(systems.values(), [shape(train_lengths[0])]), variants, padding))
     return groups
 
 
@@ -128,9 +135,9 @@ def group_steps(group: Group, settings: Settings) -> int:
 def run_group(group: Group, settings: Settings, progress: tqdm) -> list[Timing]:
     """Times of a group. Each system's operations are counted first, which is a further warm-up."""
     trains, device = group.task != "encode", settings.device
-    shape = group.entries[0][1]
+    shape, padding = group.entries[0][1], settings.padding if group.padding is None else group.padding
     batches = [
-        make_inputs(TASKS[group.task], shape, settings.tokens_of(group.task), settings.padding, seed, device)
+        make_inputs(TASKS[group.task], shape, settings.tokens_of(group.task), padding, seed, device)
         for seed in range(BATCHES)
     ]
     steps, found = {}, {}

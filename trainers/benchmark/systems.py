@@ -99,11 +99,15 @@ def states(module, inputs):
 # This package.
 
 
-def build_concept(shape: Shape, task: str, **options) -> nn.Module:
-    config = ConceptEncoderConfig(
+def concept_config(shape: Shape, **options) -> ConceptEncoderConfig:
+    return ConceptEncoderConfig(
         **common(shape), intermediate_size=3 * shape.hidden_size, concept_num=shape.concept_num, mask_token_id=MASK,
         **options,
     )  # fmt: skip
+
+
+def build_concept(shape: Shape, task: str, **options) -> nn.Module:
+    config = concept_config(shape, **options)
     if task == "encode":
         return ConceptEncoder(config)
     kind = find_model_type(TASKS[task].model_type)

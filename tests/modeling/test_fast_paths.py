@@ -1,0 +1,113 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""What is written for speed gives the losses and gradients of what is written plainly."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_concept import mixers_concept, norms_concept
+from modeling_concept.norms_concept import RMSNorm, RootMeanSquare, UnitLength, unit_length
+
+from .zoo import DECODER_NAMES, ENCODERS, MASK, language_model, random_batch, stir
+
+
+def assert_same_with_gradients(fast, plain, *inputs, atol=1e-5):
+    """Results and gradients of two functions of `inputs`."""
+    found, expected = fast(*inputs), plain(*inputs)
+    torch.testing.assert_close(found, expected, atol=atol, rtol=1e-5)
+    weights = torch.randn_like(found)
+    ours, theirs = (torch.autograd.grad((value * weights).sum(), inputs) for value in (found, expected))
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=1e-5)
+
+
+shapes = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 9))
+
+
+@given(shape=shapes, size=st.sampled_from([1e-3, 1.0, 1e3]), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_rms_norm_equals_torch(shape, size, seed):
+    torch.manual_seed(seed)
+    states = (size * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    weight = torch.randn(shape[-1], dtype=torch.float64, requires_grad=True)
+    assert_same_with_gradients(
+        lambda x, w: RootMeanSquare.apply(x, w, 1e-6),
+        lambda x, w: F.rms_norm(x, x.shape[-1:], w, 1e-6),
+        states,
+        weight,
+    )
+
+
+@given(shape=shapes, size=st.sampled_from([0.0, 1e-3, 1.0, 1e3]), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_unit_length_equals_torch(shape, size, seed):
+    """Also of vectors of zeros, and of transposed ones."""
+    torch.manual_seed(seed)
+    states = (size * torch.randn(shape, dtype=torch.float64)).transpose(0, 1).requires_grad_()
+    assert_same_with_gradients(
+        lambda x: UnitLength.apply(x, 1e-4), lambda x: F.normalize(x, dim=-1, eps=1e-4), states, atol=1e-9
+    )
+
+
+def test_norms_of_low_precision_and_frozen_norms():
+    """bfloat16, with weights of float32 as under autocast or without, is left to torch; so is a norm that does not
+    learn, as far as its weight goes."""
+    states, norm = torch.randn(2, 5, 8, requires_grad=True), RMSNorm(8, eps=1e-6)
+    low = states.bfloat16()
+    torch.testing.assert_close(unit_length(low), F.normalize(low, dim=-1))
+    for given_norm in (norm, RMSNorm(8, eps=1e-6).bfloat16()):
+        torch.testing.assert_close(given_norm(low), torch.nn.RMSNorm.forward(given_norm, low))
+    assert norm(states).grad_fn.name().startswith(RootMeanSquare.__name__)  # float32 is not
+    assert unit_length(states).grad_fn.name().startswith(UnitLength.__name__)
+    norm.weight.requires_grad_(False)
+    norm(states).sum().backward()
+    assert norm.weight.grad is None and states.grad is not None
+
+
+def plainly(monkeypatch):
+    """The parts that have a plain form, in it."""
+
+    class PlainConvolution:
+        @staticmethod
+        def apply(values, taps):
+            channels = values.shape[-1]
+            return F.conv1d(
+                values.transpose(1, 2), taps.T[:, None], padding=len(taps) // 2, groups=channels
+            ).transpose(1, 2)
+
+    monkeypatch.setattr(norms_concept, "composed_by_torch", lambda states: False)
+    monkeypatch.setattr(mixers_concept, "DepthwiseConvolution", PlainConvolution)
+
+
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_fast_step_equals_a_plain_one(encoder, decoder, monkeypatch):
+    """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,
+    torch's norms and convolution, and cross-entropy of all logits."""
+    model = stir(language_model(encoder, decoder)).train()
+    batch = random_batch()
+    chosen = (torch.rand(batch["input_ids"].shape) < 0.4) & (batch["attention_mask"] == 1)
+    labels = torch.where(chosen, batch["input_ids"], -100)
+    inputs = {
+        "input_ids": torch.where(chosen, MASK, batch["input_ids"]),
+        "attention_mask": batch["attention_mask"],
+        "continuation": False,
+    }
+
+    def step(loss_of):
+        model.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    def plain_loss():
+        logits = model(**inputs).logits
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+    fast = step(lambda: model(**inputs, labels=labels).loss)
+    plainly(monkeypatch)
+    model.set_attn_implementation("eager")
+    plain = step(plain_loss)
+    assert len(fast[1]) > 20
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
