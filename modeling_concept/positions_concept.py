@@ -112,12 +112,33 @@ def make_rotary(positions: torch.Tensor, head_size: int, theta: float, dtype: to
     return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
+class Turn(torch.autograd.Function):
+    """
+    Channel c of the first half and channel c of the second, of `states` [..., D], turned together: multiplied and
+    summed in place, forwards and backwards, where written-out rotary encoding makes five tensors.
+    """
+
+    @staticmethod
+    def forward(ctx, states, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        ctx.dtype = states.dtype
+        first, second = states.chunk(2, dim=-1)
+        sin_first, sin_second = sin.chunk(2, dim=-1)
+        turned = states * cos
+        turned_first, turned_second = turned.chunk(2, dim=-1)
+        turned_first.addcmul_(second, sin_first, value=-1)
+        turned_second.addcmul_(first, sin_second)
+        return turned
+
+    @staticmethod
+    def backward(ctx, gradient):
+        cos, sin = ctx.saved_tensors
+        return Turn.apply(gradient, cos, -sin).to(ctx.dtype), None, None
+
+
 def apply_rotary(states: torch.Tensor, rotary: Rotary | None) -> torch.Tensor:
     """Turn `states` [B, heads, L, D]."""
-    if rotary is None:
-        return states
-    first, second = states.chunk(2, dim=-1)
-    return states * rotary.cos + torch.cat([-second, first], dim=-1) * rotary.sin
+    return states if rotary is None else Turn.apply(states, *rotary)
 
 
 def sinusoid(positions: torch.Tensor, width: int) -> torch.Tensor:

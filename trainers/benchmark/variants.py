@@ -58,6 +58,14 @@ class TorchConvolution:
         ).transpose(1, 2)  # fmt: skip
 
 
+def written_out_rotary(states, rotary):
+    """In place of `apply_rotary`."""
+    if rotary is None:
+        return states
+    first, second = states.chunk(2, dim=-1)
+    return states * rotary.cos + torch.cat([-second, first], dim=-1) * rotary.sin
+
+
 def whole_mask(config, inputs_embeds, attention_mask, encoder_hidden_states):
     """In place of `create_bidirectional_mask`: bool [B, 1, C, N], also where nothing is hidden."""
     return attention_mask[:, None, None].expand(-1, 1, inputs_embeds.shape[1], -1)
@@ -121,6 +129,7 @@ SHARED = changed("shared keys and values", options={"share_key_values": True})
 EAGER = changed("eager attention", options={"attn_implementation": "eager"})
 MASKED = changed("a mask always", context=replaced(attention_concept, "create_bidirectional_mask", whole_mask))
 NORMS = changed("torch's norms", context=replaced(norms_concept, "composed_by_torch", lambda states: False))
+ROTARY = changed("rotary written out", context=replaced(attention_concept, "apply_rotary", written_out_rotary))
 CONVOLUTION = changed(
     "torch's convolution", context=replaced(mixers_concept, "DepthwiseConvolution", TorchConvolution)
 )
@@ -142,6 +151,7 @@ VARIANTS = [
     Variant("one projection of keys and values for all layers, not one each", "encode", CONCEPT, SHARED),
     Variant("attention as a kernel (sdpa), not eager", "encode", EAGER),
     Variant("no mask where nothing is hidden", "encode", MASKED),
+    Variant("rotary encoding summed in place, not written out", "encode", ROTARY),
     Variant("batches of similar lengths, not of mixed ones", "encode", UNSORTED, SORTED, padding=0.4),
     Variant("keys and values of concepts kept over 8 steps of reading", "encode", FORGETFUL, READER),
     Variant("torch.compile", "encode", CONCEPT, COMPILED, needs="compiler"),
