@@ -35,7 +35,7 @@ class DepthwiseConvolution(torch.autograd.Function):
     def backward(ctx, gradient):
         values, taps = ctx.saved_tensors
         shifted = shifts(values, len(taps))
-        taps_gradient = torch.stack([(part * gradient).sum(dim=(0, 1)) for part in shifted])
+        taps_gradient = torch.stack([(part * gradient).flatten(0, 1).sum(dim=0) for part in shifted])
         return sum_of_shifts(gradient, taps.flip(0)).to(values.dtype), taps_gradient.to(taps.dtype)
 
 
