@@ -28,7 +28,7 @@ KINDS = {
     "norms, elementwise": ("norm", "aten::add", "aten::mul", "aten::sub", "aten::div", "aten::neg", "aten::copy_",
                            "aten::silu", "aten::gelu", "aten::sum", "aten::mean", "aten::cat", "aten::fill_",
                            "aten::zero_", "aten::bernoulli", "aten::pow", "aten::rsqrt", "aten::native_", "aten::exp",
-                           "aten::where"),
+                           "aten::where", "RootMeanSquare", "UnitLength", "Turn", "conv", "Convolution"),
 }  # fmt: skip
 OTHER = "other"
 STEPS = 3  # that are profiled
