@@ -93,7 +93,7 @@ def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path
             axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
             axes.minorticks_off()
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter("{x:,g}")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         lines |= {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
