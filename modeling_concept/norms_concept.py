@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 
 
 def composed_by_torch(states: torch.Tensor) -> bool:
-    """Whether PyTorch has nothing better than elementwise operations: on CPU, unless a compiler joins them. Gradients
-    below are written for float32 only."""
+    """Whether PyTorch has nothing better than elementwise operations: on CPU, unless a compiler joins them. States
+    of low precision are left to it, too: it sums their squares in float32."""
     return states.device.type == "cpu" and states.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 

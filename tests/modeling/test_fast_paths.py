@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_concept import attention_concept, mixers_concept, norms_concept
 from modeling_concept.norms_concept import RMSNorm, RootMeanSquare, UnitLength, unit_length
 from modeling_concept.positions_concept import apply_rotary, make_rotary
+from trainers.benchmark.variants import CONVOLUTION, NORMS, ROTARY, written_out_rotary
 
 from .zoo import DECODER_NAMES, ENCODERS, MASK, language_model, random_batch, stir
 
@@ -53,20 +53,13 @@ def test_unit_length_equals_torch(shape, size, seed):
 
 @given(rows=st.integers(1, 3), length=st.integers(0, 4), half=st.integers(1, 4), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_rotary_encoding_equals_what_is_written_out(rows, length, half, seed):
+def test_rotary_encoding_equals_what_is_written_out_rotary(rows, length, half, seed):
     """Also its second derivatives, and of transposed states."""
     torch.manual_seed(seed)
     states = torch.randn(rows, length, 2, 2 * half, dtype=torch.float64).transpose(1, 2).requires_grad_()
     rotary = make_rotary(10 * torch.rand(rows, length), 2 * half, 100.0, torch.float64)
-    assert_same_with_gradients(lambda x: apply_rotary(x, rotary), lambda x: written_out(x, rotary), states)
+    assert_same_with_gradients(lambda x: apply_rotary(x, rotary), lambda x: written_out_rotary(x, rotary), states)
     torch.autograd.gradgradcheck(lambda x: apply_rotary(x, rotary), states)
-
-
-def written_out(states, rotary):
-    if rotary is None:
-        return states
-    first, second = states.chunk(2, dim=-1)
-    return states * rotary.cos + torch.cat([-second, first], dim=-1) * rotary.sin
 
 
 def test_rotary_encoding_of_low_precision():
@@ -74,7 +67,7 @@ def test_rotary_encoding_of_low_precision():
     states = torch.randn(2, 3, 4, 8, dtype=torch.bfloat16, requires_grad=True)
     rotary = make_rotary(torch.arange(4)[None], 8, 100.0, torch.float32)
     turned = apply_rotary(states, rotary)
-    torch.testing.assert_close(turned, written_out(states.float(), rotary))
+    torch.testing.assert_close(turned, written_out_rotary(states.float(), rotary))
     turned.sum().backward()
     assert states.grad.dtype == torch.bfloat16
 
@@ -94,29 +87,9 @@ def test_norms_of_low_precision_and_frozen_norms():
     assert norm.weight.grad is None and states.grad is not None
 
 
-def plainly(monkeypatch):
-    """The parts that have a plain form, in it."""
-
-    class PlainConvolution:
-        @staticmethod
-        def apply(values, taps):
-            channels = values.shape[-1]
-            return F.conv1d(
-                values.transpose(1, 2), taps.T[:, None], padding=len(taps) // 2, groups=channels
-            ).transpose(1, 2)
-
-    monkeypatch.setattr(norms_concept, "composed_by_torch", lambda states: False)
-    monkeypatch.setattr(mixers_concept, "DepthwiseConvolution", PlainConvolution)
-    monkeypatch.setattr(
-        attention_concept,
-        "apply_rotary",
-        lambda states, rotary: states if rotary is None else written_out(states, rotary),
-    )
-
-
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_fast_step_equals_a_plain_one(encoder, decoder, monkeypatch):
+def test_a_fast_step_equals_a_plain_one(encoder, decoder):
     """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,
     torch's norms and convolution, and cross-entropy of all logits."""
     model = stir(language_model(encoder, decoder)).train()
@@ -140,8 +113,8 @@ def test_a_fast_step_equals_a_plain_one(encoder, decoder, monkeypatch):
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
 
     fast = step(lambda: model(**inputs, labels=labels).loss)
-    plainly(monkeypatch)
     model.set_attn_implementation("eager")
-    plain = step(plain_loss)
+    with NORMS.context(), ROTARY.context(), CONVOLUTION.context():
+        plain = step(plain_loss)
     assert len(fast[1]) > 20
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)

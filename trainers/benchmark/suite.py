@@ -107,15 +107,15 @@ def plan_groups(
         return replace(base, length=length)
 
     peers, groups = [SYSTEMS[name] for name in peers], []
-    both = [CONCEPT, SYSTEMS["concept-shared"], *peers]
+    own = [CONCEPT, SYSTEMS["concept-shared"]]
     if "encode" in parts:
         for length in lengths:
             shapes = list(dict.fromkeys([shape(length), replace(shape(length), concept_num=fewer_concepts(length))]))
-            groups.append(Group("encode", with_shapes(both, shapes)))
+            groups.append(Group("encode", with_shapes([*own, *peers], shapes)))
     if "train" in parts:
-        groups += [Group("masked_lm", with_shapes(both, [shape(length)])) for length in train_lengths]
+        groups += [Group("masked_lm", with_shapes([*own, *peers], [shape(length)])) for length in train_lengths]
     if "original" in parts:
-        systems = [*both[:2], SYSTEMS["original"]]
+        systems = [*own, SYSTEMS["original"]]
         tasks = ["denoising", "denoising_share", "diffusion"]
         tasks = tasks if "train" in parts and SYSTEMS["original"] in peers else ["masked_lm", *tasks]
         groups += [Group(task, with_shapes(systems, [shape(train_lengths[0])])) for task in tasks]
