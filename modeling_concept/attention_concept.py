@@ -84,7 +84,8 @@ class ConceptAttention(KeyValueProjection):
     """
     Attention of queries to states, or to keys and values projected elsewhere.
 
-    With `config.qk_norm`, scores are cosines times a learned scale per head (Henry et al. 2020), initially 8.
+    With `config.qk_norm`, scores are cosines times a learned scale per head (Henry et al. 2020), initially
+    `config.qk_norm_scale`.
 
     Args:
         config: model configuration.
@@ -105,7 +106,7 @@ class ConceptAttention(KeyValueProjection):
 
     def init_own_parameters(self, constant_std):
         if self.qk_scale is not None:
-            init.constant_(self.qk_scale, 8.0)
+            init.constant_(self.qk_scale, self.config.qk_norm_scale)
 
     def project_queries(self, queries, rotary: Rotary | None):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""

@@ -86,7 +86,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
             The learned concept vectors enter attention queries only, never the residual stream.
         qk_norm (`bool`, defaults to `True`) [`False`]:
-            Queries and keys are normalised; one learned scale per head, initially 8.
+            Queries and keys are normalised; one learned scale per head.
+        qk_norm_scale (`float`, defaults to 8.0):
+            What that scale is initially.
         kv_norm (`bool`, defaults to `True`) [`False`]:
             Tokens are normalised before they become keys and values.
         share_key_values (`bool`, defaults to `False`):
@@ -169,6 +171,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     global_concept_num: int = 0
     query_only_concepts: bool = True
     qk_norm: bool = True
+    qk_norm_scale: float | int = 8.0
     kv_norm: bool = True
     share_key_values: bool = False
     embedding_norm: bool = True

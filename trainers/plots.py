@@ -13,7 +13,12 @@ TRAINED, UNTRAINED, EVALUATED, NEUTRAL = "#1b6ca8", "#c8553d", "#2a9d5c", "#7777
 
 
 def plot_run(
-    log_history: list[dict], trained: torch.Tensor, untrained: torch.Tensor, unigram: float, title: str, path: Path
+    log_history: list[dict],
+    trained: torch.Tensor | None,
+    untrained: torch.Tensor | None,
+    unigram: float,
+    title: str,
+    path: Path,
 ) -> None:
     """
     Loss and reconstruction accuracy over steps, and the singular-value spectrum of the text-dependent part of the
@@ -21,7 +26,7 @@ def plot_run(
 
     Args:
         log_history: of the Trainer's state.
-        trained, untrained: concepts [T, C, H] of the same texts.
+        trained, untrained: concepts [T, C, H] of the same texts; None leaves the spectrum empty.
         unigram: entropy of the token frequencies, nats per token: the loss of a model that ignores the text.
         title: of the picture.
         path: PNG file to write.
@@ -51,6 +56,8 @@ def plot_run(
     accuracy_axes.set(xlabel="optimizer step", ylim=(0, 1.03), title="Held-out text")
 
     for concepts, label, color in ((untrained, "untrained", UNTRAINED), (trained, "trained", TRAINED)):
+        if concepts is None:
+            continue
         values = singular_spectrum(concepts)
         spectrum_axes.plot(range(1, len(values) + 1), values, label=label, color=color, marker=".")
     spectrum_axes.set(

@@ -46,6 +46,11 @@ def read_arguments(path: str) -> list[str]:
         options = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"The options of {path} cannot be read: {first_line(error)}") from error
+    return option_words(options)
+
+
+def option_words(options: dict) -> list[str]:
+    """Options as they would stand on the command line; those that are None are left out."""
     found = []
     for name, value in options.items():
         if value is None:

@@ -17,7 +17,9 @@ SPECIAL_TOKENS = {
 }
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, max_length: int, lower_case: bool = False
+) -> PreTrainedTokenizerFast:
     """
     Byte-level BPE with BERT's special tokens; texts become `[CLS] text [SEP]`, pairs `[CLS] a [SEP] b [SEP]`.
 
@@ -25,6 +27,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         texts: training text.
         vocab_size: size of the vocabulary with the special tokens and the 256 bytes.
         max_length: what the tokenizer truncates to when it is asked to.
+        lower_case: read capitals as small letters; what is read back has none.
 
     Raises:
         ValueError: `vocab_size` does not leave room for the bytes.
@@ -35,6 +38,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
+    if lower_case:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = tokenizer_trainers.BpeTrainer(

@@ -299,8 +299,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         for start in range(0, len(rows), size):
             yield self.clean(self._prepare_inputs(collator(rows[start : start + size])))
 
-    def concepts(self, model=None) -> torch.Tensor:
-        """Concepts [T, C, H] of the clean evaluation texts that metrics are computed on."""
+    def concepts(self, model=None) -> torch.Tensor | None:
+        """Concepts [T, C, H] of the clean evaluation texts that metrics are computed on; None where there are none."""
+        if not self.args.concept_metric_samples:
+            return None
         encoder = (model or self.training_model.model).base_model
         with encoder.reading(), self.accelerator.autocast():
             found = [encoder(batch.input_ids, batch.attention_mask) for batch in self.metric_batches()]

@@ -23,7 +23,7 @@ from trainers.objectives import (
     PrefixDiffusion,
     parse_mixture,
 )
-from trainers.objectives.base import TokenObjective, two_spans
+from trainers.objectives.base import TokenObjective, two_crops, two_spans
 from trainers.objectives.contrastive import ContrastiveHead
 from trainers.training_model import TrainingForms, TrainingModel
 from trainers.vocabulary import CleanBatch, Vocabulary
@@ -348,6 +348,32 @@ def test_views_are_disjoint_parts_with_their_special_tokens(batch, tokenizer):
         first, second = (ids[r][mask[r].bool()].tolist() for r in (row, row + len(batch.input_ids)))
         assert first[:-1] + second[1:] == clean[:length].tolist()
         assert first[-1] == clean[length - 1] and second[0] == clean[0]
+
+
+@given(seed=st.integers(0, 1000), shortest=st.floats(0.05, 0.95))
+def test_crops_are_parts_of_either_half(tokenizer, seed, shortest):
+    rows = tokenizer([text * (1 + number) for number, text in enumerate(TEXTS)], truncation=True)["input_ids"]
+    batch = clean_batch(tokenizer, rows)
+    ids, mask = two_crops(batch, step_noise(batch, seed), shortest)
+    for row, clean in enumerate(rows):
+        inner = clean[1:-1]
+        halves = inner[: len(inner) // 2], inner[len(inner) // 2 :]
+        for crop, half in zip((row, row + len(rows)), halves, strict=True):
+            found = ids[crop][mask[crop].bool()].tolist()
+            assert (found[0], found[-1]) == (clean[0], clean[-1])
+            part = found[1:-1]
+            assert any(half[place : place + len(part)] == part for place in range(len(half)))
+            assert round(shortest * len(half)) <= len(part) <= len(half)
+
+
+def test_the_length_of_a_crop_says_nothing_of_the_other(tokenizer):
+    """Else texts are found by their lengths, and nothing else is learned."""
+    rows = [[tokenizer.cls_token_id, *[5 + place % 200 for place in range(62)], tokenizer.sep_token_id]] * 2000
+    batch = clean_batch(tokenizer, rows)
+    _, mask = two_crops(batch, step_noise(batch), 0.4)
+    first, second = mask.sum(dim=1).double().chunk(2)
+    assert len(first.unique()) > 10
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.07  # 3 standard errors
 
 
 def test_info_nce_equals_its_formula_and_uses_the_queue():

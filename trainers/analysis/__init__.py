@@ -2,7 +2,7 @@
 """What the concepts of a checkpoint hold, attend to and forget. Needs the extra `eval`."""
 
 from .attention import read_attention, token_profiles
-from .compression import can_reconstruct, measure_compression
+from .compression import can_reconstruct, kept_counts, measure_compression, read_back
 from .gates import GATES, Report, collect_measures, judge_all, rank_measures
 from .geometry import LEGACY_CUTS, constants_like, legacy_metrics
 from .pictures import make_pictures
@@ -22,6 +22,7 @@ __all__ = [
     "constants_like",
     "encode",
     "judge_all",
+    "kept_counts",
     "legacy_metrics",
     "load_checkpoint",
     "load_sample",
@@ -30,6 +31,7 @@ __all__ = [
     "measure_compression",
     "rank_measures",
     "read_attention",
+    "read_back",
     "run_probes",
     "token_profiles",
     "write_report",

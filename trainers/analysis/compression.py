@@ -70,6 +70,20 @@ def without(concepts: torch.Tensor, index: int) -> torch.Tensor:
     return concepts
 
 
+def kept_counts(concept_num: int) -> list[int]:
+    """Numbers of concepts at which reading is measured, all of them first."""
+    return sorted({max(1, round(share * concept_num)) for share in KEPT}, reverse=True)
+
+
+def read_back(model, sample: Sample, batch_size: int, **options) -> dict[str, float]:
+    """`accuracy` (share of tokens) and `exact` (share of texts) of reading the texts from their concepts; `options`
+    of `reconstruct_ids`."""
+    asked = SimpleNamespace(device=model.device, reconstruct_ids=partial(model.reconstruct_ids, **options))
+    parts = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in sample.ids.split(batch_size)]
+    found = reconstruction_metrics(asked, parts, sample.tokenizer.all_special_ids)
+    return {"accuracy": found["reconstruction_accuracy"], "exact": found["exact_match"]}
+
+
 def measure_compression(model, untrained, sample: Sample, batch_size: int) -> dict:
     """
     Reconstruction under compression.
@@ -94,17 +108,15 @@ def measure_compression(model, untrained, sample: Sample, batch_size: int) -> di
     if not can_reconstruct(model):
         raise ValueError(f"{type(model).__name__} has no decoder of the text that is encoded.")
     config, length = model.config, sample.ids.shape[1]
-    counts = sorted({max(1, round(share * config.concept_num)) for share in KEPT}, reverse=True)
+    counts = kept_counts(config.concept_num)
     chosen = spread(config.concept_num, ABLATED).tolist()
     few = sample.take(CURVE_TEXTS)
     progress = tqdm(total=len(counts) + len(BITS) + len(NOISE) + len(chosen) + 3, desc="compression", leave=False)
 
     def read(reader, texts=few, **options):
-        asked = SimpleNamespace(device=reader.device, reconstruct_ids=partial(reader.reconstruct_ids, **options))
-        parts = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in texts.ids.split(batch_size)]
-        found = reconstruction_metrics(asked, parts, sample.tokenizer.all_special_ids)
+        found = read_back(reader, texts, batch_size, **options)
         progress.update()
-        return {"accuracy": found["reconstruction_accuracy"], "exact": found["exact_match"]}
+        return found
 
     def read_edited(edit):
         with edited_concepts(model, edit):

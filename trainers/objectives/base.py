@@ -153,14 +153,38 @@ def two_spans(batch: CleanBatch, noise: Noise, least: float, most: float) -> tup
     Returns:
         ids and attention mask [2B, N'], first spans before second ones.
     """
-    ids, real, special = batch.input_ids, batch.real, batch.special
-    places = torch.arange(ids.shape[1], device=ids.device)
-    lengths = real.sum(dim=1, keepdim=True)
-    ends = special & ((places == 0) | (places == lengths - 1)) & real
-    inner = real & ~ends
+    inner, ends = inner_tokens(batch)
     count = inner.sum(dim=1, keepdim=True)
     share = least + (most - least) * noise.per_text()
     cut = (share * count).round().clamp(min=1).minimum((count - 1).clamp(min=1))
     first = inner & (inner.cumsum(dim=1) <= cut)
     keep = torch.cat([first | ends, (inner & ~first) | ends])
-    return compact(ids.repeat(2, 1), keep, batch.vocabulary.pad_token_id)
+    return compact(batch.input_ids.repeat(2, 1), keep, batch.vocabulary.pad_token_id)
+
+
+def two_crops(batch: CleanBatch, noise: Noise, shortest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    A part of the first half and a part of the second half of each text, both with the special tokens by which the
+    tokenizer opens and closes a text. Lengths, between a share `shortest` of the half and all of it, and places are
+    drawn for each on its own: parts whose lengths sum to the text's would find each other by length alone.
+
+    Returns:
+        ids and attention mask [2B, N'], crops of first halves before those of second ones.
+    """
+    inner, ends = inner_tokens(batch)
+    order = inner.cumsum(dim=1) - 1
+    count = inner.sum(dim=1, keepdim=True)
+    half, kept = count // 2, []
+    for start, size in ((torch.zeros_like(half), half), (half, count - half)):
+        length = (size * (shortest + (1 - shortest) * noise.per_text())).round().clamp(min=1)
+        offset = start + (noise.per_text() * (size - length + 1)).floor().clamp(min=0)
+        kept.append(inner & (order >= offset) & (order < offset + length) | ends)
+    return compact(batch.input_ids.repeat(2, 1), torch.cat(kept), batch.vocabulary.pad_token_id)
+
+
+def inner_tokens(batch: CleanBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """bool [B, N] twice: the text itself, and the special tokens by which the tokenizer opens and closes it."""
+    places = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)
+    last = batch.real.sum(dim=1, keepdim=True) - 1
+    ends = batch.special & ((places == 0) | (places == last)) & batch.real
+    return batch.real & ~ends, ends

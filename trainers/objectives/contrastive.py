@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..noise import Noise
 from ..vocabulary import CleanBatch
-from .base import JointObjective, ObjectiveOutput, check_share, two_spans
+from .base import JointObjective, ObjectiveOutput, check_share, two_crops
 
 
 VIEWS = ("crops", "dropout", "pairs")
@@ -51,8 +51,9 @@ class Contrastive(JointObjective):
     (symmetric InfoNCE), whatever the batches in which the step is computed.
 
     Args:
-        views: "crops": two disjoint parts of a text; "dropout": the text twice under other dropout (needs a model
+        views: "crops": a part of each half of a text; "dropout": the text twice under other dropout (needs a model
             with hidden_dropout_prob); "pairs": the text and the one given with it (--pair_column).
+        shortest_crop: length of a crop as a share of half the text, at least; drawn for each crop on its own.
         hidden_share: largest share of the tokens hidden from each view, drawn per view.
         temperature: of the softmax over cosines.
         projector_dim: width of the discarded projection; 0 compares the mean concepts themselves.
@@ -60,6 +61,7 @@ class Contrastive(JointObjective):
     """
 
     views: str = "crops"
+    shortest_crop: float = 0.4
     hidden_share: float = 0.0
     temperature: float = 0.05
     projector_dim: int = 128
@@ -67,6 +69,7 @@ class Contrastive(JointObjective):
 
     def __post_init__(self):
         check_share("hidden_share", self.hidden_share)
+        check_share("shortest_crop", self.shortest_crop)
         if self.views not in VIEWS:
             raise ValueError(f"Unknown views {self.views!r}; choose one of {list(VIEWS)}.")
         if self.temperature <= 0:
@@ -91,7 +94,7 @@ class Contrastive(JointObjective):
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` [2B, N]: first views, then second ones."""
         if self.views == "crops":
-            ids, mask = two_spans(batch, noise, 0.35, 0.65)
+            ids, mask = two_crops(batch, noise, self.shortest_crop)
         elif self.views == "dropout":
             ids, mask = batch.input_ids.repeat(2, 1), batch.attention_mask.repeat(2, 1)
         elif batch.pair_input_ids is None:

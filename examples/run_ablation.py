@@ -1,0 +1,198 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+Train a table of runs on equally many tokens, measure all of them alike, and write one report.
+
+    python examples/run_ablation.py
+
+runs the first table, `examples/ablations/objectives.json`, on the embedded corpus, and writes README.md (tables and
+pictures) and results.json. A table is a JSON file: options of run_pretraining.py by the name of the row. Whatever is
+done already is not done again: a table that was interrupted, or got further rows, goes on where it was.
+
+    python examples/run_ablation.py --table examples/ablations/architecture.json --seeds 1 2 --jobs 2
+
+Options of run_pretraining.py, given after the others, hold for all rows, `--train_tokens` for their length:
+
+    python examples/run_ablation.py --table my_table.json --dataset_name Salesforce/wikitext \\
+        --dataset_config_name wikitext-103-raw-v1 --train_tokens 20000000
+
+Pairs that nobody has tuned to decide in the end: `--pairs_file pairs.tsv`.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from transformers import HfArgumentParser
+
+from trainers.ablation import (
+    BASELINES,
+    EVALUATIONS,
+    Plan,
+    Protocol,
+    check_options,
+    read_table,
+    run_plan,
+    write_report,
+)
+from trainers.script import run_facts, run_script
+from trainers.similarity import TASKS, load_sentence_model
+
+
+TABLES = Path(__file__).parent / "ablations"
+
+DEFAULT_EVALUATIONS = ("training", "reading", "depth", "similarity", "retrieval", "cost", "mrpc", "rte", "stsb")
+
+
+@dataclass
+class AblationArguments:
+    """Which runs."""
+
+    table: str = field(default=str(TABLES / "objectives.json"), metadata={"help": "JSON file of rows."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder, which may hold a part of the runs; outputs/ablation_<table> by default."},
+    )
+    rows: list[str] | None = field(default=None, metadata={"help": "Names of rows; all by default."})
+    seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Every row is trained with each."})
+    jobs: int = field(default=1, metadata={"help": "Lines at a time, each with its share of the threads."})
+    baselines: list[str] = field(
+        default_factory=lambda: list(BASELINES), metadata={"help": f"Of {list(BASELINES)}, or none."}
+    )
+    baseline_models: list[str] = field(
+        default_factory=lambda: ["sentence-transformers/all-MiniLM-L6-v2"],
+        metadata={"help": "SentenceTransformers to stand beside the rows, folders or Hub ids, or none."},
+    )
+    train_tokens: int | None = field(default=None, metadata={"help": "Tokens of every run; the table's by default."})
+
+
+@dataclass
+class ProtocolArguments:
+    """What every row is measured on."""
+
+    evaluations: list[str] = field(
+        default_factory=lambda: [
+            "training",
+            "reading",
+            "depth",
+            "similarity",
+            "retrieval",
+            "cost",
+            "mrpc",
+            "rte",
+            "stsb",
+        ],
+        metadata={"help": f"Of {list(EVALUATIONS)}."},
+    )
+    held_out: str | None = field(
+        default=None, metadata={"help": "Data set whose validation text is read back; the embedded corpus by default."}
+    )
+    held_out_config: str | None = field(default=None, metadata={"help": "Its configuration."})
+    samples: int = field(default=256, metadata={"help": "Texts that are read back."})
+    held_out_length: int = field(default=64, metadata={"help": "Their tokens, at most."})
+    sts: list[str] = field(
+        default_factory=lambda: [f"stsb={TASKS['stsb']}", f"sickr={TASKS['sickr']}"],
+        metadata={
+            "help": "Pairs for zero-shot similarity: name=data set, or name=data set:configuration, and @split at the "
+            "end where it is not test."
+        },
+    )
+    pairs_file: str | None = field(default=None, metadata={"help": "tsv or csv file of further pairs with scores."})
+    glue: str | None = field(default=None, metadata={"help": "Data set in place of GLUE's: Hub id or local folder."})
+    fine_tuning_seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Seeds of fine-tuning."})
+    fine_tuning_epochs: float = field(default=3.0, metadata={"help": "Epochs of fine-tuning."})
+    limit: int | None = field(default=None, metadata={"help": "At most so many rows of each part of a task."})
+
+
+def parse_arguments():
+    """Both classes' objects, and options of run_pretraining.py for all rows."""
+    parser = HfArgumentParser((AblationArguments, ProtocolArguments), allow_abbrev=False)
+    args, protocol, rest = parser.parse_args_into_dataclasses(sys.argv[1:], return_remaining_strings=True)
+    return args, protocol, read_changes(rest)
+
+
+def read_changes(words: list[str]) -> dict:
+    """`--name value …` as options; a value that JSON knows is taken as that."""
+    changes: dict[str, object] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            changes[name] = [value] if equals else []
+        elif not changes:
+            raise ValueError(f"{word!r} belongs to no option.")
+        else:
+            changes[list(changes)[-1]].append(word)
+    if empty := [name for name, values in changes.items() if not values]:
+        raise ValueError(f"--{empty[0]} needs a value.")
+    return {name: values[0] if len(values) == 1 else values for name, values in changes.items()}
+
+
+def read_number(value):
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def read_sets(items: list[str]) -> dict[str, tuple[str, str | None, str | None]]:
+    """`name=data set:configuration@split` -> name to (data set, configuration, split)."""
+    found = {}
+    for item in items:
+        name, equals, place = item.partition("=")
+        if not equals or not place or name in found:
+            raise ValueError(f"--sts {item!r}: each is name=data set, and each name comes once.")
+        place, _, split = place.partition("@")
+        source, _, config = place.partition(":")
+        found[name] = (source, config or None, split or "test")
+    return found
+
+
+def make_plan(args: AblationArguments, asked: ProtocolArguments, changes: dict) -> Plan:
+    """Whatever may be wrong is said here, before anything takes long."""
+    if args.train_tokens is not None:
+        changes = {**changes, "train_tokens": args.train_tokens}
+    rows = read_table(args.table, {name: read_number(value) for name, value in changes.items()}, args.rows)
+    check_options(rows)
+    for option, given, known in (
+        ("baselines", args.baselines, BASELINES), ("evaluations", asked.evaluations, EVALUATIONS),
+    ):  # fmt: skip
+        if unknown := [name for name in given if name not in known and name != "none"]:
+            raise ValueError(f"--{option}: unknown {unknown[0]!r}; choose of {list(known)}.")
+    if args.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {args.jobs}.")
+    models = [name for name in args.baseline_models if name != "none"]
+    for name in models:
+        load_sentence_model(name)
+    protocol = Protocol(
+        asked.held_out, asked.held_out_config, asked.samples, asked.held_out_length, read_sets(asked.sts),
+        asked.pairs_file, asked.glue, tuple(asked.fine_tuning_seeds), asked.fine_tuning_epochs, asked.limit,
+    )  # fmt: skip
+    if "similarity" in asked.evaluations:
+        protocol.load_pairs()
+    folder = Path(args.output_dir or Path("outputs") / f"ablation_{Path(args.table).stem}")
+    return Plan(
+        rows, args.seeds, folder, protocol, [name for name in asked.evaluations if name != "none"],
+        [name for name in args.baselines if name != "none"], models, args.jobs,
+    )  # fmt: skip
+
+
+def main():
+    args, asked, changes = parse_arguments()
+    plan = make_plan(args, asked, changes)
+    console = Console(width=160)
+    steps = sum(row.steps for row in plan.rows) * len(plan.seeds)
+    console.print(
+        f"{len(plan.rows)} rows, seeds {plan.seeds}, {steps:,} steps in all, in {plan.root}", highlight=False
+    )
+    found, failed = run_plan(plan, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    title = f"Ablation: {Path(args.table).stem.replace('_', ' ')}"
+    facts = run_facts(args, asked, {"changes": changes, "rows": {row.name: row.options for row in plan.rows}})
+    path = write_report(plan.root, title, found, failed, {row.name for row in plan.rows}, facts)
+    console.print(f"report: {path}", highlight=False)
+    if failed:
+        sys.exit(f"{len(failed)} lines failed: {', '.join(failed)}.")
+
+
+if __name__ == "__main__":
+    run_script(main)
