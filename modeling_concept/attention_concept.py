@@ -70,14 +70,15 @@ class KeyValueProjection(nn.Module):
         return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def project_states(self, states, rotary: Rotary | None, key_offset=None):
-        """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [K, H] is added for the keys only."""
+        """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [B or 1, K, H] is added for the
+        keys only."""
         key = self.split_heads(self.k_proj(states if key_offset is None else states + key_offset))
         if self.config.qk_norm:
             key = unit_length(key)
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
-    def forward(self, states, rotary: Rotary | None):
-        return self.project_states(states, rotary)
+    def forward(self, states, rotary: Rotary | None, key_offset=None):
+        return self.project_states(states, rotary, key_offset)
 
 
 class ConceptAttention(KeyValueProjection):
@@ -136,6 +137,7 @@ class ConceptAttention(KeyValueProjection):
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
         key_values=None,
+        key_offset=None,
     ):
         """
         Args:
@@ -144,12 +146,13 @@ class ConceptAttention(KeyValueProjection):
             key_mask: see [`make_key_mask`].
             query_rotary, key_rotary: positions of both sides.
             key_values: result of `project_states`.
+            key_offset: added to `states` for the keys only, [B or 1, K, H].
 
         Returns:
             What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
             weights [B, heads, Q, K] if the implementation returns them.
         """
-        key, value = self.project_states(states, key_rotary) if key_values is None else key_values
+        key, value = self.project_states(states, key_rotary, key_offset) if key_values is None else key_values
         context, weights = self.attend(self.project_queries(queries, query_rotary), key, value, key_mask)
         context = self.o_proj(context.reshape(*queries.shape[:-1], -1))
         return (context if key_mask is None else context * key_mask.not_empty), weights

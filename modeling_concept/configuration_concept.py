@@ -81,6 +81,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
             of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
+        phase_target (`"keys"` or `"states"`, defaults to `"keys"`):
+            Whether concepts see the phase of tokens in keys alone, or in all that they read, where it also is a code
+            of the text's length that makes texts of one length alike.
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
@@ -168,6 +171,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
     phase_harmonics: int = 8
+    phase_target: Literal["keys", "states"] = "keys"
     global_concept_num: int = 0
     query_only_concepts: bool = True
     qk_norm: bool = True

@@ -168,7 +168,7 @@ class ConceptDecoder(nn.Module, ABC):
             states = states + self.position_embeddings(targets.positions)
         if self.phase_embedding is not None:
             positions = targets.positions if memory.start is None else targets.positions + memory.start[:, None]
-            states = self.phase_embedding(states, positions, memory.spacing)
+            states = states + self.phase_embedding(positions, memory.spacing, states.dtype)
         rotary = self.rotary(targets.positions, dtype) if self.config.token_position_type == "rotary" else None
         condition = self.make_condition(targets, states.dtype)
         for layer, (key, value) in zip(self.layers, memory.states, strict=True):

@@ -46,13 +46,14 @@ class BidirectionalAttention(ConceptAttention):
             self.reverse_v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
             self.reverse_o_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
 
-    def forward(self, queries, concepts, token_states, token_mask, concept_rotary, token_rotary):
+    def forward(self, queries, concepts, token_states, token_mask, concept_rotary, token_rotary, key_offset=None):
         """
-        `queries` and `concepts` [B, C, H] differ by query-only vectors. Returns updates of concepts [B, C, H], the
-        weights [B, heads, C, N], and updates of tokens [B, N, H] or None.
+        `queries` and `concepts` [B, C, H] differ by query-only vectors; `key_offset` [B or 1, N, H] is added to the
+        tokens for their keys only. Returns updates of concepts [B, C, H], the weights [B, heads, C, N], and updates of
+        tokens [B, N, H] or None.
         """
         query = self.project_queries(queries, concept_rotary)
-        key, value = self.project_states(token_states, token_rotary)
+        key, value = self.project_states(token_states, token_rotary, key_offset)
         scores = (query @ key.transpose(-1, -2) * self.scaling).float()
         forward_scores = scores
         if token_mask is not None:
@@ -95,22 +96,29 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
             return BidirectionalAttention(config, self.updates_tokens)
         return super().make_cross_attention(config)
 
-    def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
+    def cross(self, concepts, token_states, queries, key_values, key_offset, context: LayerContext, update_tokens):
         if self.options.shared_similarity:
             normed = self.cross_norm(concepts)
             queries = normed if queries is None else self.cross_norm(concepts + queries)
             states = token_states if self.token_norm is None else self.token_norm(token_states)
             update, _, token_update = self.cross_attn(
-                queries, normed, states, context.token_mask, context.concept_rotary, context.token_rotary
+                queries, normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_offset
             )
             concepts = concepts + self.dropout(update)
         else:
-            concepts, _ = super().cross(concepts, token_states, queries, key_values, context, update_tokens)
+            concepts, _ = super().cross(
+                concepts, token_states, queries, key_values, key_offset, context, update_tokens
+            )
             token_update = None
             if update_tokens:
                 states = concepts if self.reverse_state_norm is None else self.reverse_state_norm(concepts)
+                reading = self.reverse_norm(token_states)
                 token_update, _ = self.reverse_attn(
-                    self.reverse_norm(token_states), states, None, context.token_rotary, context.concept_rotary
+                    reading if key_offset is None else reading + key_offset,
+                    states,
+                    None,
+                    context.token_rotary,
+                    context.concept_rotary,
                 )
         if not update_tokens:
             return concepts, token_states

@@ -89,13 +89,14 @@ class ConceptEncoder(ConceptPreTrainedModel):
             make_encoder_layer(config, updates_tokens=index < last) for index in range(config.num_hidden_layers)
         )
 
-    def run_layers(self, concepts, token_states, queries, key_values, context, **options):
-        """Initial concepts [B, C, H] to those after the last layer, before the output norm."""
+    def run_layers(self, concepts, token_states, queries, keys, context, **options):
+        """Initial concepts [B, C, H] to those after the last layer, before the output norm; `keys`: shared keys and
+        values, and what is added to tokens for their keys, each None where there is none."""
         if options:
             raise TypeError(f"{type(self).__name__} does not know the arguments {sorted(options)}.")
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            concepts, token_states = layer(concepts, token_states, queries, *key_values, context, index < last)
+            concepts, token_states = layer(concepts, token_states, queries, *keys, context, index < last)
         return concepts
 
     def get_input_embeddings(self):
@@ -151,8 +152,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
         states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
         count = config.concept_num if concept_num is None else concept_num
         spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
+        key_offset = None
         if self.phase_embedding is not None:
-            states = self.phase_embedding(states, layout.positions, spacing)
+            key_offset = self.phase_embedding(layout.positions, spacing, states.dtype)
+            if config.phase_target == "states":
+                states, key_offset = states + key_offset, None
         token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
         for mixer in self.token_mixers:
             states = mixer(states, layout.visible, token_rotary)
@@ -162,11 +166,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
         key_values = (None, None)
         if self.shared_key_values is not None:
             normed = states if self.shared_norm is None else self.shared_norm(states)
-            key_values = self.shared_key_values(normed, token_rotary)
+            key_values = self.shared_key_values(normed, token_rotary, key_offset)
         options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
         options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
-        concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
+        concepts = self.run_layers(concepts, states, queries, (*key_values, key_offset), context, **options)
 
         concepts = self.finish(concepts)
         return ConceptEncoderOutput(
@@ -205,7 +209,7 @@ class RecursiveConceptEncoder(ConceptEncoder):
         concepts,
         token_states,
         queries,
-        key_values,
+        keys,
         context,
         num_iterations: int | None = None,
         backprop_iterations: int | None = None,
@@ -226,7 +230,7 @@ class RecursiveConceptEncoder(ConceptEncoder):
                 if self.state_norm is not None:
                     concepts = self.state_norm(concepts)
                 concepts, token_states = self.shared_layer(
-                    concepts, token_states, queries, *key_values, context, index < iterations - 1
+                    concepts, token_states, queries, *keys, context, index < iterations - 1
                 )
         return concepts
 

@@ -67,22 +67,33 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     def make_cross_attention(self, config):
         return self.attention_class(config, projects_states=not config.share_key_values)
 
-    def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
+    def cross(self, concepts, token_states, queries, key_values, key_offset, context: LayerContext, update_tokens):
         """First sub-layer: returns updated concepts and token states."""
         normed = self.cross_norm(concepts if queries is None else concepts + queries)
         states = token_states if self.token_norm is None else self.token_norm(token_states)
         update, _ = self.cross_attn(
-            normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_values
+            normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_values, key_offset
         )
         return concepts + self.dropout(update), token_states
 
-    def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
+    def forward(
+        self,
+        concepts,
+        token_states,
+        queries,
+        key,
+        value,
+        key_offset,
+        context: LayerContext,
+        update_tokens: bool = False,
+    ):
         """
         Args:
             concepts: [B, C, H].
             token_states: [B, N, H].
             queries: query-only vectors [C, H], or None.
             key, value: shared keys and values of the tokens [B, heads, N, D], or None.
+            key_offset: added to the tokens for their keys only, [B or 1, N, H], or None.
             context: masks and positions.
             update_tokens: whether a later layer reads the returned token states.
 
@@ -90,7 +101,9 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
             Concepts [B, C, H] and token states [B, N, H].
         """
         key_values = None if key is None else (key, value)
-        concepts, token_states = self.cross(concepts, token_states, queries, key_values, context, update_tokens)
+        concepts, token_states = self.cross(
+            concepts, token_states, queries, key_values, key_offset, context, update_tokens
+        )
         states = self.self_norm(concepts)
         normed = states if queries is None else self.self_norm(concepts + queries)
         rotary = context.concept_rotary

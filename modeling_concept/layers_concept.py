@@ -24,7 +24,7 @@ def make_norm(config, eps: float | None = None) -> nn.Module:
 
 class PhaseEmbedding(nn.Module):
     """
-    Adds to each position where it stands between two concept addresses. Anchors and keys alone tell a concept which
+    Tells of each position where it stands between two concept addresses. Anchors and keys alone tell a concept which
     tokens lie in its segment; with this the order in which they lie is learned in a few hundred steps.
     """
 
@@ -33,9 +33,9 @@ class PhaseEmbedding(nn.Module):
         self.harmonics = config.phase_harmonics
         self.projection = make_linear(2 * config.phase_harmonics, config.hidden_size, bias=False)
 
-    def forward(self, states, positions, spacing):
-        """`states` [B, L, H], `positions` [B or 1, L], `spacing` [B or 1] -> [B, L, H]."""
-        return states + self.projection(phase_features(positions, spacing, self.harmonics).to(states.dtype))
+    def forward(self, positions, spacing, dtype):
+        """`positions` [B or 1, L], `spacing` [B or 1] -> what is added to states [B or 1, L, H] of type `dtype`."""
+        return self.projection(phase_features(positions, spacing, self.harmonics).to(dtype))
 
 
 class FeedForward(nn.Module):

@@ -376,10 +376,14 @@ def test_the_length_of_a_crop_says_nothing_of_the_other(tokenizer):
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.07  # 3 standard errors
 
 
-def test_info_nce_equals_its_formula_and_uses_the_queue():
+@pytest.mark.parametrize("centred", [True, False])
+def test_info_nce_equals_its_formula_and_uses_the_queue(centred):
     torch.manual_seed(0)
-    objective = Contrastive(temperature=0.1, projector_dim=6, queue_size=5)
-    vectors = F.normalize(torch.randn(4, 2, 6), dim=-1)
+    objective = Contrastive(temperature=0.1, projector_dim=6, queue_size=5, centred=centred)
+    given = torch.randn(4, 2, 6)
+    mean = sum(given[row, view] for row in range(4) for view in range(2)) / 8
+    vectors = given - mean if centred else given
+    vectors = vectors / vectors.square().sum(dim=-1, keepdim=True).sqrt()
     head = ContrastiveHead(8, 6, 5)
 
     def expected(negatives):
@@ -392,14 +396,24 @@ def test_info_nce_equals_its_formula_and_uses_the_queue():
                 total -= math.log(exponents[row] / sum(exponents)) / 8
         return total
 
-    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected([]), rel=1e-5)
-    objective.after_step(head, vectors)
-    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected(vectors[:, 1]), rel=1e-5)
-    objective.after_step(head, vectors.flip(0))
-    assert int(head.filled) == 5 and torch.equal(head.queue[:4], vectors.flip(0)[:, 1])
+    assert float(objective.joint_loss(head, given)) == pytest.approx(expected([]), rel=1e-5)
+    objective.after_step(head, given)
+    assert float(objective.joint_loss(head, given)) == pytest.approx(expected(vectors[:, 1]), rel=1e-5)
+    objective.after_step(head, given.flip(0))
+    assert int(head.filled) == 5
+    torch.testing.assert_close(head.queue[:4], vectors.flip(0)[:, 1])
     head.eval()
-    assert float(objective.joint_loss(head, vectors)) == pytest.approx(expected([]), rel=1e-5)
+    assert float(objective.joint_loss(head, given)) == pytest.approx(expected([]), rel=1e-5)
     assert objective.metrics(0.0, torch.eye(4)[:, None].expand(-1, 2, -1))["retrieval_accuracy"] == 1.0
+
+
+def test_one_vector_for_all_texts_is_no_way_out_when_centred():
+    """What all vectors have in common makes the loss of uncentred ones that of guessing; centred ones lose it."""
+    torch.manual_seed(0)
+    vectors, common, head = torch.randn(8, 2, 6), 100 * torch.randn(6), ContrastiveHead(8, 6, 0)
+    loss = {c: float(Contrastive(centred=c).joint_loss(head, vectors + common)) for c in (True, False)}
+    assert loss[True] == pytest.approx(float(Contrastive().joint_loss(head, vectors)), rel=1e-3)
+    assert loss[False] == pytest.approx(math.log(8), rel=0.05)
 
 
 def test_pairs_come_from_the_data(tokenizer, rows):

@@ -19,7 +19,8 @@ from .base import Objective, ObjectiveOutput, check_share
 @dataclass
 class Alignment(Objective):
     """
-    One minus the cosine between a linear map of a text's mean concept and the vector that a frozen teacher gives it.
+    One minus the cosine between a linear map of a text's sentence vector and the vector that a frozen teacher gives
+    it.
 
     Args:
         teacher: Hub id or folder of any SentenceTransformer.
@@ -68,6 +69,6 @@ class Alignment(Objective):
 
     def run(self, reader, head, inputs, items):
         encoded = reader.encode(inputs["input_ids"], inputs["attention_mask"])
-        vectors = head(encoded.last_hidden_state.mean(dim=1)).float()
+        vectors = head(encoded.pooler_output).float()
         distance = 1 - F.cosine_similarity(vectors, inputs["targets"], dim=-1)
         return ObjectiveOutput(encoded.last_hidden_state, reader.layers(encoded), distance.sum() / items)

@@ -33,8 +33,8 @@ class ContrastiveHead(nn.Module):
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def forward(self, vectors):
-        """[B, H] -> unit vectors [B, P], float32."""
-        return F.normalize(self.projector(vectors).float(), dim=-1)
+        """[B, H] -> [B, P], float32."""
+        return self.projector(vectors).float()
 
     @torch.no_grad()
     def push(self, vectors):
@@ -50,14 +50,18 @@ class Contrastive(JointObjective):
     Two views of a text must be nearer to each other than to the views of all other texts of the optimizer step
     (symmetric InfoNCE), whatever the batches in which the step is computed.
 
+    Cosines are those of vectors minus their mean over the step: else the shortest way to a lower loss is, at first,
+    one vector for all texts, from which training hardly comes back.
+
     Args:
         views: "crops": a part of each half of a text; "dropout": the text twice under other dropout (needs a model
             with hidden_dropout_prob); "pairs": the text and the one given with it (--pair_column).
         shortest_crop: length of a crop as a share of half the text, at least; drawn for each crop on its own.
         hidden_share: largest share of the tokens hidden from each view, drawn per view.
         temperature: of the softmax over cosines.
-        projector_dim: width of the discarded projection; 0 compares the mean concepts themselves.
+        projector_dim: width of the discarded projection; 0 compares the sentence vectors themselves.
         queue_size: vectors of earlier steps that serve as further negatives.
+        centred: see above.
     """
 
     views: str = "crops"
@@ -66,6 +70,7 @@ class Contrastive(JointObjective):
     temperature: float = 0.05
     projector_dim: int = 128
     queue_size: int = 0
+    centred: bool = True
 
     def __post_init__(self):
         check_share("hidden_share", self.hidden_share)
@@ -116,14 +121,21 @@ class Contrastive(JointObjective):
 
     def run(self, reader, head, inputs, items):
         encoded = reader.encode(inputs["input_ids"], inputs["attention_mask"])
-        first, second = head(encoded.last_hidden_state.mean(dim=1)).chunk(2)
+        first, second = head(encoded.pooler_output).chunk(2)
         return ObjectiveOutput(
             encoded.last_hidden_state, reader.layers(encoded), vectors=torch.stack([first, second], dim=1)
         )
 
+    def directions(self, vectors):
+        """Unit vectors [T, 2, P] of `vectors` [T, 2, P]."""
+        vectors = vectors.float()
+        if self.centred:
+            vectors = vectors - vectors.mean(dim=(0, 1))
+        return F.normalize(vectors, dim=-1)
+
     def joint_loss(self, head, vectors):
-        """`vectors` [T, 2, P] -> scalar; the vectors then enter the queue in training."""
-        first, second = vectors.float().unbind(dim=1)
+        """`vectors` [T, 2, P] -> scalar; their directions then enter the queue in training."""
+        first, second = self.directions(vectors).unbind(dim=1)
         similarity = first @ second.T
         # A copy: the queue changes before the backward pass.
         queue = head.queue[: int(head.filled)].clone() if self.queue_size and head.training else first[:0]
@@ -136,10 +148,10 @@ class Contrastive(JointObjective):
 
     def after_step(self, head, vectors):
         if self.queue_size:
-            head.push(vectors[:, 1].detach())
+            head.push(self.directions(vectors.detach())[:, 1])
 
     def metrics(self, loss, vectors):
-        first, second = vectors.float().unbind(dim=1)
+        first, second = self.directions(vectors).unbind(dim=1)
         found = (first @ second.T).argmax(dim=1) == torch.arange(len(first))
         return {"retrieval_accuracy": float(found.float().mean()), "retrieval_candidates": len(first)}
 
