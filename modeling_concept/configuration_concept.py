@@ -60,6 +60,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Norm before every sub-layer and on the outputs.
         norm_eps, output_norm_eps (`float`, default to 1e-6) [1e-5, 1e-12]:
             Epsilon of the inner norms and of the norm of the concepts.
+        output_norm_scope (`"text"` or `"concept"`, defaults to `"text"`) [`"concept"`]:
+            Whether all concepts of a text are brought to one length together, so that those that matter more are
+            longer, or each on its own by `norm_type`.
         use_bias (`bool`, defaults to `False`) [`True`]:
             Bias in linear layers.
         initializer_range (`float`, *optional*) [0.1]:
@@ -161,6 +164,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = 1e-6
     output_norm_eps: float = 1e-6
+    output_norm_scope: Literal["text", "concept"] = "text"
     use_bias: bool = False
     initializer_range: float | None = None
 

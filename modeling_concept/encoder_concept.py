@@ -19,6 +19,7 @@ from .encoder_perceiver_concept import ConceptEncoderLayer, LayerContext
 from .encoders_concept import make_encoder_layer
 from .layers_concept import PhaseEmbedding, make_norm
 from .mixers_concept import TOKEN_MIXERS
+from .norms_concept import TextRMSNorm
 from .outputs_concept import ConceptEncoderOutput
 from .positions_concept import concept_spacing, make_rotary, text_layout
 
@@ -77,7 +78,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
         self.shared_norm = make_norm(config) if shared and config.kv_norm else None
         self.shared_key_values = KeyValueProjection(config) if shared else None
         self.make_layers(config)
-        self.output_norm = make_norm(config, config.output_norm_eps)
+        self.output_norm = (
+            TextRMSNorm(config.hidden_size, config.output_norm_eps)
+            if config.output_norm_scope == "text"
+            else make_norm(config, config.output_norm_eps)
+        )
         self.output_centring = OutputCentring(config) if config.output_centring else None
         self.gradient_checkpointing = False
         self.post_init()

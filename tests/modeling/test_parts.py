@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_concept import loss_concept
+from modeling_concept import ConceptEncoder, loss_concept
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
 from modeling_concept.encoder_bixt_concept import BidirectionalAttention
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
 from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
+from modeling_concept.norms_concept import TextRMSNorm
 from modeling_concept.positions_concept import (
     apply_rotary,
     concept_addresses,
@@ -111,6 +112,46 @@ def test_phase_tells_places_between_addresses():
 
 
 # -- attention
+
+
+@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
+@pytest.mark.parametrize("target", ["keys", "states"])
+def test_phase_in_keys_alone_is_no_code_of_the_length(encoder_type, target):
+    """A text of one token, however long, holds nothing but its length: concepts that know the phase from keys alone
+    are equal for all lengths; where they read it, they are not."""
+    config = make_config(
+        phase_target=target, encoder_type=encoder_type, num_token_mixers=0, output_norm_scope="concept"
+    )
+    encoder = stir(ConceptEncoder(config)).eval()
+    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (5, 9, 17)]
+    same = [torch.allclose(texts[0], text, atol=1e-5) for text in texts[1:]]
+    assert same == [target == "keys"] * 2
+
+
+@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
+def test_phase_in_keys_orders_the_tokens_of_a_segment(encoder_type):
+    config = make_config(encoder_type=encoder_type, num_token_mixers=0, rope_theta=1e12)
+    encoder = stir(ConceptEncoder(config)).eval()
+    one, other = (encoder(torch.tensor([row])).last_hidden_state for row in ([5, 6] * 6, [6, 5] * 6))
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+@given(scale=st.floats(0.01, 100), seed=st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_norm_of_a_text_keeps_what_its_concepts_weigh(scale, seed):
+    torch.manual_seed(seed)
+    norm, concepts = TextRMSNorm(8, eps=0.0), torch.randn(3, 5, 8)
+    found = norm(scale * concepts)
+    torch.testing.assert_close(found.square().mean(dim=(1, 2)), torch.ones(3))
+    lengths, given_lengths = found.norm(dim=-1), concepts.norm(dim=-1)
+    torch.testing.assert_close(lengths / lengths[:, :1], given_lengths / given_lengths[:, :1])
+    torch.testing.assert_close(found, norm(concepts))
+
+
+def test_qk_norm_starts_at_the_scale_asked_for():
+    encoder = ConceptEncoder(make_config(qk_norm=True, qk_norm_scale=16))
+    scales = [value for name, value in encoder.named_parameters() if name.endswith("qk_scale")]
+    assert scales and all(bool((scale == 16).all()) for scale in scales)
 
 
 def test_qk_norm_is_scaled_cosine():
