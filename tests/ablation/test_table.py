@@ -93,7 +93,7 @@ def test_there_are_tables():
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_tables_of_the_package_can_be_run(path):
     """Every row has options that exist, and a configuration that is allowed."""
-    rows = read_table(path)
+    rows = read_table(path, {"bf16": "false"})  # which the machine of the tests may not have
     check_options(rows)
     for row in rows:
         options = row.options

@@ -156,6 +156,13 @@ def test_trained_tokenizers_lose_nothing():
         train_tokenizer(TEXTS, 200, 64)
 
 
+def test_a_tokenizer_of_small_letters_reads_capitals_as_them():
+    lower = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64, lower_case=True)
+    assert lower("The Old House")["input_ids"] == lower("the old house")["input_ids"]
+    assert lower.decode(lower("The Old House")["input_ids"], skip_special_tokens=True).strip() == "the old house"
+    assert TOKENIZER("The Old House")["input_ids"] != TOKENIZER("the old house")["input_ids"]
+
+
 def folder_of(path, rows):
     path.mkdir()
     datasets.Dataset.from_dict(rows).to_parquet(path / "train.parquet")

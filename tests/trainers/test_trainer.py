@@ -19,6 +19,7 @@ from trainers import ConceptTrainer, ConceptTrainingArguments
 from trainers.checkpoints import CheckpointError, TrainingDivergedError, verify_checkpoint
 from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
 from trainers.objectives import OBJECTIVES
+from trainers.plots import plot_run
 from trainers.runs import check_output_dir, run_name
 
 from ..conftest import ROOT, TEXTS
@@ -74,7 +75,11 @@ def test_evaluation_tells_concepts_and_reconstruction(model_type, tokenizer, pie
     expected = {"content_fraction", "content_erank", "duplicate_share", "ref_rank"}
     expected |= {"suffix_gain"} if writes_on else {"concept_gain", "reconstruction_accuracy", "exact_match"}
     assert {f"eval_{name}" for name in expected} <= set(metrics)
-    none = make_trainer(tokenizer, pieces, tmp_path, model_type, concept_metric_samples=0).evaluate()
+    without = make_trainer(tokenizer, pieces, tmp_path, model_type, concept_metric_samples=0)
+    none = without.evaluate()
+    assert without.concepts() is None
+    plot_run([], None, None, 1.0, "no concepts measured", tmp_path / "none.png")
+    assert (tmp_path / "none.png").is_file()
     assert "eval_content_fraction" not in none
 
 
