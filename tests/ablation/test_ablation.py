@@ -2,13 +2,18 @@
 """Lines of a table: what they are measured on, that nothing is made twice, and the report."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
-from trainers.ablation import evaluations, runner
+from trainers.ablation import evaluations, runner, training
 from trainers.ablation.evaluations import EVALUATIONS, HALF, Protocol
 from trainers.ablation.report import HELD, Column, markdown_table, meaning_columns, summarise, write_report
 from trainers.ablation.runner import Line, Plan, baseline_lines, in_processes, row_lines, run_plan
@@ -20,7 +25,7 @@ from trainers.results import Result
 from trainers.similarity import read_pairs_file
 
 from ..analysis.conftest import make_sentences
-from ..conftest import TEXTS
+from ..conftest import ROOT, TEXTS
 from ..trainers.kit import make_model
 
 
@@ -195,8 +200,35 @@ def test_runs_are_trained_measured_and_told_of_when_they_fail(text, tmp_path):
     assert again[0][2] is None
 
 
-def records(name, **values):
-    return [Result(*place.split("/"), name, value) for place, value in values.items()]
+def ask_for_a_long_run(folder):
+    with open(folder / "log", "w") as stream:
+        child = f"import os, time; open({str(folder / 'child')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+        training.run_to_its_end([sys.executable, "-c", child], stream, dict(os.environ))
+
+
+ASK = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+from tests.ablation.test_ablation import ask_for_a_long_run, training
+
+if __name__ == "__main__":
+    training.PATIENCE = 0.2
+    folder = Path(sys.argv[1])
+    multiprocessing.get_context("fork").Process(target=ask_for_a_long_run, args=(folder,)).start()
+    while not (folder / "child").is_file() or not (folder / "child").read_text():
+        time.sleep(0.1)
+    os._exit(0)
+"""
+
+
+def test_runs_end_with_whoever_asked_for_them(tmp_path):
+    subprocess.run([sys.executable, "-c", ASK, str(tmp_path)], cwd=ROOT, check=True, timeout=120)
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the run goes on")
 
 
 def make_found(tmp_path):

@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Training of the rows of a table, each in a process of its own, so that one that fails leaves the others alone."""
 
+import multiprocessing
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from .table import PRETRAINING, Row
 
 
 RESULTS = "eval_results.json"  # written when a run has ended
+
+PATIENCE = 5.0  # seconds between two looks at whether a run is still wanted
 
 
 def is_trained(folder: Path) -> bool:
@@ -33,10 +36,22 @@ def train_row(row: Row, folder: Path, seed: int, threads: int) -> None:
     log = folder / "training.log"
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with log.open("a", encoding="utf-8") as stream:
-        ended = subprocess.run(
-            [sys.executable, "-u", str(PRETRAINING), *words], stdout=stream, stderr=subprocess.STDOUT, env=environment
-        )
-    if ended.returncode:
+        status = run_to_its_end([sys.executable, "-u", str(PRETRAINING), *words], stream, environment)
+    if status:
         text = log.read_text(encoding="utf-8", errors="replace")
         lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-        raise RuntimeError(f"{lines[-1] if lines else f'exit status {ended.returncode}'} (see {log})")
+        raise RuntimeError(f"{lines[-1] if lines else f'exit status {status}'} (see {log})")
+
+
+def run_to_its_end(command: list[str], stream, environment: dict) -> int:
+    """The exit status of a command. Where the process that asked this one for it is gone, the command is ended, too:
+    whoever starts the table again must not meet runs that nobody waits for."""
+    asking = multiprocessing.parent_process()
+    with subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment) as process:
+        while True:
+            try:
+                return process.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                if asking is not None and not asking.is_alive():
+                    process.terminate()
+                    sys.exit(f"{asking.name} is gone")
