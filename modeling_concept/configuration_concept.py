@@ -101,6 +101,12 @@ class ConceptEncoderConfig(PreTrainedConfig):
             One key and value projection of the tokens for all layers instead of one per layer.
         embedding_norm (`bool`, defaults to `True`) [`False`]:
             Norm after the token embeddings, of the encoder and of decoder queries made of tokens.
+        scale_embedding (`bool`, defaults to `False`):
+            Rows of the token table are multiplied by the square root of their width. Unlike `embedding_norm` it leaves
+            to them how long they are, and so how much a token counts.
+        residual_gain (`float`, defaults to 1.0):
+            Factor on the initial gain of everything that the encoder adds to token states and concepts. Near 0
+            concepts start as their anchors.
         output_centring (`bool`, defaults to `False`):
             Subtract a running mean per concept (momentum 0.99, frozen in eval mode) from the normalised concepts.
         hide_mask_tokens (`bool`, defaults to `True`) [`False`]:
@@ -183,6 +189,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
     kv_norm: bool = True
     share_key_values: bool = False
     embedding_norm: bool = True
+    scale_embedding: bool = False
+    residual_gain: float | int = 1.0
     output_centring: bool = False
     hide_mask_tokens: bool = True
     token_mixer_type: Literal["conv", "window"] | None = "conv"

@@ -54,6 +54,7 @@ class TokenPositionDecoder(ConceptDecoder):
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
         # Rows of the table are short; beside phases and positions they would be drowned.
+        self.scale = width**0.5 if config.scale_embedding and config.backbone_config is None else 1.0
         self.query_norm = make_norm(config) if config.embedding_norm else None
 
     def make_queries(self, batch, targets: Targets, token_table):
@@ -63,5 +64,6 @@ class TokenPositionDecoder(ConceptDecoder):
             )
         table = token_table if self.token_embeddings is None else self.token_embeddings
         states = targets.inputs_embeds if targets.input_ids is None else table(targets.input_ids)
+        states = states if self.scale == 1.0 else states * self.scale
         states = states if self.projection is None else self.projection(states)
         return states if self.query_norm is None else self.query_norm(states)

@@ -36,6 +36,8 @@ class ConceptTokenEmbeddings(nn.Module):
         self.projection = (
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
+        # Rows of a table have length 1 at the start; states of a pretrained model have a size of their own.
+        self.scale = width**0.5 if config.scale_embedding and self.backbone is None else 1.0
         self.norm = make_norm(config) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -50,6 +52,8 @@ class ConceptTokenEmbeddings(nn.Module):
             if token_type_ids is None:
                 token_type_ids = layout.positions.new_zeros(states.shape[:2])
             states = states + self.token_type_embeddings(token_type_ids)
+        if self.scale != 1.0:
+            states = states * self.scale
         if self.projection is not None:
             states = self.projection(states)
         if self.norm is not None:

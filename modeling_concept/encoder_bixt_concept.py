@@ -39,12 +39,14 @@ class BidirectionalAttention(ConceptAttention):
     """
 
     def __init__(self, config, updates_tokens: bool):
-        super().__init__(config)
+        super().__init__(config, gain=config.residual_gain)
         self.updates_tokens = updates_tokens
         self.drop = nn.Dropout(config.attention_probs_dropout_prob)
         if updates_tokens:
             self.reverse_v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
-            self.reverse_o_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
+            self.reverse_o_proj = make_linear(
+                config.hidden_size, config.hidden_size, config.use_bias, config.residual_gain
+            )
 
     def forward(self, queries, concepts, token_states, token_mask, concept_rotary, token_rotary, key_offset=None):
         """
@@ -82,9 +84,9 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
         super().__init__(config, updates_tokens)
         if not updates_tokens:
             return
-        gain = (2 * config.num_hidden_layers) ** -0.5
+        gain = config.residual_gain * (2 * config.num_hidden_layers) ** -0.5
         if not self.options.shared_similarity:
-            self.reverse_attn = ConceptAttention(config)
+            self.reverse_attn = ConceptAttention(config, gain=config.residual_gain)
             self.reverse_norm = make_norm(config)
             self.reverse_state_norm = make_norm(config) if self.options.reverse_norm else None
         if self.options.token_feed_forward:

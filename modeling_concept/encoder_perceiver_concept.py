@@ -54,7 +54,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     def __init__(self, config, updates_tokens: bool = False):
         super().__init__()
         self.options = read_options(self.options_class, config.encoder_options)
-        depth_gain = (2 * config.num_hidden_layers) ** -0.5
+        depth_gain = config.residual_gain * (2 * config.num_hidden_layers) ** -0.5
         self.cross_norm = make_norm(config)
         self.token_norm = make_norm(config) if config.kv_norm and not config.share_key_values else None
         self.cross_attn = self.make_cross_attention(config)
@@ -65,7 +65,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def make_cross_attention(self, config):
-        return self.attention_class(config, projects_states=not config.share_key_values)
+        return self.attention_class(config, gain=config.residual_gain, projects_states=not config.share_key_values)
 
     def cross(self, concepts, token_states, queries, key_values, key_offset, context: LayerContext, update_tokens):
         """First sub-layer: returns updated concepts and token states."""

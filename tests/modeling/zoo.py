@@ -58,6 +58,9 @@ OPTIONS = {
     "centred": {"output_centring": True},
     "concepts_of_one_length": {"output_norm_scope": "concept"},
     "phase_in_states": {"phase_target": "states"},
+    "long_and_short_tokens": {
+        "scale_embedding": True, "embedding_norm": False, "kv_norm": False, "residual_gain": 0.1,
+    },
     "two_conv_mixers": {"num_token_mixers": 2, "token_mixer_width": 3},
     "window_mixer": {"token_mixer_type": "window", "token_mixer_width": 3},
     "token_types": {"type_vocab_size": 2},
