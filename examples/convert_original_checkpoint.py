@@ -33,7 +33,6 @@ ORIGINAL_OPTIONS = {
     "norm_type": "layernorm",
     "norm_eps": 1e-5,
     "output_norm_eps": 1e-12,
-    "output_norm_scope": "concept",
     "use_bias": True,
     "token_position_type": "learned",
     "phase_harmonics": 0,

@@ -72,17 +72,7 @@ class ProtocolArguments:
     """What every row is measured on."""
 
     evaluations: list[str] = field(
-        default_factory=lambda: [
-            "training",
-            "reading",
-            "depth",
-            "similarity",
-            "retrieval",
-            "cost",
-            "mrpc",
-            "rte",
-            "stsb",
-        ],
+        default_factory=lambda: list(DEFAULT_EVALUATIONS),
         metadata={"help": f"Of {list(EVALUATIONS)}."},
     )
     held_out: str | None = field(
@@ -113,7 +103,7 @@ def parse_arguments():
 
 
 def read_changes(words: list[str]) -> dict:
-    """`--name value …` as options; a value that JSON knows is taken as that."""
+    """`--name value …` as options; one value that JSON knows is taken as that."""
     changes: dict[str, object] = {}
     for word in words:
         if word.startswith("--"):
@@ -125,14 +115,15 @@ def read_changes(words: list[str]) -> dict:
             changes[list(changes)[-1]].append(word)
     if empty := [name for name, values in changes.items() if not values]:
         raise ValueError(f"--{empty[0]} needs a value.")
-    return {name: values[0] if len(values) == 1 else values for name, values in changes.items()}
+    return {name: read_value(values[0]) if len(values) == 1 else values for name, values in changes.items()}
 
 
-def read_number(value):
+def read_value(word: str):
+    """A number, or the word."""
     try:
-        return json.loads(value)
-    except (TypeError, ValueError):
-        return value
+        return json.loads(word)
+    except ValueError:
+        return word
 
 
 def read_sets(items: list[str]) -> dict[str, tuple[str, str | None, str | None]]:
@@ -152,7 +143,7 @@ def make_plan(args: AblationArguments, asked: ProtocolArguments, changes: dict) 
     """Whatever may be wrong is said here, before anything takes long."""
     if args.train_tokens is not None:
         changes = {**changes, "train_tokens": args.train_tokens}
-    rows = read_table(args.table, {name: read_number(value) for name, value in changes.items()}, args.rows)
+    rows = read_table(args.table, changes, args.rows)
     check_options(rows)
     for option, given, known in (
         ("baselines", args.baselines, BASELINES), ("evaluations", asked.evaluations, EVALUATIONS),

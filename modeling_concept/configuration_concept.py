@@ -60,9 +60,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Norm before every sub-layer and on the outputs.
         norm_eps, output_norm_eps (`float`, default to 1e-6) [1e-5, 1e-12]:
             Epsilon of the inner norms and of the norm of the concepts.
-        output_norm_scope (`"text"` or `"concept"`, defaults to `"text"`) [`"concept"`]:
-            Whether all concepts of a text are brought to one length together, so that those that matter more are
-            longer, or each on its own by `norm_type`.
+        output_norm_scope (`"concept"` or `"text"`, defaults to `"concept"`):
+            Whether each concept is brought to one length on its own, by `norm_type`, or all concepts of a text
+            together, so that those that matter more are longer.
         use_bias (`bool`, defaults to `False`) [`True`]:
             Bias in linear layers.
         initializer_range (`float`, *optional*) [0.1]:
@@ -84,9 +84,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
             of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
-        phase_target (`"keys"` or `"states"`, defaults to `"keys"`):
-            Whether concepts see the phase of tokens in keys alone, or in all that they read, where it also is a code
-            of the text's length that makes texts of one length alike.
+        phase_target (`"states"` or `"keys"`, defaults to `"states"`):
+            Whether concepts see the phase of tokens in all that they read, or in keys alone. In what they read it is
+            also a code of the text's length, which makes texts of one length alike.
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
@@ -170,7 +170,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = 1e-6
     output_norm_eps: float = 1e-6
-    output_norm_scope: Literal["text", "concept"] = "text"
+    output_norm_scope: Literal["concept", "text"] = "concept"
     use_bias: bool = False
     initializer_range: float | None = None
 
@@ -181,7 +181,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
     phase_harmonics: int = 8
-    phase_target: Literal["keys", "states"] = "keys"
+    phase_target: Literal["states", "keys"] = "states"
     global_concept_num: int = 0
     query_only_concepts: bool = True
     qk_norm: bool = True

@@ -10,7 +10,7 @@ import torch.nn as nn
 from transformers import initialization as init
 
 from .decoder_layers_concept import ConceptDecoder, Targets
-from .layers_concept import make_linear, make_norm
+from .layers_concept import embedding_scale, make_linear, make_norm
 
 
 class PositionDecoder(ConceptDecoder):
@@ -54,7 +54,7 @@ class TokenPositionDecoder(ConceptDecoder):
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
         # Rows of the table are short; beside phases and positions they would be drowned.
-        self.scale = width**0.5 if config.scale_embedding and config.backbone_config is None else 1.0
+        self.scale = embedding_scale(config)
         self.query_norm = make_norm(config) if config.embedding_norm else None
 
     def make_queries(self, batch, targets: Targets, token_table):

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from transformers import initialization as init
 
-from .layers_concept import make_linear, make_norm
+from .layers_concept import embedding_scale, make_linear, make_norm
 from .positions_concept import TextLayout, concept_addresses, segment_means, sinusoid
 from .pretrained_concept import PretrainedTokens
 
@@ -36,8 +36,7 @@ class ConceptTokenEmbeddings(nn.Module):
         self.projection = (
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
-        # Rows of a table have length 1 at the start; states of a pretrained model have a size of their own.
-        self.scale = width**0.5 if config.scale_embedding and self.backbone is None else 1.0
+        self.scale = embedding_scale(config)
         self.norm = make_norm(config) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 

@@ -22,6 +22,13 @@ def make_norm(config, eps: float | None = None) -> nn.Module:
     return norm_class(config.hidden_size, eps=config.norm_eps if eps is None else eps)
 
 
+def embedding_scale(config) -> float:
+    """Factor on rows of a token table, which have length 1 at the start; what a pretrained model makes of its rows has
+    a size of its own."""
+    scaled = config.scale_embedding and config.backbone_config is None
+    return config.token_embedding_dim**0.5 if scaled else 1.0
+
+
 class PhaseEmbedding(nn.Module):
     """
     Tells of each position where it stands between two concept addresses. Anchors and keys alone tell a concept which

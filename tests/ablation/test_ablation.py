@@ -22,7 +22,7 @@ from trainers.ablation.table import Row
 from trainers.analysis import encode, load_checkpoint, load_sample
 from trainers.metrics import concept_metrics
 from trainers.results import Result
-from trainers.similarity import read_pairs_file
+from trainers.similarity import correlations, read_pairs_file
 
 from ..analysis.conftest import make_sentences
 from ..conftest import ROOT, TEXTS
@@ -107,11 +107,14 @@ def test_similarity_has_own_vectors_centred_ones_and_the_token_table(checkpoints
     chosen = subject(checkpoints, "perceiver_posonly_mlm")
     found = by_metric(evaluations.similarity(chosen, protocol))
     assert set(found) == {
-        f"{metric}{addition}" for metric in ("spearman", "pearson") for addition in ("", ", centred", ", token table")
+        f"{metric}{addition}{centred}"
+        for metric in ("spearman", "pearson")
+        for addition in ("", ", token table")
+        for centred in ("", ", centred")
     }
     pairs = read_pairs_file(protocol.pairs_file)
     vectors = chosen.token_vectors(pairs.texts)
-    expected = evaluations.correlations(pairs, pairs.texts, vectors)["spearman"]
+    expected = correlations(pairs, pairs.texts, vectors)["spearman"]
     assert found["spearman, token table"] == expected
     words = evaluations.similarity(Subject("words", WORDS, "", tmp_path), protocol)
     assert set(by_metric(words)) == {"spearman", "pearson"}

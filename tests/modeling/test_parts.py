@@ -119,9 +119,7 @@ def test_phase_tells_places_between_addresses():
 def test_phase_in_keys_alone_is_no_code_of_the_length(encoder_type, target):
     """A text of one token, however long, holds nothing but its length: concepts that know the phase from keys alone
     are equal for all lengths; where they read it, they are not."""
-    config = make_config(
-        phase_target=target, encoder_type=encoder_type, num_token_mixers=0, output_norm_scope="concept"
-    )
+    config = make_config(phase_target=target, encoder_type=encoder_type, num_token_mixers=0)
     encoder = stir(ConceptEncoder(config)).eval()
     texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (5, 9, 17)]
     same = [torch.allclose(texts[0], text, atol=1e-5) for text in texts[1:]]
@@ -130,7 +128,7 @@ def test_phase_in_keys_alone_is_no_code_of_the_length(encoder_type, target):
 
 @pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
 def test_phase_in_keys_orders_the_tokens_of_a_segment(encoder_type):
-    config = make_config(encoder_type=encoder_type, num_token_mixers=0, rope_theta=1e12)
+    config = make_config(phase_target="keys", encoder_type=encoder_type, num_token_mixers=0, rope_theta=1e12)
     encoder = stir(ConceptEncoder(config)).eval()
     one, other = (encoder(torch.tensor([row])).last_hidden_state for row in ([5, 6] * 6, [6, 5] * 6))
     assert not torch.allclose(one, other, atol=1e-3)

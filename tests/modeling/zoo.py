@@ -42,7 +42,7 @@ OPTIONS = {
         "concept_position_type": "none", "phase_harmonics": 0, "concept_anchors": False, "query_only_concepts": False,
         "qk_norm": False, "kv_norm": False, "embedding_norm": False, "hide_mask_tokens": False,
         "num_token_mixers": 0, "token_mixer_type": None, "hidden_act": "gelu", "decoder_feed_forward": "plain",
-        "decoder_output_norm": False, "tie_word_embeddings": False, "output_norm_scope": "concept",
+        "decoder_output_norm": False, "tie_word_embeddings": False,
     },
     "sinusoidal_concepts": {"concept_position_type": "sinusoidal", "concept_anchors": False, "phase_harmonics": 0},
     "learned_concepts": {
@@ -56,8 +56,8 @@ OPTIONS = {
     "globals": {"global_concept_num": 2},
     "only_globals": {"global_concept_num": 6},
     "centred": {"output_centring": True},
-    "concepts_of_one_length": {"output_norm_scope": "concept"},
-    "phase_in_states": {"phase_target": "states"},
+    "long_and_short_concepts": {"output_norm_scope": "text"},
+    "phase_in_keys": {"phase_target": "keys"},
     "long_and_short_tokens": {
         "scale_embedding": True, "embedding_norm": False, "kv_norm": False, "residual_gain": 0.1,
     },

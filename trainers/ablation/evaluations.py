@@ -9,7 +9,7 @@ T texts, P passages, D width of vectors.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +28,7 @@ from ..loss_terms import make_weighting
 from ..metrics import concept_metrics
 from ..objectives import OBJECTIVES, Mixture, parse_mixture
 from ..results import Result
-from ..similarity import METRICS, TASKS, TOKEN_TABLE, correlations, load_pairs, read_pairs_file
+from ..similarity import OWN, TASKS, TOKEN_TABLE, load_pairs, read_pairs_file, similarity_results
 from ..tasks import TASKS as FINE_TUNING_TASKS
 from ..tasks.baselines import run_baseline
 from ..tasks.classifiers import is_recursive, read_checkpoint
@@ -172,22 +172,15 @@ def depth(subject: Subject, protocol: Protocol) -> list[Result]:
 def similarity(subject: Subject, protocol: Protocol) -> list[Result]:
     """Zero-shot correlations of cosines with human scores: of the subject's vectors, of these centred, and of the mean
     of its token embeddings."""
+
+    def encode_texts(texts):
+        found = {OWN: subject.vectors(texts), TOKEN_TABLE: subject.token_vectors(texts)}
+        return {name: vectors for name, vectors in found.items() if vectors is not None}
+
     results = []
     for pairs in protocol.load_pairs():
-        vectors = subject.vectors(pairs.texts)
-        found = {"": vectors, TOKEN_TABLE: subject.token_vectors(pairs.texts)}
-        if not vectors.is_sparse:
-            found["centred"] = vectors - vectors.mean(dim=0)
-        for addition, chosen in found.items():
-            if chosen is None:
-                continue
-            for metric, value in correlations(pairs, pairs.texts, chosen).items():
-                name = f"{metric}, {addition}" if addition else metric
-                primary = name == METRICS[0]
-                count = len(pairs.scores)
-                results.append(
-                    Result(pairs.task, pairs.split, name, subject.name, value, None, count, primary)
-                )  # fmt: skip
+        found = similarity_results(pairs, {subject.name: encode_texts})
+        results += [result for result in found if result.system == subject.name]
     return results
 
 
@@ -252,10 +245,6 @@ class Evaluation:
     reads: tuple[str, ...] = ()
 
 
-def _tuned(name: str):
-    return lambda subject, protocol: fine_tuning(name, subject, protocol)
-
-
 EVALUATIONS: dict[str, Evaluation] = {
     "training": Evaluation(training, (CONCEPTS,)),
     "reading": Evaluation(reading, (CONCEPTS,), ("text", "text_config", "samples", "length")),
@@ -264,7 +253,11 @@ EVALUATIONS: dict[str, Evaluation] = {
     "retrieval": Evaluation(retrieval, (CONCEPTS, SENTENCES, WORDS), ("text", "text_config")),
     "cost": Evaluation(cost, (CONCEPTS, SENTENCES), ("text", "text_config")),
     **{
-        name: Evaluation(_tuned(name), (CONCEPTS, SENTENCES, WORDS), ("glue", "seeds", "epochs", "limit"))
+        name: Evaluation(
+            partial(fine_tuning, name), (CONCEPTS, SENTENCES, WORDS), ("glue", "seeds", "epochs", "limit")
+        )
+            partial(fine_tuning, name), (CONCEPTS, SENTENCES, WORDS), ("glue", "seeds", "epochs", "limit")
+        )
         for name in FINE_TUNING_TASKS
         if FINE_TUNING_TASKS[name].is_pair
     },
