@@ -256,8 +256,6 @@ EVALUATIONS: dict[str, Evaluation] = {
         name: Evaluation(
             partial(fine_tuning, name), (CONCEPTS, SENTENCES, WORDS), ("glue", "seeds", "epochs", "limit")
         )
-            partial(fine_tuning, name), (CONCEPTS, SENTENCES, WORDS), ("glue", "seeds", "epochs", "limit")
-        )
         for name in FINE_TUNING_TASKS
         if FINE_TUNING_TASKS[name].is_pair
     },
