@@ -57,9 +57,10 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
         axes.set(xlabel=labels[0], ylabel=labels[1])
         if across is cost:
             axes.set_xscale("log")
-        for axis, value in ((axes.xaxis, across), (axes.yaxis, up)):
+        for axis, limits, value in ((axes.xaxis, axes.set_xlim, across), (axes.yaxis, axes.set_ylim, up)):
             if value is accuracy:
-                axis.set_major_formatter(PercentFormatter(1.0))
+                limits(-0.03, 1.05)
+                axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if up is similarity:
             for line in lines:  # those that have no place on the other axis
                 if across(line) is None and line.is_baseline and up(line) is not None:
@@ -99,10 +100,10 @@ def plot_kept(lines: "list[Summary]", path: Path) -> bool:
         axes.plot(*zip(*points, strict=True), color=color_of(line), marker=".", linewidth=0.9, alpha=0.7)
         axes.annotate(str(line.number), points[-1], xytext=(4, 0), textcoords="offset points", fontsize=7)
         shown += 1
-    axes.set(xlabel="concepts kept", ylabel="tokens read back", xscale="log")
+    axes.set(xlabel="concepts kept", ylabel="tokens read back", xscale="log", ylim=(-0.03, 1.05))
     axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 3 / 4, 1], ["1/8", "1/4", "1/2", "3/4", "all"])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if shown:
