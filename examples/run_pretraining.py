@@ -125,6 +125,10 @@ class DataTrainingArguments:
     lower_case: bool = field(
         default=False, metadata={"help": "Whether a tokenizer trained from the data reads capitals as small letters."}
     )
+    special_ends: bool = field(
+        default=True,
+        metadata={"help": "Whether a tokenizer trained from the data puts [CLS] before and [SEP] after each text."},
+    )
     short_piece_probability: float = field(default=0.1, metadata={"help": "Share of pieces of random shorter length."})
     line_by_line: bool = field(default=False, metadata={"help": "Keep the rows of the data apart."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training pieces."})
@@ -138,7 +142,9 @@ def make_tokenizer(model_args, data_args, raw, column):
     name = model_args.tokenizer_name or model_args.model_name_or_path or model_args.backbone
     if name is None:
         texts = iterate_texts(raw["train"], column, limit=100_000)
-        return train_tokenizer(texts, data_args.vocab_size, data_args.max_seq_length, data_args.lower_case)
+        return train_tokenizer(
+            texts, data_args.vocab_size, data_args.max_seq_length, data_args.lower_case, data_args.special_ends
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
     except (OSError, ValueError) as error:

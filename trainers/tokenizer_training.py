@@ -18,16 +18,18 @@ SPECIAL_TOKENS = {
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, max_length: int, lower_case: bool = False
+    texts: Iterable[str], vocab_size: int, max_length: int, lower_case: bool = False, special_ends: bool = True
 ) -> PreTrainedTokenizerFast:
     """
-    Byte-level BPE with BERT's special tokens; texts become `[CLS] text [SEP]`, pairs `[CLS] a [SEP] b [SEP]`.
+    Byte-level BPE with BERT's special tokens.
 
     Args:
         texts: training text.
         vocab_size: size of the vocabulary with the special tokens and the 256 bytes.
         max_length: what the tokenizer truncates to when it is asked to.
         lower_case: read capitals as small letters; what is read back has none.
+        special_ends: whether texts become `[CLS] text [SEP]` and pairs `[CLS] a [SEP] b [SEP]`, as BERT has them, or
+            `text` and `a [SEP] b`. Concepts hold what they read, and of short texts the ends are a good part.
 
     Raises:
         ValueError: `vocab_size` does not leave room for the bytes.
@@ -49,8 +51,7 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    single, pair = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1") if special_ends else ("$A", "$A [SEP] $B:1")
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ends)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **SPECIAL_TOKENS)

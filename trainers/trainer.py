@@ -122,10 +122,12 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         """AdamW, or Muon for hidden matrices, unless `--optim` names another one of transformers'."""
         if self.optimizer is None:
             args = self.args
-            rates = []
+            inner, rates = self.training_model.model, []
             if args.backbone_learning_rate is not None:
-                trained = [p for p in backbone_parameters(self.training_model.model) if p.requires_grad]
+                trained = [p for p in backbone_parameters(inner) if p.requires_grad]
                 rates.append((trained, args.backbone_learning_rate))
+            if args.embedding_learning_rate is not None:
+                rates.append(([inner.get_input_embeddings().weight], args.embedding_learning_rate))
             groups = parameter_groups(
                 self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
                 muon=args.matrix_optimizer == "muon",

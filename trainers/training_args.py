@@ -105,6 +105,9 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
     backbone_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of a pretrained backbone; the common one by default."}
     )
+    embedding_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the token table; the common one by default."}
+    )
     concept_metric_samples: int = field(
         default=256, metadata={"help": "Evaluation texts for concept and reconstruction metrics; 0 leaves them out."}
     )

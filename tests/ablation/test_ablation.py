@@ -203,6 +203,17 @@ def test_runs_are_trained_measured_and_told_of_when_they_fail(text, tmp_path):
     assert again[0][2] is None
 
 
+def test_a_row_with_other_options_is_not_taken_for_the_run_that_is_there(tmp_path):
+    row = Row("a", {"objective": "denoising", "deletion_rate": 0.2}, 10)
+    (tmp_path / training.ASKED).write_text(json.dumps(training.asked(row)))
+    training.check_begun(row, tmp_path)
+    for other in (Row("a", {**row.options, "deletion_rate": 0.6}, 10), Row("a", {"objective": "denoising"}, 10)):
+        with pytest.raises(RuntimeError, match="a run with deletion_rate 0.2, and the row now says (0.6|None): give"):
+            training.check_begun(other, tmp_path)
+    with pytest.raises(RuntimeError, match="max_steps 10, and the row now says 11"):
+        training.train_row(Row("a", row.options, 11), tmp_path, 1, 1)
+
+
 def ask_for_a_long_run(folder):
     with open(folder / "log", "w") as stream:
         child = f"import os, time; open({str(folder / 'child')!r}, 'w').write(str(os.getpid())); time.sleep(60)"

@@ -212,6 +212,13 @@ def test_optimizers_and_schedules(optimizer, schedule, tokenizer, pieces, tmp_pa
         assert rates[5] == rates[12] == 1e-2 and rates[-1] < 5e-3
 
 
+def test_the_token_table_may_have_its_own_learning_rate(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, learning_rate=1e-3, embedding_learning_rate=4e-3)
+    table = trainer.training_model.model.get_input_embeddings().weight
+    for group in trainer.create_optimizer().param_groups:
+        assert group["lr"] == (4e-3 if any(parameter is table for parameter in group["params"]) else 1e-3)
+
+
 def test_compiled_training_equals_the_plain_one(tokenizer, pieces, tmp_path):
     """In two graphs without a break, and what is saved is the same."""
     losses, options = {}, {"max_steps": 3, "learning_rate": 1e-2, "logging_first_step": True}
