@@ -47,13 +47,13 @@ from trainers.data import (
     make_pieces,
     text_column,
 )
-from trainers.metrics import unigram_entropy
 from trainers.model_card import RunFacts, make_card, result_rows
 from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, find_model_type, model_type_for
 from trainers.objectives import Mixture
 from trainers.plots import plot_run
 from trainers.runs import check_output_dir, git_state, run_name
 from trainers.script import command_line, parse_arguments
+from trainers.token_table import token_counts, unigram_entropy, weigh_rows
 from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -95,6 +95,13 @@ class ModelArguments:
         metadata={"help": "How the backbone is trained: full, frozen or lora (needs peft)."},
     )
     lora_rank: int = field(default=8, metadata={"help": "Rank of LoRA updates of the backbone."})
+    sif_smoothing: float | None = field(
+        default=None,
+        metadata={
+            "help": "Start the token table with rows of length a / (a + p), p the token's share of the training text "
+            "and a this number, such as 0.001: smooth inverse frequency."
+        },
+    )
     config_overrides: str | None = field(
         default=None, metadata={"help": "Further configuration values: name=value,name=value."}
     )
@@ -197,6 +204,8 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     """A new model of the type `name`, whose decoder can read what objectives ask for, or the checkpoint to go on
     from."""
     if model_args.model_name_or_path is not None:
+        if model_args.sif_smoothing is not None:
+            raise ValueError("sif_smoothing is for a new token table; that of a checkpoint is trained already.")
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
             raise ValueError(
@@ -209,6 +218,8 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
                 "checkpoint's own tokenizer."
             )
         return model
+    if model_args.sif_smoothing is not None and model_args.backbone is not None:
+        raise ValueError("sif_smoothing is for a new token table; that of a backbone is trained already.")
     kind = find_model_type(name)
     backbone, backbone_values = None, {"token_embedding_dim": model_args.token_embedding_dim}
     vocab_size = len(tokenizer)
@@ -320,9 +331,10 @@ def prepare() -> Run:
     with training_args.main_process_first(desc="tokenizing"):
         data = make_data(data_args, raw, column, tokenizer, seed)
     counted = data["train"].take(100_000) if data_args.streaming else data["train"]
-    unigram = unigram_entropy(
-        (row["input_ids"] for row in counted), model.config.vocab_size, tokenizer.all_special_ids
-    )
+    counts = token_counts((row["input_ids"] for row in counted), model.config.vocab_size)
+    unigram = unigram_entropy(counts, tokenizer.all_special_ids)
+    if model_args.sif_smoothing is not None:
+        weigh_rows(model, counts, model_args.sif_smoothing)
     trainer = ConceptTrainer(
         model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],

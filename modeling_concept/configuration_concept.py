@@ -81,6 +81,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Base of the rotary frequencies.
         concept_anchors (`bool`, defaults to `True`) [`False`]:
             Addressed concepts start as the mean of the visible token states of their segment.
+        anchor_source (`"states"` or `"embeddings"`, defaults to `"states"`):
+            Which token states: those that concepts read, with phase and after the mixers, or embeddings alone, whose
+            mean over all concepts is that of the words.
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
             of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
@@ -180,6 +183,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     concept_position_type: Literal["addressed", "none", "sinusoidal", "learned"] = "addressed"
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
+    anchor_source: Literal["states", "embeddings"] = "states"
     phase_harmonics: int = 8
     phase_target: Literal["states", "keys"] = "states"
     global_concept_num: int = 0

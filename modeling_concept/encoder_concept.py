@@ -154,7 +154,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
             hidden_tokens = input_ids == config.mask_token_id
         layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
 
-        states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
+        embedded = states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
         count = config.concept_num if concept_num is None else concept_num
         spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
         key_offset = None
@@ -165,7 +165,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
         token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
         for mixer in self.token_mixers:
             states = mixer(states, layout.visible, token_rotary)
-        concepts, queries, addresses = self.concept_queries(states, layout, count)
+        anchored = embedded if config.anchor_source == "embeddings" else states
+        concepts, queries, addresses = self.concept_queries(anchored, layout, count)
         concept_rotary = None if addresses is None else self.rotary(addresses, states)
         token_mask = make_key_mask(config, concepts, states, layout.visible)
         key_values = (None, None)

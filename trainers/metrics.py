@@ -79,15 +79,6 @@ def singular_spectrum(concepts: torch.Tensor) -> torch.Tensor:
     return (values / values[:, :1].clamp(min=1e-30)).mean(dim=0).float()
 
 
-def unigram_entropy(rows: Iterable[list[int]], vocab_size: int, ignored: Iterable[int] = ()) -> float:
-    """Entropy in nats per token of the token frequencies in `rows`, without the ids in `ignored`."""
-    counts = torch.zeros(vocab_size, dtype=torch.float64)
-    for row in rows:
-        counts += torch.bincount(torch.tensor(row, dtype=torch.long), minlength=vocab_size)
-    counts[list(ignored)] = 0
-    return float(torch.special.entr(counts / counts.sum().clamp(min=1)).sum())
-
-
 @torch.no_grad()
 def reconstruction_metrics(model, batches: Iterable[dict], special_ids: Iterable[int]) -> dict[str, float]:
     """

@@ -1,8 +1,6 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Metrics: the calibration table, and cases whose value is known."""
 
-import math
-
 import pytest
 import torch
 
@@ -12,7 +10,6 @@ from trainers.metrics import (
     reconstruction_metrics,
     reference_rank,
     singular_spectrum,
-    unigram_entropy,
 )
 
 
@@ -84,11 +81,6 @@ def test_spectrum_starts_at_one_and_falls():
     values = singular_spectrum(torch.randn(10, 6, 32))
     assert values[0] == pytest.approx(1)
     assert (values.diff() <= 0).all()
-
-
-def test_unigram_entropy():
-    assert unigram_entropy([[1, 2], [3, 4, 0]], 5, ignored=[0]) == pytest.approx(math.log(4))
-    assert unigram_entropy([[1, 1, 1]], 5) == 0
 
 
 def test_reconstruction_counts_real_tokens_only():
