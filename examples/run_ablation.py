@@ -42,7 +42,9 @@ from trainers.similarity import TASKS, load_sentence_model
 
 TABLES = Path(__file__).parent / "ablations"
 
-DEFAULT_EVALUATIONS = ("training", "reading", "depth", "similarity", "retrieval", "cost", "mrpc", "rte", "stsb")
+DEFAULT_EVALUATIONS = (
+    "training", "reading", "depth", "locality", "similarity", "retrieval", "cost", "mrpc", "rte", "stsb",
+)  # fmt: skip
 
 
 @dataclass

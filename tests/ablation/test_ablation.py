@@ -98,6 +98,36 @@ def test_depth_is_the_loss_at_each_number_of_iterations(checkpoints, protocol):
     assert evaluations.depth(subject(checkpoints, "perceiver_posonly_mlm"), protocol) == []
 
 
+def test_what_is_lost_with_single_concepts(checkpoints, tokenizer, protocol, monkeypatch, tmp_path):
+    """Shares from the positions where something is lost; a concept of 6 has 4 of 24 positions."""
+    assert evaluations.locality(subject(checkpoints, "prefix_diffusion"), protocol) == []
+    model = make_model("perceiver_posonly_mlm", tokenizer, **{**SIZES, "concept_num": 8, "global_concept_num": 2})
+    model.save_pretrained(tmp_path / "globals")
+    tokenizer.save_pretrained(tmp_path / "globals")
+    drops = np.zeros((8, 24))
+    drops[0, :] = 0.5  # global
+    drops[2, 0], drops[2, 23] = 0.6, 0.2  # the first with a segment: in it, and far from it
+    drops[7, 20], drops[7, 3] = 0.2, -0.1  # the last
+    fake = {"drop_by_position": drops.tolist(), "drop": drops.mean(axis=1).tolist()}
+    real = evaluations.ablation
+    monkeypatch.setattr(evaluations, "ablation", lambda *_: fake)
+    found = by_metric(evaluations.locality(subject(tmp_path, "globals"), protocol))
+    assert found == pytest.approx({"own segment": 0.8, "addressed": drops[2:].mean(), "global": 0.25}, abs=1e-6)
+    monkeypatch.setattr(evaluations, "ablation", real)
+    found = by_metric(evaluations.locality(subject(checkpoints, "perceiver_posonly_mlm"), protocol))
+    assert set(found) == {"own segment", "addressed"}
+
+
+def test_global_concepts_have_a_vector_of_their_own(tokenizer, tmp_path):
+    model = make_model("perceiver_posonly_mlm", tokenizer, **{**SIZES, "global_concept_num": 2})
+    model.save_pretrained(tmp_path / "globals")
+    tokenizer.save_pretrained(tmp_path / "globals")
+    chosen = subject(tmp_path, "globals")
+    expected = chosen.encoder.encode(TEXTS[:3]).concepts[:, :2].mean(dim=1)
+    torch.testing.assert_close(chosen.global_vectors(TEXTS[:3]).float(), expected, atol=1e-5, rtol=1e-4)
+    assert Subject("words", WORDS, "", tmp_path).global_vectors(TEXTS[:3]) is None
+
+
 def test_similarity_has_own_vectors_centred_ones_and_the_token_table(checkpoints, tmp_path):
     rows = [
         f"{first}\t{second}\t{score}" for score, (first, second) in enumerate(zip(TEXTS, TEXTS[::-1], strict=True))

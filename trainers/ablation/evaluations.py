@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..analysis import can_reconstruct, encode, kept_counts, load_sample, read_back
+from ..analysis import ablation, can_reconstruct, encode, kept_counts, load_sample, read_back
 from ..analysis.sample import spread
 from ..benchmark.measure import FORMULAS
 from ..data import load_text, text_column
@@ -36,7 +36,7 @@ from ..tasks.fine_tuning import FineTuningArguments, System, encode_data, fine_t
 from ..tasks.task import load_task
 from ..training_model import TrainingForms, TrainingModel
 from ..vocabulary import CleanBatch
-from .subjects import CONCEPTS, SENTENCES, WORDS, Subject
+from .subjects import CONCEPTS, GLOBAL, SENTENCES, WORDS, Subject
 
 
 # Numbers of a pretraining run that its folder holds, beside the loss.
@@ -169,12 +169,41 @@ def depth(subject: Subject, protocol: Protocol) -> list[Result]:
     return results
 
 
+def locality(subject: Subject, protocol: Protocol) -> list[Result]:
+    """What is lost with single addressed concepts: how much of it in their own segments, and how much by an addressed
+    and by a global concept; shares of the tokens read back."""
+    model = subject.reader
+    config = model.config
+    if not can_reconstruct(model) or config.concept_position_type != "addressed":
+        return []
+    length = min(protocol.length, config.max_sequence_length)
+    sample = load_sample(model.tokenizer, length, protocol.samples, protocol.text, protocol.text_config)
+    found = ablation(model, sample, list(range(config.concept_num)), 64)
+    held, drop = config.global_concept_num, torch.tensor(found["drop"])
+    own = torch.tensor(found["drop_by_position"])[held:].clamp(min=0)  # [A, N]
+    width, token = length / len(own), torch.arange(length)
+    start = torch.arange(len(own))[:, None] * width
+    inside = (torch.minimum(token + 1, start + width) - torch.maximum(token, start)).clamp(min=0)
+    values = {"own segment": (own * inside).sum() / own.sum().clamp(min=1e-9), "addressed": drop[held:].mean()}
+    if held:
+        values["global"] = drop[:held].mean()
+    texts = len(sample.ids)
+    return [
+        Result("taken away", sample.split, name, subject.name, float(value), None, texts)
+        for name, value in values.items()
+    ]
+
+
 def similarity(subject: Subject, protocol: Protocol) -> list[Result]:
-    """Zero-shot correlations of cosines with human scores: of the subject's vectors, of these centred, and of the mean
-    of its token embeddings."""
+    """Zero-shot correlations of cosines with human scores: of the subject's vectors, of these centred, of the mean of
+    its token embeddings, and of the mean of its global concepts, where it has any."""
 
     def encode_texts(texts):
-        found = {OWN: subject.vectors(texts), TOKEN_TABLE: subject.token_vectors(texts)}
+        found = {
+            OWN: subject.vectors(texts),
+            TOKEN_TABLE: subject.token_vectors(texts),
+            GLOBAL: subject.global_vectors(texts),
+        }
         return {name: vectors for name, vectors in found.items() if vectors is not None}
 
     results = []
@@ -249,6 +278,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "training": Evaluation(training, (CONCEPTS,)),
     "reading": Evaluation(reading, (CONCEPTS,), ("text", "text_config", "samples", "length")),
     "depth": Evaluation(depth, (CONCEPTS,), ("text", "text_config", "samples", "length")),
+    "locality": Evaluation(locality, (CONCEPTS,), ("text", "text_config", "samples", "length")),
     "similarity": Evaluation(similarity, (CONCEPTS, SENTENCES, WORDS), ("pairs", "pairs_file")),
     "retrieval": Evaluation(retrieval, (CONCEPTS, SENTENCES, WORDS), ("text", "text_config")),
     "cost": Evaluation(cost, (CONCEPTS, SENTENCES), ("text", "text_config")),

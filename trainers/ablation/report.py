@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from ..results import Result, write_results
 from .pictures import plot_cost, plot_kept
-from .subjects import Subject
+from .subjects import GLOBAL, Subject
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ HELD = (
     Column("gain", "training", "concept_gain", ".2f"),
     Column("suffix gain", "training", "suffix_gain", ".3f"),
     Column("trained tokens/s", "training", "tokens per second", ",.0f"),
+)
+
+ALONE = (
+    Column("lost in its own segment", "taken away", "own segment"),
+    Column("tokens lost by an addressed concept", "taken away", "addressed"),
+    Column("by a global one", "taken away", "global"),
 )
 
 CROPS = (Column("crops R@1", "crops", "R@1"), Column("MFLOP / word", "encoding", "MFLOP per word", ".2f"))
@@ -145,6 +151,7 @@ def meaning_columns(lines: list[Summary]) -> list[Column]:
         found.append(Column(f"{task} {split}", task, "spearman", ".3f", split))
         found.append(Column(f"{task} {split}, centred", task, "spearman, centred", ".3f", split))
         found.append(Column(f"{task} {split}, token table", task, "spearman, token table", ".3f", split))
+        found.append(Column(f"{task} {split}, global concepts", task, f"spearman, {GLOBAL}", ".3f", split))
     return [*found, *CROPS]
 
 
@@ -195,6 +202,11 @@ def write_report(
         ),
         ("Fine-tuned", TUNED, "Validation sets; concept models encode the two texts of a pair separately."),
         ("Depth", depth_columns(lines), "Loss on held-out texts by number of iterations, in nats."),
+        (
+            "What single concepts hold",
+            ALONE,
+            "Tokens that no longer come back when one concept is zero, and how many of these lie in its own segment.",
+        ),
         ("Tokens read back from fewer concepts", kept_columns(lines), "By the number of concepts."),
     ):
         if table := markdown_table(lines, columns):

@@ -6,7 +6,7 @@ T texts, D width of vectors.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -19,12 +19,16 @@ from ..similarity import (
     concept_vectors,
     load_encoder,
     load_sentence_model,
+    mean_of_first,
     sentence_model_vectors,
     token_vectors,
 )
 
 
 CONCEPTS, SENTENCES, WORDS = "concepts", "sentences", "words"
+
+# Of the mean of the concepts that have no segment.
+GLOBAL = "global concepts"
 
 BATCH_SIZE = 128
 
@@ -77,3 +81,10 @@ class Subject:
     def token_vectors(self, texts: list[str]) -> torch.Tensor | None:
         """Means of rows of the token table; None where there are no concepts above it."""
         return token_vectors(self.encoder, texts) if self.kind == CONCEPTS else None
+
+    def global_vectors(self, texts: list[str]) -> torch.Tensor | None:
+        """Means of the concepts that have no segment; None where there are none."""
+        count = self.encoder.config.global_concept_num if self.kind == CONCEPTS else 0
+        if not count:
+            return None
+        return concept_vectors(self.encoder, {GLOBAL: partial(mean_of_first, count)}, BATCH_SIZE, texts)[GLOBAL]

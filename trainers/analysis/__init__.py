@@ -2,7 +2,7 @@
 """What the concepts of a checkpoint hold, attend to and forget. Needs the extra `eval`."""
 
 from .attention import read_attention, token_profiles
-from .compression import can_reconstruct, kept_counts, measure_compression, read_back
+from .compression import ablation, can_reconstruct, kept_counts, measure_compression, read_back
 from .gates import GATES, Report, collect_measures, judge_all, rank_measures
 from .geometry import LEGACY_CUTS, constants_like, legacy_metrics
 from .pictures import make_pictures
@@ -17,6 +17,7 @@ __all__ = [
     "LEGACY_CUTS",
     "Analysis",
     "Report",
+    "ablation",
     "can_reconstruct",
     "collect_measures",
     "constants_like",

@@ -148,8 +148,9 @@ def measure_compression(model, untrained, sample: Sample, batch_size: int) -> di
     return result
 
 
-def ablation(model, sample: Sample, chosen: list[int], batch_size: int, progress) -> dict:
-    """The fall of accuracy at each position when one of the concepts `chosen` is zero."""
+def ablation(model, sample: Sample, chosen: list[int], batch_size: int, progress=None) -> dict:
+    """The fall of accuracy at each position when one of the concepts `chosen` is zero: `drop_by_position` [C, N], over
+    the texts, and `drop` [C] over all positions. On the first `ABLATION_TEXTS` texts."""
     few = sample.take(ABLATION_TEXTS)
     counted = (~few.vocabulary.special[few.ids]).float()
 
@@ -158,7 +159,8 @@ def ablation(model, sample: Sample, chosen: list[int], batch_size: int, progress
             (model.reconstruct_ids(ids, torch.ones_like(ids)) == ids).cpu()
             for ids in few.ids.to(model.device).split(batch_size)
         ]
-        progress.update()
+        if progress is not None:
+            progress.update()
         return torch.cat(found) * counted
 
     whole, drops = hits(), []
