@@ -176,19 +176,24 @@ class ConceptEncoder(ConceptPreTrainedModel):
         options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
         options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
+        anchor_mean = concepts.mean(dim=1, keepdim=True) if config.anchored_mean else None
         concepts = self.run_layers(concepts, states, queries, (*key_values, key_offset), context, **options)
 
-        concepts = self.finish(concepts)
+        concepts = self.finish(concepts, anchor_mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
             concept_positions=addresses,
             lengths=layout.lengths,
             concept_spacing=spacing,
+            anchor_mean=anchor_mean,
         )
 
-    def finish(self, concepts):
-        """Output norm and centring of concepts [B, C, H] after any layer."""
+    def finish(self, concepts, anchor_mean=None):
+        """Output norm and centring of concepts [B, C, H] after any layer, and before them the mean [B, 1, H] that they
+        must have, if any."""
+        if anchor_mean is not None:
+            concepts = concepts - concepts.mean(dim=1, keepdim=True) + anchor_mean
         concepts = self.output_norm(concepts)
         return concepts if self.output_centring is None else self.output_centring(concepts)
 

@@ -13,6 +13,7 @@ from modeling_concept import ConceptEncoder, loss_concept
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
 from modeling_concept.encoder_bixt_concept import BidirectionalAttention
+from modeling_concept.encoder_concept import make_encoder
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
 from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
 from modeling_concept.norms_concept import TextRMSNorm
@@ -144,6 +145,29 @@ def test_norm_of_a_text_keeps_what_its_concepts_weigh(scale, seed):
     lengths, given_lengths = found.norm(dim=-1), concepts.norm(dim=-1)
     torch.testing.assert_close(lengths / lengths[:, :1], given_lengths / given_lengths[:, :1])
     torch.testing.assert_close(found, norm(concepts))
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
+def test_an_anchored_mean_is_that_of_the_tokens(encoder_type, recursive):
+    """Whatever the layers write, the sentence vector has the direction of the segments' mean, without phases."""
+    values = {
+        "encoder_type": encoder_type, "anchored_mean": True, "anchor_source": "embeddings",
+        "output_norm_scope": "text", "embedding_norm": False,
+    }  # fmt: skip
+    config = make_config(recursive, **values)
+    encoder = make_encoder(config).eval()
+    ids = torch.randint(5, config.vocab_size, (3, 2 * config.concept_num))
+    output = encoder(ids)
+    mean = encoder.get_input_embeddings().weight[ids].mean(dim=1)
+    torch.testing.assert_close(F.cosine_similarity(output.pooler_output, mean), torch.ones(3), atol=1e-4, rtol=0)
+    written = output.last_hidden_state - output.pooler_output[:, None]
+    assert written.norm() > 0.1 * output.last_hidden_state.norm()
+
+
+def test_an_anchored_mean_needs_anchors():
+    with pytest.raises(Exception, match="anchored_mean=True needs concept_anchors=True"):
+        make_config(anchored_mean=True, concept_anchors=False)
 
 
 def test_qk_norm_starts_at_the_scale_asked_for():
