@@ -53,7 +53,7 @@ from trainers.objectives import Mixture
 from trainers.plots import plot_run
 from trainers.runs import check_output_dir, git_state, run_name
 from trainers.script import command_line, parse_arguments
-from trainers.token_table import token_counts, unigram_entropy, weigh_rows
+from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
 from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -98,8 +98,8 @@ class ModelArguments:
     sif_smoothing: float | None = field(
         default=None,
         metadata={
-            "help": "Start the token table with rows of length a / (a + p), p the token's share of the training text "
-            "and a this number, such as 0.001: smooth inverse frequency."
+            "help": "In anchors tokens weigh a / (a + p), p the token's share of the training text and a this number, "
+            "such as 0.003: smooth inverse frequency."
         },
     )
     config_overrides: str | None = field(
@@ -205,7 +205,7 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     from."""
     if model_args.model_name_or_path is not None:
         if model_args.sif_smoothing is not None:
-            raise ValueError("sif_smoothing is for a new token table; that of a checkpoint is trained already.")
+            raise ValueError("sif_smoothing is for a new model: a checkpoint has its own weights of tokens.")
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
             raise ValueError(
@@ -218,8 +218,6 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
                 "checkpoint's own tokenizer."
             )
         return model
-    if model_args.sif_smoothing is not None and model_args.backbone is not None:
-        raise ValueError("sif_smoothing is for a new token table; that of a backbone is trained already.")
     kind = find_model_type(name)
     backbone, backbone_values = None, {"token_embedding_dim": model_args.token_embedding_dim}
     vocab_size = len(tokenizer)
@@ -232,6 +230,7 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
         "decoder_target": decoder_target if decoder_target == "both" else None,
         "vocab_size": vocab_size,
         "max_sequence_length": data_args.max_seq_length,
+        "token_weighting": model_args.sif_smoothing is not None,
     }
     for option in ("encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
                    "concept_num", "num_decoder_layers"):  # fmt: skip
@@ -334,7 +333,7 @@ def prepare() -> Run:
     counts = token_counts((row["input_ids"] for row in counted), model.config.vocab_size)
     unigram = unigram_entropy(counts, tokenizer.all_special_ids)
     if model_args.sif_smoothing is not None:
-        weigh_rows(model, counts, model_args.sif_smoothing)
+        model.base_model.token_weights.weights.copy_(inverse_frequency(counts, model_args.sif_smoothing))
     trainer = ConceptTrainer(
         model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],

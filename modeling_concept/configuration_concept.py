@@ -84,6 +84,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
         anchor_source (`"states"` or `"embeddings"`, defaults to `"states"`):
             Which token states: those that concepts read, with phase and after the mixers, or embeddings alone, whose
             mean over all concepts is that of the words.
+        token_weighting (`bool`, defaults to `False`):
+            Anchors weigh tokens by a number for each, kept beside the weights: 1, unless the training text gave them
+            others, such as smooth inverse frequency.
         anchored_mean (`bool`, defaults to `False`):
             What layers write sums to zero over the concepts of a text: their mean, the sentence vector, stays that of
             the anchors, and detail does not blur it.
@@ -187,6 +190,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
     anchor_source: Literal["states", "embeddings"] = "states"
+    token_weighting: bool = False
     anchored_mean: bool = False
     phase_harmonics: int = 8
     phase_target: Literal["states", "keys"] = "states"
@@ -257,8 +261,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             )
         if self.concept_anchors and self.concept_position_type != "addressed":
             raise ValueError('concept_anchors=True needs concept_position_type="addressed": a segment per concept.')
-        if self.anchored_mean and not self.concept_anchors:
-            raise ValueError("anchored_mean=True needs concept_anchors=True: the mean of anchors.")
+        for name in ("anchored_mean", "token_weighting"):
+            if getattr(self, name) and not self.concept_anchors:
+                raise ValueError(f"{name}=True needs concept_anchors=True.")
         if self.phase_harmonics and self.concept_position_type != "addressed":
             raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places between addresses.')
         if not 0 <= self.global_concept_num <= self.concept_num:

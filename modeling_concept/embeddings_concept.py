@@ -60,6 +60,23 @@ class ConceptTokenEmbeddings(nn.Module):
         return self.dropout(states)
 
 
+class TokenWeights(nn.Module):
+    """What tokens weigh in anchors: a statistic of the text, [V], 1 until it is set; not trained."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.register_buffer("weights", torch.ones(config.vocab_size))
+
+    def init_own_parameters(self, constant_std):
+        init.ones_(self.weights)
+
+    def forward(self, states, input_ids):
+        """`states` [B, N, H] of `input_ids` [B, N] -> [B, N, H]; ValueError without ids."""
+        if input_ids is None:
+            raise ValueError("token_weighting needs input_ids: inputs_embeds do not tell which token weighs what.")
+        return states * self.weights[input_ids][:, :, None].to(states.dtype)
+
+
 class ConceptQueries(nn.Module):
     """
     The C learned concept vectors, orthogonal at the start, with their positions.

@@ -14,7 +14,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .attention_concept import ConceptAttention, KeyValueProjection, make_key_mask
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
-from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings
+from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings, TokenWeights
 from .encoder_perceiver_concept import ConceptEncoderLayer, LayerContext
 from .encoders_concept import make_encoder_layer
 from .layers_concept import PhaseEmbedding, make_norm
@@ -73,6 +73,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
             TOKEN_MIXERS[config.token_mixer_type](config, config.token_mixer_width, mixer_gain)
             for _ in range(config.num_token_mixers)
         )
+        self.token_weights = TokenWeights(config) if config.token_weighting else None
         self.concept_queries = ConceptQueries(config)
         shared = config.share_key_values
         self.shared_norm = make_norm(config) if shared and config.kv_norm else None
@@ -166,6 +167,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
         for mixer in self.token_mixers:
             states = mixer(states, layout.visible, token_rotary)
         anchored = embedded if config.anchor_source == "embeddings" else states
+        if self.token_weights is not None:
+            anchored = self.token_weights(anchored, input_ids)
         concepts, queries, addresses = self.concept_queries(anchored, layout, count)
         concept_rotary = None if addresses is None else self.rotary(addresses, states)
         token_mask = make_key_mask(config, concepts, states, layout.visible)

@@ -58,6 +58,7 @@ OPTIONS = {
     "centred": {"output_centring": True},
     "long_and_short_concepts": {"output_norm_scope": "text"},
     "anchored_mean": {"anchored_mean": True, "anchor_source": "embeddings", "output_norm_scope": "text"},
+    "token_weights": {"token_weighting": True},
     "phase_in_keys": {"phase_target": "keys"},
     "long_and_short_tokens": {
         "scale_embedding": True, "embedding_norm": False, "kv_norm": False, "residual_gain": 0.1,
