@@ -98,8 +98,8 @@ class ModelArguments:
     sif_smoothing: float | None = field(
         default=None,
         metadata={
-            "help": "In anchors tokens weigh a / (a + p), p the token's share of the training text and a this number, "
-            "such as 0.003: smooth inverse frequency."
+            "help": "The mean of the concepts is that of the token embeddings (concept_mean), in which tokens weigh "
+            "a / (a + p), p the token's share of the training text and a this number, such as 0.003."
         },
     )
     config_overrides: str | None = field(
@@ -230,7 +230,7 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
         "decoder_target": decoder_target if decoder_target == "both" else None,
         "vocab_size": vocab_size,
         "max_sequence_length": data_args.max_seq_length,
-        "token_weighting": model_args.sif_smoothing is not None,
+        **({} if model_args.sif_smoothing is None else {"concept_mean": "embeddings", "token_weighting": True}),
     }
     for option in ("encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
                    "concept_num", "num_decoder_layers"):  # fmt: skip

@@ -81,15 +81,12 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Base of the rotary frequencies.
         concept_anchors (`bool`, defaults to `True`) [`False`]:
             Addressed concepts start as the mean of the visible token states of their segment.
-        anchor_source (`"states"` or `"embeddings"`, defaults to `"states"`):
-            Which token states: those that concepts read, with phase and after the mixers, or embeddings alone, whose
-            mean over all concepts is that of the words.
+        concept_mean (`"free"` or `"embeddings"`, defaults to `"free"`):
+            Whether the mean of the concepts, the sentence vector, is whatever layers make of it, or the mean of the
+            token embeddings: then what layers write sums to zero over the concepts, and detail does not blur it.
         token_weighting (`bool`, defaults to `False`):
-            Anchors weigh tokens by a number for each, kept beside the weights: 1, unless the training text gave them
+            In that mean tokens weigh a number each, kept beside the weights: 1, unless the training text gave them
             others, such as smooth inverse frequency.
-        anchored_mean (`bool`, defaults to `False`):
-            What layers write sums to zero over the concepts of a text: their mean, the sentence vector, stays that of
-            the anchors, and detail does not blur it.
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
             of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
@@ -189,9 +186,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
     concept_position_type: Literal["addressed", "none", "sinusoidal", "learned"] = "addressed"
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
-    anchor_source: Literal["states", "embeddings"] = "states"
+    concept_mean: Literal["free", "embeddings"] = "free"
     token_weighting: bool = False
-    anchored_mean: bool = False
     phase_harmonics: int = 8
     phase_target: Literal["states", "keys"] = "states"
     global_concept_num: int = 0
@@ -261,9 +257,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
             )
         if self.concept_anchors and self.concept_position_type != "addressed":
             raise ValueError('concept_anchors=True needs concept_position_type="addressed": a segment per concept.')
-        for name in ("anchored_mean", "token_weighting"):
-            if getattr(self, name) and not self.concept_anchors:
-                raise ValueError(f"{name}=True needs concept_anchors=True.")
+        if self.token_weighting and self.concept_mean != "embeddings":
+            raise ValueError('token_weighting=True needs concept_mean="embeddings": in their mean tokens are weighed.')
         if self.phase_harmonics and self.concept_position_type != "addressed":
             raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places between addresses.')
         if not 0 <= self.global_concept_num <= self.concept_num:

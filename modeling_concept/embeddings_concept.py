@@ -61,7 +61,7 @@ class ConceptTokenEmbeddings(nn.Module):
 
 
 class TokenWeights(nn.Module):
-    """What tokens weigh in anchors: a statistic of the text, [V], 1 until it is set; not trained."""
+    """What tokens weigh in the mean of a text: a statistic, [V], 1 until it is set; not trained."""
 
     def __init__(self, config):
         super().__init__()
@@ -69,6 +69,11 @@ class TokenWeights(nn.Module):
 
     def init_own_parameters(self, constant_std):
         init.ones_(self.weights)
+
+    def resize(self, vocab_size: int):
+        """Keep the first `vocab_size` weights; tokens that are new weigh 1."""
+        kept = self.weights[:vocab_size]
+        self.weights = torch.cat([kept, kept.new_ones(vocab_size - len(kept))])
 
     def forward(self, states, input_ids):
         """`states` [B, N, H] of `input_ids` [B, N] -> [B, N, H]; ValueError without ids."""

@@ -21,7 +21,7 @@ from .layers_concept import PhaseEmbedding, make_norm
 from .mixers_concept import TOKEN_MIXERS
 from .norms_concept import TextRMSNorm
 from .outputs_concept import ConceptEncoderOutput
-from .positions_concept import concept_spacing, make_rotary, text_layout
+from .positions_concept import concept_spacing, make_rotary, mean_of_visible, text_layout
 
 
 class OutputCentring(nn.Module):
@@ -110,6 +110,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
 
     def set_input_embeddings(self, value):
         self.embeddings.token_embeddings = value
+        if self.token_weights is not None:
+            self.token_weights.resize(value.num_embeddings)
 
     @merge_with_config_defaults
     @capture_outputs
@@ -155,7 +157,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
             hidden_tokens = input_ids == config.mask_token_id
         layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
 
-        embedded = states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
+        states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
+        mean = None
+        if config.concept_mean == "embeddings":
+            weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
+            mean = mean_of_visible(weighed, layout)
         count = config.concept_num if concept_num is None else concept_num
         spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
         key_offset = None
@@ -166,10 +172,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
         for mixer in self.token_mixers:
             states = mixer(states, layout.visible, token_rotary)
-        anchored = embedded if config.anchor_source == "embeddings" else states
-        if self.token_weights is not None:
-            anchored = self.token_weights(anchored, input_ids)
-        concepts, queries, addresses = self.concept_queries(anchored, layout, count)
+        concepts, queries, addresses = self.concept_queries(states, layout, count)
         concept_rotary = None if addresses is None else self.rotary(addresses, states)
         token_mask = make_key_mask(config, concepts, states, layout.visible)
         key_values = (None, None)
@@ -179,25 +182,23 @@ class ConceptEncoder(ConceptPreTrainedModel):
         options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
         options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
-        anchor_mean = concepts.mean(dim=1, keepdim=True) if config.anchored_mean else None
         concepts = self.run_layers(concepts, states, queries, (*key_values, key_offset), context, **options)
 
-        concepts = self.finish(concepts, anchor_mean)
+        concepts = self.finish(concepts, mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
             concept_positions=addresses,
             lengths=layout.lengths,
             concept_spacing=spacing,
-            anchor_mean=anchor_mean,
+            given_mean=mean,
         )
 
-    def finish(self, concepts, anchor_mean=None):
-        """Output norm and centring of concepts [B, C, H] after any layer, and before them the mean [B, 1, H] that they
-        must have, if any."""
-        if anchor_mean is not None:
-            concepts = concepts - concepts.mean(dim=1, keepdim=True) + anchor_mean
+    def finish(self, concepts, given_mean=None):
+        """Output norm, the mean [B, 1, H] that is given, if any, and centring of concepts [B, C, H] after any layer."""
         concepts = self.output_norm(concepts)
+        if given_mean is not None:
+            concepts = concepts - concepts.mean(dim=1, keepdim=True) + given_mean
         return concepts if self.output_centring is None else self.output_centring(concepts)
 
     def rotary(self, positions, states):

@@ -19,7 +19,7 @@ class ConceptEncoderOutput(ModelOutput):
         concept_positions: addresses [B or 1, C] in tokens, None for concepts without one.
         lengths: text lengths [B or 1] in tokens.
         concept_spacing: tokens [B or 1] from one address to the next.
-        anchor_mean: [B, 1, H], the mean of the initial concepts, which is kept; None without `anchored_mean`.
+        given_mean: [B, 1, H], the mean of token embeddings that the concepts were given; None with a free one.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -30,7 +30,7 @@ class ConceptEncoderOutput(ModelOutput):
     concept_positions: torch.FloatTensor | None = None
     lengths: torch.Tensor | None = None
     concept_spacing: torch.Tensor | None = None
-    anchor_mean: torch.FloatTensor | None = None
+    given_mean: torch.FloatTensor | None = None
 
 
 @dataclass

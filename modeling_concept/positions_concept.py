@@ -97,6 +97,14 @@ def segment_means(states, layout: TextLayout, addressed_num: int):
     return weights.to(states.dtype).expand(states.shape[0], -1, -1) @ states
 
 
+def mean_of_visible(states, layout: TextLayout):
+    """Mean [B, 1, H] of the visible token states [B, N, H]; zero where nothing is visible."""
+    if layout.visible is None:
+        return states.mean(dim=1, keepdim=True)
+    weights = layout.visible[:, None, :].to(states.dtype)
+    return weights @ states / weights.sum(dim=-1, keepdim=True).clamp(min=1)
+
+
 class Rotary(NamedTuple):
     """Cosines and sines [B or 1, 1, L, D] of rotary position encoding."""
 

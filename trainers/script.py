@@ -81,10 +81,13 @@ def newest_checkpoint(folder: str | Path = "outputs", option: str = "--model_nam
 
 
 def untrained_like(model, seed: int):
-    """A network of the same class and configuration, as it is before training, with the same tokenizer."""
+    """A network of the same class and configuration, as it is before training, with the same tokenizer and the weights
+    that tokens have by their frequency."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         untrained = type(model)(model.config).eval().to(model.device)
+    if model.base_model.token_weights is not None:
+        untrained.base_model.token_weights.weights.copy_(model.base_model.token_weights.weights)
     untrained.tokenizer = model.tokenizer
     return untrained
 

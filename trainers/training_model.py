@@ -125,7 +125,7 @@ class TrainingModel(nn.Module):
         if not every and not any(term.all_layers for term in self.terms):
             return ()
         # The first of the hidden states are the concepts before any layer, the last ones are normalised already.
-        finish, mean = self.model.base_model.finish, encoded.anchor_mean
+        finish, mean = self.model.base_model.finish, encoded.given_mean
         inner = [finish(concepts, mean) for concepts in encoded.hidden_states[1:-1]]
         return (*inner, encoded.last_hidden_state)
 

@@ -405,10 +405,13 @@ def test_classifier_losses(kind, problem):
     torch.testing.assert_close(output.loss, expected)
 
 
-@pytest.mark.parametrize("kind", ["pair", "shared table", "own table"])
+@pytest.mark.parametrize("kind", ["pair", "shared table", "own table", "weighted tokens"])
 def test_resizing_the_vocabulary(kind):
     if kind == "pair":
         model = classifier("Pair")
+    elif kind == "weighted tokens":
+        model = language_model(decoder="diffusion", token_weighting=True, concept_mean="embeddings")
+        model.encoder.token_weights.weights.uniform_()
     else:
         model = language_model(decoder="diffusion", share_decoder_embeddings=kind == "shared table")
     stir(model)
@@ -420,6 +423,20 @@ def test_resizing_the_vocabulary(kind):
     torch.testing.assert_close(after if pair else after[..., :VOCAB], before)
     batch["input_ids"][0, 0] = VOCAB + 8
     assert model(**(pair_inputs(batch) if pair else batch)).logits.isfinite().all()
+
+
+def test_tokens_weigh_what_they_are_given():
+    model = language_model(token_weighting=True, concept_mean="embeddings")
+    encoder, batch = model.encoder, random_batch()
+    plain = language_model(concept_mean="embeddings")
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(plain.encoder(**batch).given_mean, encoder(**batch).given_mean)
+    encoder.token_weights.weights.fill_(0.5)
+    torch.testing.assert_close(encoder(**batch).given_mean, plain.encoder(**batch).given_mean / 2)
+    encoder.token_weights.weights.zero_()
+    assert not encoder(**batch).given_mean.any()
+    with pytest.raises(ValueError, match="token_weighting needs input_ids"):
+        encoder(inputs_embeds=torch.randn(1, 4, encoder.config.token_embedding_dim))
 
 
 def test_pair_cosine():

@@ -149,25 +149,23 @@ def test_norm_of_a_text_keeps_what_its_concepts_weigh(scale, seed):
 
 @pytest.mark.parametrize("recursive", [False, True])
 @pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
-def test_an_anchored_mean_is_that_of_the_tokens(encoder_type, recursive):
-    """Whatever the layers write, the sentence vector has the direction of the segments' mean, without phases."""
-    values = {
-        "encoder_type": encoder_type, "anchored_mean": True, "anchor_source": "embeddings",
-        "output_norm_scope": "text", "embedding_norm": False,
-    }  # fmt: skip
-    config = make_config(recursive, **values)
-    encoder = make_encoder(config).eval()
-    ids = torch.randint(5, config.vocab_size, (3, 2 * config.concept_num))
-    output = encoder(ids)
-    mean = encoder.get_input_embeddings().weight[ids].mean(dim=1)
-    torch.testing.assert_close(F.cosine_similarity(output.pooler_output, mean), torch.ones(3), atol=1e-4, rtol=0)
-    written = output.last_hidden_state - output.pooler_output[:, None]
-    assert written.norm() > 0.1 * output.last_hidden_state.norm()
+def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
+    """Whatever the layers write, the sentence vector is the mean of what was read, without phases, for any length and
+    any number of concepts."""
+    encoder = stir(make_encoder(make_config(recursive, encoder_type=encoder_type, concept_mean="embeddings"))).eval()
+    config, batch = encoder.config, random_batch()
+    states = encoder.embeddings.norm(encoder.get_input_embeddings()(batch["input_ids"]))
+    read = (batch["attention_mask"].bool() & (batch["input_ids"] != config.mask_token_id))[:, :, None]
+    mean = (states * read).sum(dim=1) / read.sum(dim=1)
+    for count in (config.concept_num, 3):
+        output = encoder(**batch, concept_num=count)
+        torch.testing.assert_close(output.pooler_output, mean, atol=1e-5, rtol=1e-4)
+        assert output.last_hidden_state.std(dim=1).mean() > 0.1
 
 
-def test_an_anchored_mean_needs_anchors():
-    with pytest.raises(Exception, match="anchored_mean=True needs concept_anchors=True"):
-        make_config(anchored_mean=True, concept_anchors=False)
+def test_only_a_given_mean_is_weighed():
+    with pytest.raises(Exception, match='token_weighting=True needs concept_mean="embeddings"'):
+        make_config(token_weighting=True)
 
 
 def test_qk_norm_starts_at_the_scale_asked_for():

@@ -57,8 +57,8 @@ OPTIONS = {
     "only_globals": {"global_concept_num": 6},
     "centred": {"output_centring": True},
     "long_and_short_concepts": {"output_norm_scope": "text"},
-    "anchored_mean": {"anchored_mean": True, "anchor_source": "embeddings", "output_norm_scope": "text"},
-    "token_weights": {"token_weighting": True},
+    "given_mean": {"concept_mean": "embeddings"},
+    "weighted_mean": {"concept_mean": "embeddings", "token_weighting": True},
     "phase_in_keys": {"phase_target": "keys"},
     "long_and_short_tokens": {
         "scale_embedding": True, "embedding_norm": False, "kv_norm": False, "residual_gain": 0.1,
