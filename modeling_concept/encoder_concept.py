@@ -195,7 +195,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         )
 
     def finish(self, concepts, given_mean=None):
-        """Output norm, the mean [B, 1, H] that is given, if any, and centring of concepts [B, C, H] after any layer."""
+        """Output norm, the mean [B, 1, H] that is given, if any, and centring, of concepts [B, C, H] of any layer."""
         concepts = self.output_norm(concepts)
         if given_mean is not None:
             concepts = concepts - concepts.mean(dim=1, keepdim=True) + given_mean
