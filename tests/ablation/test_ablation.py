@@ -108,12 +108,16 @@ def test_what_is_lost_with_single_concepts(checkpoints, tokenizer, protocol, mon
     drops[0, :] = 0.5  # global
     drops[2, 0], drops[2, 23] = 0.6, 0.2  # the first with a segment: in it, and far from it
     drops[7, 20], drops[7, 3] = 0.2, -0.1  # the last
-    fake = {"drop_by_position": drops.tolist(), "drop": drops.mean(axis=1).tolist()}
+    fake = {"drop_by_position": drops.tolist(), "drop": drops.mean(axis=1).tolist(), "texts": 32}
     real = evaluations.ablation
     monkeypatch.setattr(evaluations, "ablation", lambda *_: fake)
     found = by_metric(evaluations.locality(subject(tmp_path, "globals"), protocol))
     assert found == pytest.approx({"own segment": 0.8, "addressed": drops[2:].mean(), "global": 0.25}, abs=1e-6)
     monkeypatch.setattr(evaluations, "ablation", real)
+    model = make_model("perceiver_posonly_mlm", tokenizer, **{**SIZES, "global_concept_num": 4})
+    model.save_pretrained(tmp_path / "only_globals")
+    tokenizer.save_pretrained(tmp_path / "only_globals")
+    assert evaluations.locality(subject(tmp_path, "only_globals"), protocol) == [], "none has a segment"
     found = by_metric(evaluations.locality(subject(checkpoints, "perceiver_posonly_mlm"), protocol))
     assert set(found) == {"own segment", "addressed"}
 

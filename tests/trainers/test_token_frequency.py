@@ -6,7 +6,10 @@ import math
 import pytest
 import torch
 
+from trainers.script import untrained_like
 from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
+
+from .kit import make_model
 
 
 def test_counts_and_their_entropy():
@@ -22,3 +25,13 @@ def test_smooth_inverse_frequency():
     torch.testing.assert_close(weights, torch.tensor([1, 0.25, 0.5]))
     with pytest.raises(ValueError, match="sif_smoothing must be positive, not 0"):
         inverse_frequency(torch.ones(3), 0)
+
+
+def test_an_untrained_network_has_the_same_weights_of_tokens(tokenizer):
+    """They are a statistic of the text, not training."""
+    model = make_model("perceiver_posonly_mlm", tokenizer, concept_mean="embeddings", token_weighting=True)
+    model.tokenizer = tokenizer
+    model.base_model.token_weights.weights.uniform_()
+    untrained = untrained_like(model, seed=1)
+    torch.testing.assert_close(untrained.base_model.token_weights.weights, model.base_model.token_weights.weights)
+    assert not torch.equal(untrained.get_input_embeddings().weight, model.get_input_embeddings().weight)

@@ -174,7 +174,8 @@ def locality(subject: Subject, protocol: Protocol) -> list[Result]:
     and by a global concept; shares of the tokens read back."""
     model = subject.reader
     config = model.config
-    if not can_reconstruct(model) or config.concept_position_type != "addressed":
+    segments = config.concept_num - config.global_concept_num
+    if not can_reconstruct(model) or config.concept_position_type != "addressed" or not segments:
         return []
     length = min(protocol.length, config.max_sequence_length)
     sample = load_sample(model.tokenizer, length, protocol.samples, protocol.text, protocol.text_config)
@@ -187,9 +188,8 @@ def locality(subject: Subject, protocol: Protocol) -> list[Result]:
     values = {"own segment": (own * inside).sum() / own.sum().clamp(min=1e-9), "addressed": drop[held:].mean()}
     if held:
         values["global"] = drop[:held].mean()
-    texts = len(sample.ids)
     return [
-        Result("taken away", sample.split, name, subject.name, float(value), None, texts)
+        Result("taken away", sample.split, name, subject.name, float(value), None, found["texts"])
         for name, value in values.items()
     ]
 

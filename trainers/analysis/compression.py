@@ -150,7 +150,7 @@ def measure_compression(model, untrained, sample: Sample, batch_size: int) -> di
 
 def ablation(model, sample: Sample, chosen: list[int], batch_size: int, progress=None) -> dict:
     """The fall of accuracy at each position when one of the concepts `chosen` is zero: `drop_by_position` [C, N], over
-    the texts, and `drop` [C] over all positions. On the first `ABLATION_TEXTS` texts."""
+    the texts, and `drop` [C] over all positions, on so many `texts` of the sample, `ABLATION_TEXTS` at most."""
     few = sample.take(ABLATION_TEXTS)
     counted = (~few.vocabulary.special[few.ids]).float()
 
@@ -170,6 +170,7 @@ def ablation(model, sample: Sample, chosen: list[int], batch_size: int, progress
     texts = counted.sum(dim=0)
     return {
         "concepts": chosen,
+        "texts": len(few.ids),
         "drop": [float(drop.sum() / texts.sum()) for drop in drops],
         "drop_by_position": [(drop.sum(dim=0) / texts.clamp(min=1)).tolist() for drop in drops],
     }
