@@ -95,11 +95,12 @@ class ModelArguments:
         metadata={"help": "How the backbone is trained: full, frozen or lora (needs peft)."},
     )
     lora_rank: int = field(default=8, metadata={"help": "Rank of LoRA updates of the backbone."})
-    sif_smoothing: float | None = field(
-        default=None,
+    sif_smoothing: float = field(
+        default=0.003,
         metadata={
-            "help": "The mean of the concepts is that of the token embeddings (concept_mean), in which tokens weigh "
-            "a / (a + p), p the token's share of the training text and a this number, such as 0.003."
+            "help": "In the mean of the concepts, that of the token embeddings, tokens weigh a / (a + p), p being the "
+            "token's share of the training text and a this number; special tokens weigh nothing. 0: all weigh the "
+            "same, as they do above layers of a backbone and with --config_overrides concept_mean=free."
         },
     )
     config_overrides: str | None = field(
@@ -133,7 +134,7 @@ class DataTrainingArguments:
         default=False, metadata={"help": "Whether a tokenizer trained from the data reads capitals as small letters."}
     )
     special_ends: bool = field(
-        default=True,
+        default=False,
         metadata={"help": "Whether a tokenizer trained from the data puts [CLS] before and [SEP] after each text."},
     )
     short_piece_probability: float = field(default=0.1, metadata={"help": "Share of pieces of random shorter length."})
@@ -204,8 +205,6 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     """A new model of the type `name`, whose decoder can read what objectives ask for, or the checkpoint to go on
     from."""
     if model_args.model_name_or_path is not None:
-        if model_args.sif_smoothing is not None:
-            raise ValueError("sif_smoothing is for a new model: a checkpoint has its own weights of tokens.")
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
             raise ValueError(
@@ -230,7 +229,6 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
         "decoder_target": decoder_target if decoder_target == "both" else None,
         "vocab_size": vocab_size,
         "max_sequence_length": data_args.max_seq_length,
-        **({} if model_args.sif_smoothing is None else {"concept_mean": "embeddings", "token_weighting": True}),
     }
     for option in ("encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
                    "concept_num", "num_decoder_layers"):  # fmt: skip
@@ -238,7 +236,10 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos"):
         values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id")
     config_class = kind.model_class.config_class
-    config = config_class(**values | read_overrides(model_args.config_overrides, config_class))
+    values |= read_overrides(model_args.config_overrides, config_class)
+    given_mean = values.get("concept_mean", config_class.concept_mean) == "embeddings"
+    weighs = model_args.sif_smoothing > 0 and given_mean and values.get("backbone_config") is None
+    config = config_class(**{"token_weighting": weighs} | values)
     model = kind.model_class(config)
     if backbone is not None:
         load_backbone(model, backbone)
@@ -308,6 +309,10 @@ def prepare() -> Run:
     )
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
+    if model_args.sif_smoothing < 0:
+        raise ValueError(
+            f"sif_smoothing must be positive, or 0 for tokens that all weigh the same, not {model_args.sif_smoothing}."
+        )
     if data_args.streaming and training_args.max_steps <= 0:
         raise ValueError("A streamed data set has no known length: give --max_steps.")
     model_type = choose_model_type(model_args, training_args)
@@ -332,8 +337,9 @@ def prepare() -> Run:
     counted = data["train"].take(100_000) if data_args.streaming else data["train"]
     counts = token_counts((row["input_ids"] for row in counted), model.config.vocab_size)
     unigram = unigram_entropy(counts, tokenizer.all_special_ids)
-    if model_args.sif_smoothing is not None:
-        model.base_model.token_weights.weights.copy_(inverse_frequency(counts, model_args.sif_smoothing))
+    if model_args.model_name_or_path is None and model.config.token_weighting and model_args.sif_smoothing > 0:
+        weights = inverse_frequency(counts, model_args.sif_smoothing, tokenizer.all_special_ids)
+        model.base_model.token_weights.weights.copy_(weights)
     trainer = ConceptTrainer(
         model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],

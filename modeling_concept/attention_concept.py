@@ -54,31 +54,31 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 class KeyValueProjection(nn.Module):
-    """The state side of attention: keys, normalised with `config.qk_norm`, and values, both split into heads."""
+    """The state side of attention: keys, normalised with `config.qk_norm`, and values, both split into heads; the
+    projection of the values starts as the identity where `identity` says so."""
 
-    def __init__(self, config, projects_states: bool = True):
+    def __init__(self, config, projects_states: bool = True, identity: bool = False):
         super().__init__()
         self.config = config
         self.num_heads = config.num_attention_heads
         self.head_dim = config.hidden_size // self.num_heads
         if projects_states:
             self.k_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
-            self.v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
+            self.v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias, identity=identity)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""
         return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def project_states(self, states, rotary: Rotary | None, key_offset=None):
-        """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [B or 1, K, H] is added for the
-        keys only."""
+        """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [K, H] is added for the keys only."""
         key = self.split_heads(self.k_proj(states if key_offset is None else states + key_offset))
         if self.config.qk_norm:
             key = unit_length(key)
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
-    def forward(self, states, rotary: Rotary | None, key_offset=None):
-        return self.project_states(states, rotary, key_offset)
+    def forward(self, states, rotary: Rotary | None):
+        return self.project_states(states, rotary)
 
 
 class ConceptAttention(KeyValueProjection):
@@ -92,17 +92,18 @@ class ConceptAttention(KeyValueProjection):
         config: model configuration.
         gain: initial gain of the output projection.
         projects_states: False where keys and values always come from outside.
+        identity: whether the projections of values and of the output start as the identity.
     """
 
     is_causal = False
 
-    def __init__(self, config, gain: float = 1.0, projects_states: bool = True):
-        super().__init__(config, projects_states)
+    def __init__(self, config, gain: float = 1.0, projects_states: bool = True, identity: bool = False):
+        super().__init__(config, projects_states, identity)
         width = config.hidden_size
         self.scaling = 1.0 if config.qk_norm else self.head_dim**-0.5
         self.dropout = config.attention_probs_dropout_prob
         self.q_proj = make_linear(width, width, config.use_bias)
-        self.o_proj = make_linear(width, width, config.use_bias, gain)
+        self.o_proj = make_linear(width, width, config.use_bias, gain, identity)
         self.qk_scale = nn.Parameter(torch.empty(self.num_heads)) if config.qk_norm else None
 
     def init_own_parameters(self, constant_std):
@@ -137,7 +138,6 @@ class ConceptAttention(KeyValueProjection):
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
         key_values=None,
-        key_offset=None,
     ):
         """
         Args:
@@ -146,13 +146,12 @@ class ConceptAttention(KeyValueProjection):
             key_mask: see [`make_key_mask`].
             query_rotary, key_rotary: positions of both sides.
             key_values: result of `project_states`.
-            key_offset: added to `states` for the keys only, [B or 1, K, H].
 
         Returns:
             What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
             weights [B, heads, Q, K] if the implementation returns them.
         """
-        key, value = self.project_states(states, key_rotary, key_offset) if key_values is None else key_values
+        key, value = self.project_states(states, key_rotary) if key_values is None else key_values
         context, weights = self.attend(self.project_queries(queries, query_rotary), key, value, key_mask)
         context = self.o_proj(context.reshape(*queries.shape[:-1], -1))
         return (context if key_mask is None else context * key_mask.not_empty), weights

@@ -131,6 +131,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             gain = getattr(module, "init_gain", 1.0)
             if gain == 0:
                 init.zeros_(module.weight)
+            elif getattr(module, "init_identity", False):
+                init.eye_(module.weight)
             else:
                 init.normal_(module.weight, std=constant_std or gain * module.in_features**-0.5)
             if module.bias is not None:

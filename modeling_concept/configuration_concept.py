@@ -60,14 +60,11 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Norm before every sub-layer and on the outputs.
         norm_eps, output_norm_eps (`float`, default to 1e-6) [1e-5, 1e-12]:
             Epsilon of the inner norms and of the norm of the concepts.
-        output_norm_scope (`"concept"` or `"text"`, defaults to `"concept"`):
-            Whether each concept is brought to one length on its own, by `norm_type`, or all concepts of a text
-            together, so that those that matter more are longer.
         use_bias (`bool`, defaults to `False`) [`True`]:
             Bias in linear layers.
         initializer_range (`float`, *optional*) [0.1]:
-            Standard deviation of all weights. `None`: 1/sqrt(fan-in) for linear layers, with a depth factor where
-            they write into the residual stream, and 1/sqrt(width) for tables.
+            Standard deviation of all weights that are drawn. `None`: 1/sqrt(fan-in) for linear layers, with a depth
+            factor where they write into the residual stream, and 1/sqrt(width) for tables.
         encoder_type (`str`, defaults to `"perceiver"`):
             Kind of concept layer, a name in `ENCODER_LAYERS`: perceiver, bixt, slot.
         encoder_options (`dict`, *optional*):
@@ -81,18 +78,15 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Base of the rotary frequencies.
         concept_anchors (`bool`, defaults to `True`) [`False`]:
             Addressed concepts start as the mean of the visible token states of their segment.
-        concept_mean (`"free"` or `"embeddings"`, defaults to `"free"`):
-            Whether the mean of the concepts, the sentence vector, is whatever layers make of it, or the mean of the
-            token embeddings: then what layers write sums to zero over the concepts, and detail does not blur it.
+        concept_mean (`"embeddings"` or `"free"`, defaults to `"embeddings"`) [`"free"`]:
+            Whether the mean of the concepts, the sentence vector, is the mean of the token embeddings, whereas what
+            layers write sums to zero over the concepts and does not blur it; or whatever layers make of it.
         token_weighting (`bool`, defaults to `False`):
             In that mean tokens weigh a number each, kept beside the weights: 1, unless the training text gave them
             others, such as smooth inverse frequency.
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
             of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
-        phase_target (`"states"` or `"keys"`, defaults to `"states"`):
-            Whether concepts see the phase of tokens in all that they read, or in keys alone. In what they read it is
-            also a code of the text's length, which makes texts of one length alike.
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
@@ -103,16 +97,15 @@ class ConceptEncoderConfig(PreTrainedConfig):
             What that scale is initially.
         kv_norm (`bool`, defaults to `True`) [`False`]:
             Tokens are normalised before they become keys and values.
+        identity_init (`bool`, defaults to `True`) [`False`]:
+            Concepts start as sums of token states, and what decoders read as sums of concepts: the projections of
+            values and outputs start as the identity wherever concepts read tokens and decoders read concepts, and what
+            concepts write to each other starts at zero. Reading back is then learned in a third of the steps. After
+            the mimetic initialisation of Trockman & Kolter (2023).
         share_key_values (`bool`, defaults to `False`):
             One key and value projection of the tokens for all layers instead of one per layer.
         embedding_norm (`bool`, defaults to `True`) [`False`]:
             Norm after the token embeddings, of the encoder and of decoder queries made of tokens.
-        scale_embedding (`bool`, defaults to `False`):
-            Rows of the token table are multiplied by the square root of their width. Unlike `embedding_norm` it leaves
-            to them how long they are, and so how much a token counts.
-        residual_gain (`float`, defaults to 1.0):
-            Factor on the initial gain of everything that the encoder adds to token states and concepts. Near 0
-            concepts start as their anchors.
         output_centring (`bool`, defaults to `False`):
             Subtract a running mean per concept (momentum 0.99, frozen in eval mode) from the normalised concepts.
         hide_mask_tokens (`bool`, defaults to `True`) [`False`]:
@@ -176,7 +169,6 @@ class ConceptEncoderConfig(PreTrainedConfig):
     norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = 1e-6
     output_norm_eps: float = 1e-6
-    output_norm_scope: Literal["concept", "text"] = "concept"
     use_bias: bool = False
     initializer_range: float | None = None
 
@@ -186,19 +178,17 @@ class ConceptEncoderConfig(PreTrainedConfig):
     concept_position_type: Literal["addressed", "none", "sinusoidal", "learned"] = "addressed"
     rope_theta: float | int = 1000.0
     concept_anchors: bool = True
-    concept_mean: Literal["free", "embeddings"] = "free"
+    concept_mean: Literal["embeddings", "free"] = "embeddings"
     token_weighting: bool = False
     phase_harmonics: int = 8
-    phase_target: Literal["states", "keys"] = "states"
     global_concept_num: int = 0
     query_only_concepts: bool = True
     qk_norm: bool = True
     qk_norm_scale: float | int = 8.0
     kv_norm: bool = True
+    identity_init: bool = True
     share_key_values: bool = False
     embedding_norm: bool = True
-    scale_embedding: bool = False
-    residual_gain: float | int = 1.0
     output_centring: bool = False
     hide_mask_tokens: bool = True
     token_mixer_type: Literal["conv", "window"] | None = "conv"

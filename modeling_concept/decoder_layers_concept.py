@@ -72,7 +72,7 @@ class ConceptDecoderLayer(GradientCheckpointingLayer):
         super().__init__()
         gain = (2 * config.num_decoder_layers) ** -0.5
         self.cross_norm = make_norm(config)
-        self.cross_attn = ConceptAttention(config)
+        self.cross_attn = ConceptAttention(config, identity=config.identity_init)
         kind = config.decoder_mixer_type or "none"
         self.mixer = None if kind == "none" else TOKEN_MIXERS[kind](config, config.decoder_mixer_width, gain)
         self.feed_forward_norm = make_norm(config)

@@ -10,7 +10,7 @@ import torch.nn as nn
 from transformers import initialization as init
 
 from .decoder_layers_concept import ConceptDecoder, Targets
-from .layers_concept import embedding_scale, make_linear, make_norm
+from .layers_concept import make_linear, make_norm
 
 
 class PositionDecoder(ConceptDecoder):
@@ -54,7 +54,6 @@ class TokenPositionDecoder(ConceptDecoder):
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
         # Rows of the table are short; beside phases and positions they would be drowned.
-        self.scale = embedding_scale(config)
         self.query_norm = make_norm(config) if config.embedding_norm else None
 
     def make_queries(self, batch, targets: Targets, token_table):
@@ -64,6 +63,5 @@ class TokenPositionDecoder(ConceptDecoder):
             )
         table = token_table if self.token_embeddings is None else self.token_embeddings
         states = targets.inputs_embeds if targets.input_ids is None else table(targets.input_ids)
-        states = states if self.scale == 1.0 else states * self.scale
         states = states if self.projection is None else self.projection(states)
         return states if self.query_norm is None else self.query_norm(states)

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from transformers import initialization as init
 
-from .layers_concept import embedding_scale, make_linear, make_norm
+from .layers_concept import make_linear, make_norm
 from .positions_concept import TextLayout, concept_addresses, segment_means, sinusoid
 from .pretrained_concept import PretrainedTokens
 
@@ -36,7 +36,6 @@ class ConceptTokenEmbeddings(nn.Module):
         self.projection = (
             make_linear(width, config.hidden_size, config.use_bias) if width != config.hidden_size else None
         )
-        self.scale = embedding_scale(config)
         self.norm = make_norm(config) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -51,8 +50,6 @@ class ConceptTokenEmbeddings(nn.Module):
             if token_type_ids is None:
                 token_type_ids = layout.positions.new_zeros(states.shape[:2])
             states = states + self.token_type_embeddings(token_type_ids)
-        if self.scale != 1.0:
-            states = states * self.scale
         if self.projection is not None:
             states = self.projection(states)
         if self.norm is not None:

@@ -39,23 +39,20 @@ class BidirectionalAttention(ConceptAttention):
     """
 
     def __init__(self, config, updates_tokens: bool):
-        super().__init__(config, gain=config.residual_gain)
+        super().__init__(config, identity=config.identity_init)
         self.updates_tokens = updates_tokens
         self.drop = nn.Dropout(config.attention_probs_dropout_prob)
         if updates_tokens:
             self.reverse_v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
-            self.reverse_o_proj = make_linear(
-                config.hidden_size, config.hidden_size, config.use_bias, config.residual_gain
-            )
+            self.reverse_o_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
 
-    def forward(self, queries, concepts, token_states, token_mask, concept_rotary, token_rotary, key_offset=None):
+    def forward(self, queries, concepts, token_states, token_mask, concept_rotary, token_rotary):
         """
-        `queries` and `concepts` [B, C, H] differ by query-only vectors; `key_offset` [B or 1, N, H] is added to the
-        tokens for their keys only. Returns updates of concepts [B, C, H], the weights [B, heads, C, N], and updates of
-        tokens [B, N, H] or None.
+        `queries` and `concepts` [B, C, H] differ by query-only vectors. Returns updates of concepts [B, C, H], the
+        weights [B, heads, C, N], and updates of tokens [B, N, H] or None.
         """
         query = self.project_queries(queries, concept_rotary)
-        key, value = self.project_states(token_states, token_rotary, key_offset)
+        key, value = self.project_states(token_states, token_rotary)
         scores = (query @ key.transpose(-1, -2) * self.scaling).float()
         forward_scores = scores
         if token_mask is not None:
@@ -84,9 +81,9 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
         super().__init__(config, updates_tokens)
         if not updates_tokens:
             return
-        gain = config.residual_gain * (2 * config.num_hidden_layers) ** -0.5
+        gain = (2 * config.num_hidden_layers) ** -0.5
         if not self.options.shared_similarity:
-            self.reverse_attn = ConceptAttention(config, gain=config.residual_gain)
+            self.reverse_attn = ConceptAttention(config)
             self.reverse_norm = make_norm(config)
             self.reverse_state_norm = make_norm(config) if self.options.reverse_norm else None
         if self.options.token_feed_forward:
@@ -98,29 +95,22 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
             return BidirectionalAttention(config, self.updates_tokens)
         return super().make_cross_attention(config)
 
-    def cross(self, concepts, token_states, queries, key_values, key_offset, context: LayerContext, update_tokens):
+    def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
         if self.options.shared_similarity:
             normed = self.cross_norm(concepts)
             queries = normed if queries is None else self.cross_norm(concepts + queries)
             states = token_states if self.token_norm is None else self.token_norm(token_states)
             update, _, token_update = self.cross_attn(
-                queries, normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_offset
+                queries, normed, states, context.token_mask, context.concept_rotary, context.token_rotary
             )
             concepts = concepts + self.dropout(update)
         else:
-            concepts, _ = super().cross(
-                concepts, token_states, queries, key_values, key_offset, context, update_tokens
-            )
+            concepts, _ = super().cross(concepts, token_states, queries, key_values, context, update_tokens)
             token_update = None
             if update_tokens:
                 states = concepts if self.reverse_state_norm is None else self.reverse_state_norm(concepts)
-                reading = self.reverse_norm(token_states)
                 token_update, _ = self.reverse_attn(
-                    reading if key_offset is None else reading + key_offset,
-                    states,
-                    None,
-                    context.token_rotary,
-                    context.concept_rotary,
+                    self.reverse_norm(token_states), states, None, context.token_rotary, context.concept_rotary
                 )
         if not update_tokens:
             return concepts, token_states

@@ -19,7 +19,6 @@ from .encoder_perceiver_concept import ConceptEncoderLayer, LayerContext
 from .encoders_concept import make_encoder_layer
 from .layers_concept import PhaseEmbedding, make_norm
 from .mixers_concept import TOKEN_MIXERS
-from .norms_concept import TextRMSNorm
 from .outputs_concept import ConceptEncoderOutput
 from .positions_concept import concept_spacing, make_rotary, mean_of_visible, text_layout
 
@@ -68,7 +67,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         config = self.config
         self.embeddings = ConceptTokenEmbeddings(config)
         self.phase_embedding = PhaseEmbedding(config) if config.phase_harmonics else None
-        mixer_gain = config.residual_gain * (2 * max(config.num_token_mixers, 1)) ** -0.5
+        mixer_gain = (2 * max(config.num_token_mixers, 1)) ** -0.5
         self.token_mixers = nn.ModuleList(
             TOKEN_MIXERS[config.token_mixer_type](config, config.token_mixer_width, mixer_gain)
             for _ in range(config.num_token_mixers)
@@ -77,13 +76,9 @@ class ConceptEncoder(ConceptPreTrainedModel):
         self.concept_queries = ConceptQueries(config)
         shared = config.share_key_values
         self.shared_norm = make_norm(config) if shared and config.kv_norm else None
-        self.shared_key_values = KeyValueProjection(config) if shared else None
+        self.shared_key_values = KeyValueProjection(config, identity=config.identity_init) if shared else None
         self.make_layers(config)
-        self.output_norm = (
-            TextRMSNorm(config.hidden_size, config.output_norm_eps)
-            if config.output_norm_scope == "text"
-            else make_norm(config, config.output_norm_eps)
-        )
+        self.output_norm = make_norm(config, config.output_norm_eps)
         self.output_centring = OutputCentring(config) if config.output_centring else None
         self.gradient_checkpointing = False
         self.post_init()
@@ -95,14 +90,13 @@ class ConceptEncoder(ConceptPreTrainedModel):
             make_encoder_layer(config, updates_tokens=index < last) for index in range(config.num_hidden_layers)
         )
 
-    def run_layers(self, concepts, token_states, queries, keys, context, **options):
-        """Initial concepts [B, C, H] to those after the last layer, before the output norm; `keys`: shared keys and
-        values, and what is added to tokens for their keys, each None where there is none."""
+    def run_layers(self, concepts, token_states, queries, key_values, context, **options):
+        """Initial concepts [B, C, H] to those after the last layer, before the output norm."""
         if options:
             raise TypeError(f"{type(self).__name__} does not know the arguments {sorted(options)}.")
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            concepts, token_states = layer(concepts, token_states, queries, *keys, context, index < last)
+            concepts, token_states = layer(concepts, token_states, queries, *key_values, context, index < last)
         return concepts
 
     def get_input_embeddings(self):
@@ -164,25 +158,27 @@ class ConceptEncoder(ConceptPreTrainedModel):
             mean = mean_of_visible(weighed, layout)
         count = config.concept_num if concept_num is None else concept_num
         spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
-        key_offset = None
+        phases = None
         if self.phase_embedding is not None:
-            key_offset = self.phase_embedding(layout.positions, spacing, states.dtype)
-            if config.phase_target == "states":
-                states, key_offset = states + key_offset, None
+            phases = self.phase_embedding(layout.positions, spacing, states.dtype)
+            states = states + phases
         token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
         for mixer in self.token_mixers:
             states = mixer(states, layout.visible, token_rotary)
+        if phases is not None and self.token_mixers:
+            # Tokens are tied to their phases by now; the phases themselves are the same for all texts of one length.
+            states = states - phases
         concepts, queries, addresses = self.concept_queries(states, layout, count)
         concept_rotary = None if addresses is None else self.rotary(addresses, states)
         token_mask = make_key_mask(config, concepts, states, layout.visible)
         key_values = (None, None)
         if self.shared_key_values is not None:
             normed = states if self.shared_norm is None else self.shared_norm(states)
-            key_values = self.shared_key_values(normed, token_rotary, key_offset)
+            key_values = self.shared_key_values(normed, token_rotary)
         options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
         options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
-        concepts = self.run_layers(concepts, states, queries, (*key_values, key_offset), context, **options)
+        concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
 
         concepts = self.finish(concepts, mean)
         return ConceptEncoderOutput(
@@ -196,6 +192,9 @@ class ConceptEncoder(ConceptPreTrainedModel):
 
     def finish(self, concepts, given_mean=None):
         """Output norm, the mean [B, 1, H] that is given, if any, and centring, of concepts [B, C, H] of any layer."""
+        if given_mean is not None:
+            # Or what is written to all concepts alike, which nobody reads, would grow and outweigh the rest.
+            concepts = concepts - concepts.mean(dim=1, keepdim=True)
         concepts = self.output_norm(concepts)
         if given_mean is not None:
             concepts = concepts - concepts.mean(dim=1, keepdim=True) + given_mean
@@ -224,7 +223,7 @@ class RecursiveConceptEncoder(ConceptEncoder):
         concepts,
         token_states,
         queries,
-        keys,
+        key_values,
         context,
         num_iterations: int | None = None,
         backprop_iterations: int | None = None,
@@ -245,7 +244,7 @@ class RecursiveConceptEncoder(ConceptEncoder):
                 if self.state_norm is not None:
                     concepts = self.state_norm(concepts)
                 concepts, token_states = self.shared_layer(
-                    concepts, token_states, queries, *keys, context, index < iterations - 1
+                    concepts, token_states, queries, *key_values, context, index < iterations - 1
                 )
         return concepts
 

@@ -49,12 +49,11 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     """
 
     options_class = PerceiverOptions
-    attention_class = ConceptAttention
 
     def __init__(self, config, updates_tokens: bool = False):
         super().__init__()
         self.options = read_options(self.options_class, config.encoder_options)
-        depth_gain = config.residual_gain * (2 * config.num_hidden_layers) ** -0.5
+        depth_gain = 0.0 if config.identity_init else (2 * config.num_hidden_layers) ** -0.5
         self.cross_norm = make_norm(config)
         self.token_norm = make_norm(config) if config.kv_norm and not config.share_key_values else None
         self.cross_attn = self.make_cross_attention(config)
@@ -65,35 +64,24 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def make_cross_attention(self, config):
-        return self.attention_class(config, gain=config.residual_gain, projects_states=not config.share_key_values)
+        return ConceptAttention(config, projects_states=not config.share_key_values, identity=config.identity_init)
 
-    def cross(self, concepts, token_states, queries, key_values, key_offset, context: LayerContext, update_tokens):
+    def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
         """First sub-layer: returns updated concepts and token states."""
         normed = self.cross_norm(concepts if queries is None else concepts + queries)
         states = token_states if self.token_norm is None else self.token_norm(token_states)
         update, _ = self.cross_attn(
-            normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_values, key_offset
+            normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_values
         )
         return concepts + self.dropout(update), token_states
 
-    def forward(
-        self,
-        concepts,
-        token_states,
-        queries,
-        key,
-        value,
-        key_offset,
-        context: LayerContext,
-        update_tokens: bool = False,
-    ):
+    def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
         """
         Args:
             concepts: [B, C, H].
             token_states: [B, N, H].
             queries: query-only vectors [C, H], or None.
             key, value: shared keys and values of the tokens [B, heads, N, D], or None.
-            key_offset: added to the tokens for their keys only, [B or 1, N, H], or None.
             context: masks and positions.
             update_tokens: whether a later layer reads the returned token states.
 
@@ -101,9 +89,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
             Concepts [B, C, H] and token states [B, N, H].
         """
         key_values = None if key is None else (key, value)
-        concepts, token_states = self.cross(
-            concepts, token_states, queries, key_values, key_offset, context, update_tokens
-        )
+        concepts, token_states = self.cross(concepts, token_states, queries, key_values, context, update_tokens)
         states = self.self_norm(concepts)
         normed = states if queries is None else self.self_norm(concepts + queries)
         rotary = context.concept_rotary

@@ -32,7 +32,7 @@ class SlotAttention(ConceptAttention):
     """Softmax over concepts, then each concept's weights are renormalised over the tokens that it may read."""
 
     def __init__(self, config, options: SlotOptions, projects_states: bool):
-        super().__init__(config, gain=config.residual_gain, projects_states=projects_states)
+        super().__init__(config, projects_states=projects_states, identity=config.identity_init)
         if not 0 <= options.competing_heads <= 1:
             raise ValueError(f"competing_heads is a share between 0 and 1, not {options.competing_heads}.")
         self.options = options

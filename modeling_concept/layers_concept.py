@@ -8,11 +8,13 @@ from .norms_concept import RMSNorm
 from .positions_concept import phase_features
 
 
-def make_linear(in_features: int, out_features: int, bias: bool, gain: float = 1.0) -> nn.Linear:
-    """A linear layer that remembers the gain by which its initial standard deviation 1/sqrt(in_features) is scaled;
-    0 means that it starts, and after `_init_weights` still is, exactly zero."""
+def make_linear(
+    in_features: int, out_features: int, bias: bool, gain: float = 1.0, identity: bool = False
+) -> nn.Linear:
+    """A linear layer that remembers how it starts, for `_init_weights`: at standard deviation gain/sqrt(in_features),
+    exactly zero where the gain is 0, or as the identity."""
     layer = nn.Linear(in_features, out_features, bias=bias)
-    layer.init_gain = gain
+    layer.init_gain, layer.init_identity = gain, identity
     return layer
 
 
@@ -20,13 +22,6 @@ def make_norm(config, eps: float | None = None) -> nn.Module:
     """The configured norm over the last axis, of width `hidden_size`."""
     norm_class = RMSNorm if config.norm_type == "rmsnorm" else nn.LayerNorm
     return norm_class(config.hidden_size, eps=config.norm_eps if eps is None else eps)
-
-
-def embedding_scale(config) -> float:
-    """Factor on rows of a token table, which have length 1 at the start; what a pretrained model makes of its rows has
-    a size of its own."""
-    scaled = config.scale_embedding and config.backbone_config is None
-    return config.token_embedding_dim**0.5 if scaled else 1.0
 
 
 class PhaseEmbedding(nn.Module):

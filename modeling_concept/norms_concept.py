@@ -10,7 +10,6 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
-from transformers import initialization as init
 
 
 def composed_by_torch(states: torch.Tensor) -> bool:
@@ -69,23 +68,6 @@ class RMSNorm(nn.RMSNorm):
         if composed_by_torch(states):
             return RootMeanSquare.apply(states, self.weight, self.eps)
         return super().forward(states)
-
-
-class TextRMSNorm(nn.Module):
-    """Root mean square norm over all concepts of a text together: what is longer than the others stays so, and counts
-    for more in their mean."""
-
-    def __init__(self, width: int, eps: float):
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def init_own_parameters(self, constant_std):
-        init.ones_(self.weight)
-
-    def forward(self, concepts):
-        """`concepts` [B, C, H] -> [B, C, H]."""
-        scale = concepts.float().square().mean(dim=(1, 2), keepdim=True).add(self.eps).rsqrt()
-        return concepts * scale.to(concepts.dtype) * self.weight
 
 
 def unit_length(states, eps: float = 1e-12):

@@ -21,7 +21,7 @@ def unigram_entropy(counts: torch.Tensor, ignored: Iterable[int] = ()) -> float:
     return float(torch.special.entr(counts / counts.sum().clamp(min=1)).sum())
 
 
-def inverse_frequency(counts: torch.Tensor, smoothing: float) -> torch.Tensor:
+def inverse_frequency(counts: torch.Tensor, smoothing: float, ignored: Iterable[int] = ()) -> torch.Tensor:
     """
     Smooth inverse frequency a / (a + p) (Arora, Liang & Ma 2017, A simple but tough-to-beat baseline for sentence
     embeddings): 1 for a token that never occurs, little for one that always does.
@@ -29,10 +29,15 @@ def inverse_frequency(counts: torch.Tensor, smoothing: float) -> torch.Tensor:
     Args:
         counts: of tokens [V]; p is their share.
         smoothing: a, positive.
+        ignored: tokens that weigh nothing, such as those around every text; they do not count in p either.
 
     Raises:
         ValueError: `smoothing` is not positive.
     """
     if smoothing <= 0:
         raise ValueError(f"sif_smoothing must be positive, not {smoothing}.")
-    return smoothing / (smoothing + counts / counts.sum().clamp(min=1))
+    ignored, counts = list(ignored), counts.clone()
+    counts[ignored] = 0
+    weights = smoothing / (smoothing + counts / counts.sum().clamp(min=1))
+    weights[ignored] = 0
+    return weights

@@ -12,15 +12,22 @@ from .zoo import ENCODERS, language_model, make_config
 
 def initial_facts(model):
     """What must hold of a fresh model; returns how often each fact was checked."""
-    counts = {"zero": 0, "orthogonal": 0, "scale": 0, "linear": 0}
+    counts = {"zero": 0, "orthogonal": 0, "scale": 0, "identity": 0, "linear": 0}
     for name, module in model.named_modules():
         if name.endswith("modulation.linear"):
             assert (module.weight == 0).all() and (module.bias == 0).all()
             counts["zero"] += 1
         elif isinstance(module, torch.nn.Linear) and name != "lm_head":
             expected = module.init_gain * module.in_features**-0.5
-            assert float(module.weight.std()) == pytest.approx(expected, rel=0.2), name
-            counts["linear"] += 1
+            if module.init_gain == 0:
+                assert (module.weight == 0).all(), name
+                counts["zero"] += 1
+            elif module.init_identity:
+                assert torch.equal(module.weight, torch.eye(module.in_features)), name
+                counts["identity"] += 1
+            else:
+                assert float(module.weight.detach().std()) == pytest.approx(expected, rel=0.2), name
+                counts["linear"] += 1
         if hasattr(module, "qk_scale"):
             assert (module.qk_scale == 8).all()
             counts["scale"] += 1
@@ -35,7 +42,7 @@ def initial_facts(model):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_fan_in_zero_and_orthogonal_parts_survive_construction(encoder):
+def test_fan_in_zero_identity_and_orthogonal_parts_survive_construction(encoder):
     counts = initial_facts(language_model(encoder, "diffusion", hidden_size=64, intermediate_size=64))
     assert min(counts.values()) >= 1
 
@@ -55,7 +62,10 @@ def test_initial_values_survive_the_meta_device(tmp_path):
 
 
 def test_depth_scales_what_layers_write():
-    shallow, deep = (language_model(num_hidden_layers=depth, hidden_size=64).encoder.layers[0] for depth in (1, 16))
+    shallow, deep = (
+        language_model(num_hidden_layers=depth, hidden_size=64, identity_init=False).encoder.layers[0]
+        for depth in (1, 16)
+    )
     ratio = float(shallow.self_attn.o_proj.weight.std()) / float(deep.self_attn.o_proj.weight.std())
     assert ratio == pytest.approx(4, rel=0.1)
     ratio = float(shallow.cross_attn.o_proj.weight.std()) / float(deep.cross_attn.o_proj.weight.std())
@@ -63,7 +73,7 @@ def test_depth_scales_what_layers_write():
 
 
 def test_constant_range_is_the_original_way():
-    model = language_model(initializer_range=0.1, hidden_size=64, intermediate_size=64)
+    model = language_model(initializer_range=0.1, identity_init=False, hidden_size=64, intermediate_size=64)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             assert float(parameter.std()) == pytest.approx(0.1, rel=0.15), name

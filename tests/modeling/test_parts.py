@@ -16,7 +16,6 @@ from modeling_concept.encoder_bixt_concept import BidirectionalAttention
 from modeling_concept.encoder_concept import make_encoder
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
 from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
-from modeling_concept.norms_concept import TextRMSNorm
 from modeling_concept.positions_concept import (
     apply_rotary,
     concept_addresses,
@@ -112,39 +111,37 @@ def test_phase_tells_places_between_addresses():
     assert distances.min() > 0.5
 
 
+@pytest.mark.parametrize("token_mixers", [0, 1])
+def test_phases_are_no_code_of_the_length(token_mixers):
+    """A text of one word says nothing but its length. Mixers tie tokens to phases, and what is left of a phase of its
+    own is taken out: where they write nothing, concepts are equal for all lengths. Without mixers they are not."""
+    encoder = ConceptEncoder(make_config(num_token_mixers=token_mixers)).eval()
+    for mixer in encoder.token_mixers:
+        torch.nn.init.zeros_(mixer.out_proj.weight)
+    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (5, 9, 17)]
+    assert [torch.allclose(texts[0], text, atol=1e-3) for text in texts[1:]] == [token_mixers == 1] * 2
+
+
 # -- attention
 
 
-@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
-@pytest.mark.parametrize("target", ["keys", "states"])
-def test_phase_in_keys_alone_is_no_code_of_the_length(encoder_type, target):
-    """A text of one token, however long, holds nothing but its length: concepts that know the phase from keys alone
-    are equal for all lengths; where they read it, they are not."""
-    config = make_config(phase_target=target, encoder_type=encoder_type, num_token_mixers=0)
-    encoder = stir(ConceptEncoder(config)).eval()
-    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (5, 9, 17)]
-    same = [torch.allclose(texts[0], text, atol=1e-5) for text in texts[1:]]
-    assert same == [target == "keys"] * 2
-
-
-@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
-def test_phase_in_keys_orders_the_tokens_of_a_segment(encoder_type):
-    config = make_config(phase_target="keys", encoder_type=encoder_type, num_token_mixers=0, rope_theta=1e12)
-    encoder = stir(ConceptEncoder(config)).eval()
-    one, other = (encoder(torch.tensor([row])).last_hidden_state for row in ([5, 6] * 6, [6, 5] * 6))
-    assert not torch.allclose(one, other, atol=1e-3)
-
-
-@given(scale=st.floats(0.01, 100), seed=st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
-def test_norm_of_a_text_keeps_what_its_concepts_weigh(scale, seed):
-    torch.manual_seed(seed)
-    norm, concepts = TextRMSNorm(8, eps=0.0), torch.randn(3, 5, 8)
-    found = norm(scale * concepts)
-    torch.testing.assert_close(found.square().mean(dim=(1, 2)), torch.ones(3))
-    lengths, given_lengths = found.norm(dim=-1), concepts.norm(dim=-1)
-    torch.testing.assert_close(lengths / lengths[:, :1], given_lengths / given_lengths[:, :1])
-    torch.testing.assert_close(found, norm(concepts))
+@pytest.mark.parametrize("share_key_values", [False, True])
+@pytest.mark.parametrize("decoder", ["position", "token_position", "diffusion"])
+def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
+    """In an untrained network concepts are sums of token states, and decoders read sums of concepts."""
+    model = language_model(decoder=decoder, share_key_values=share_key_values)
+    config, weights = model.config, dict(model.named_parameters())
+    crossing = [name for name in weights if "cross_attn.o_proj" in name or "cross_attn.v_proj" in name]
+    crossing += [name for name in weights if "shared_key_values.v_proj" in name]
+    assert len(crossing) == 2 * config.num_decoder_layers + (
+        config.num_hidden_layers + 1 if share_key_values else 2 * config.num_hidden_layers
+    )
+    for name in crossing:
+        assert torch.equal(weights[name], torch.eye(config.hidden_size))
+    for layer in model.encoder.layers:
+        assert not layer.self_attn.o_proj.weight.any() and not layer.feed_forward.down_proj.weight.any()
+    random = dict(language_model(identity_init=False).named_parameters())
+    assert not any(torch.equal(value, torch.eye(len(value))) for value in random.values() if value.dim() == 2)
 
 
 @pytest.mark.parametrize("recursive", [False, True])
@@ -165,7 +162,7 @@ def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
 
 def test_only_a_given_mean_is_weighed():
     with pytest.raises(Exception, match='token_weighting=True needs concept_mean="embeddings"'):
-        make_config(token_weighting=True)
+        make_config(token_weighting=True, concept_mean="free")
 
 
 def test_qk_norm_starts_at_the_scale_asked_for():

@@ -23,6 +23,8 @@ def test_counts_and_their_entropy():
 def test_smooth_inverse_frequency():
     weights = inverse_frequency(torch.tensor([0.0, 30, 10]), 0.25)
     torch.testing.assert_close(weights, torch.tensor([1, 0.25, 0.5]))
+    weights = inverse_frequency(torch.tensor([0.0, 30, 10, 99]), 0.25, ignored=[3])
+    torch.testing.assert_close(weights, torch.tensor([1, 0.25, 0.5, 0]))
     with pytest.raises(ValueError, match="sif_smoothing must be positive, not 0"):
         inverse_frequency(torch.ones(3), 0)
 
