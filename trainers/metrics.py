@@ -67,6 +67,14 @@ def duplicate_share(content: torch.Tensor, cosine: float) -> float:
     return count / (content.shape[0] * content.shape[1])
 
 
+def repeated_share(ids: torch.Tensor, segments: int) -> float:
+    """Share of the `segments` of texts [T, N], N a multiple of their number, whose tokens stand in another segment of
+    the text, too: concepts that hold a segment each have as many near twins for a reason."""
+    parts = ids.unflatten(1, (segments, -1))
+    equal = (parts[:, :, None] == parts[:, None]).all(dim=-1)
+    return float((equal.sum(dim=-1) > 1).float().mean())
+
+
 def reference_rank(matrix: torch.Tensor) -> float:
     """Sum over largest singular value of `matrix` [C, H]."""
     values = torch.linalg.svdvals(matrix.double())

@@ -17,12 +17,12 @@ from trainers.ablation import evaluations, runner, training
 from trainers.ablation.evaluations import EVALUATIONS, HALF, Protocol
 from trainers.ablation.report import HELD, Column, markdown_table, meaning_columns, summarise, write_report
 from trainers.ablation.runner import Line, Plan, baseline_lines, in_processes, row_lines, run_plan
-from trainers.ablation.subjects import CONCEPTS, SENTENCES, WORDS, Subject
+from trainers.ablation.subjects import CONCEPTS, GLOBAL, SENTENCES, WORDS, Subject
 from trainers.ablation.table import Row
 from trainers.analysis import encode, load_checkpoint, load_sample
 from trainers.metrics import concept_metrics
 from trainers.results import Result
-from trainers.similarity import correlations, read_pairs_file
+from trainers.similarity import OWN, correlations, read_pairs_file
 
 from ..analysis.conftest import make_sentences
 from ..conftest import ROOT, TEXTS
@@ -128,8 +128,8 @@ def test_global_concepts_have_a_vector_of_their_own(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "globals")
     chosen = subject(tmp_path, "globals")
     expected = chosen.encoder.encode(TEXTS[:3]).concepts[:, :2].mean(dim=1)
-    torch.testing.assert_close(chosen.global_vectors(TEXTS[:3]).float(), expected, atol=1e-5, rtol=1e-4)
-    assert Subject("words", WORDS, "", tmp_path).global_vectors(TEXTS[:3]) is None
+    torch.testing.assert_close(chosen.poolings(TEXTS[:3])[GLOBAL].float(), expected, atol=1e-5, rtol=1e-4)
+    assert list(Subject("words", WORDS, "", tmp_path).poolings(TEXTS[:3])) == [OWN]
 
 
 def test_similarity_has_own_vectors_centred_ones_and_the_token_table(checkpoints, tmp_path):

@@ -9,6 +9,7 @@ from trainers.metrics import (
     effective_rank,
     reconstruction_metrics,
     reference_rank,
+    repeated_share,
     singular_spectrum,
 )
 
@@ -70,6 +71,13 @@ def test_duplicates_are_counted_in_the_text_dependent_part():
     assert concept_metrics(concepts)["duplicate_share"] == 0
     concepts[:, 1] = concepts[:, 0] + torch.randn(64)  # twins but for a constant
     assert concept_metrics(concepts)["duplicate_share"] == pytest.approx(2 / 8)
+
+
+def test_segments_that_a_text_repeats():
+    ids = torch.tensor([[1, 2, 3, 4, 1, 2, 5, 6], [1, 2, 2, 1, 3, 4, 5, 6], [7, 7, 7, 7, 7, 7, 7, 7]])
+    assert repeated_share(ids, 4) == pytest.approx((2 + 0 + 4) / 12)
+    assert repeated_share(ids, 2) == pytest.approx(2 / 6)
+    assert repeated_share(ids, 1) == 0
 
 
 def test_metrics_refuse_a_single_text():

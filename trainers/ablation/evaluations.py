@@ -25,10 +25,10 @@ from ..data import load_text, text_column
 from ..evaluation import EvaluationSums
 from ..long_context import retrieval_metrics
 from ..loss_terms import make_weighting
-from ..metrics import concept_metrics
+from ..metrics import concept_metrics, repeated_share
 from ..objectives import OBJECTIVES, Mixture, parse_mixture
 from ..results import Result
-from ..similarity import OWN, TASKS, TOKEN_TABLE, load_pairs, read_pairs_file, similarity_results
+from ..similarity import TASKS, TOKEN_TABLE, load_pairs, read_pairs_file, similarity_results
 from ..tasks import TASKS as FINE_TUNING_TASKS
 from ..tasks.baselines import run_baseline
 from ..tasks.classifiers import is_recursive, read_checkpoint
@@ -36,7 +36,7 @@ from ..tasks.fine_tuning import FineTuningArguments, System, encode_data, fine_t
 from ..tasks.task import load_task
 from ..training_model import TrainingForms, TrainingModel
 from ..vocabulary import CleanBatch
-from .subjects import CONCEPTS, GLOBAL, SENTENCES, WORDS, Subject
+from .subjects import CONCEPTS, SENTENCES, WORDS, Subject
 
 
 # Numbers of a pretraining run that its folder holds, beside the loss.
@@ -134,6 +134,9 @@ def reading(subject: Subject, protocol: Protocol) -> list[Result]:
     concepts = encode(model, sample.ids, 64, subject.name)
     found = {**concept_metrics(concepts), "concepts": concepts.shape[1], "tokens": length}
     found["content_erank / C"] = found["content_erank"] / min(concepts.shape[1:])
+    segments = model.config.concept_num - model.config.global_concept_num
+    if model.config.concept_position_type == "addressed" and segments and length % segments == 0:
+        found["repeated_share"] = repeated_share(sample.ids, segments)
     if can_reconstruct(model):
         for count in kept_counts(model.config.concept_num):
             read = read_back(model, sample, 64, concept_num=count)
@@ -199,12 +202,8 @@ def similarity(subject: Subject, protocol: Protocol) -> list[Result]:
     its token embeddings, and of the mean of its global concepts, where it has any."""
 
     def encode_texts(texts):
-        found = {
-            OWN: subject.vectors(texts),
-            TOKEN_TABLE: subject.token_vectors(texts),
-            GLOBAL: subject.global_vectors(texts),
-        }
-        return {name: vectors for name, vectors in found.items() if vectors is not None}
+        table = subject.token_vectors(texts)
+        return subject.poolings(texts) | ({} if table is None else {TOKEN_TABLE: table})
 
     results = []
     for pairs in protocol.load_pairs():

@@ -45,6 +45,7 @@ HELD = (
     Column("content_fraction", "reading", "content_fraction", ".3f"),
     Column("content_erank / C", "reading", "content_erank / C", ".3f"),
     Column("duplicates", "reading", "duplicate_share"),
+    Column("repeated segments", "reading", "repeated_share"),
     Column("ref_rank", "reading", "ref_rank", ".1f"),
     Column("gain", "training", "concept_gain", ".2f"),
     Column("suffix gain", "training", "suffix_gain", ".3f"),

@@ -64,11 +64,18 @@ class Subject:
 
     def vectors(self, texts: list[str]) -> torch.Tensor:
         """[T, D], dense, or sparse for words."""
+        return self.poolings(texts)[OWN]
+
+    def poolings(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Its vectors and, where it has concepts without a segment, the means of these."""
         if self.kind == WORDS:
-            return bag_of_words_vectors(texts)
+            return {OWN: bag_of_words_vectors(texts)}
         if self.kind == SENTENCES:
-            return sentence_model_vectors(self.encoder, BATCH_SIZE, texts)
-        return concept_vectors(self.encoder, {OWN: POOLINGS[OWN]}, BATCH_SIZE, texts)[OWN]
+            return {OWN: sentence_model_vectors(self.encoder, BATCH_SIZE, texts)}
+        poolings, count = {OWN: POOLINGS[OWN]}, self.encoder.config.global_concept_num
+        if count:
+            poolings[GLOBAL] = partial(mean_of_first, count)
+        return concept_vectors(self.encoder, poolings, BATCH_SIZE, texts)
 
     def forward(self, texts: list[str]) -> None:
         """Encode in one batch, so that operations can be counted."""
@@ -81,10 +88,3 @@ class Subject:
     def token_vectors(self, texts: list[str]) -> torch.Tensor | None:
         """Means of rows of the token table; None where there are no concepts above it."""
         return token_vectors(self.encoder, texts) if self.kind == CONCEPTS else None
-
-    def global_vectors(self, texts: list[str]) -> torch.Tensor | None:
-        """Means of the concepts that have no segment; None where there are none."""
-        count = self.encoder.config.global_concept_num if self.kind == CONCEPTS else 0
-        if not count:
-            return None
-        return concept_vectors(self.encoder, {GLOBAL: partial(mean_of_first, count)}, BATCH_SIZE, texts)[GLOBAL]
