@@ -201,9 +201,8 @@ def read_overrides(text: str | None, config_class) -> dict:
     return found
 
 
-def make_model(name, model_args, data_args, tokenizer, decoder_target):
-    """A new model of the type `name`, whose decoder can read what objectives ask for, or the checkpoint to go on
-    from."""
+def make_model(name, model_args, data_args, tokenizer, mixture):
+    """A new model of the type `name` that the objectives of `mixture` can train, or the checkpoint to go on from."""
     if model_args.model_name_or_path is not None:
         model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
         if data_args.max_seq_length > model.config.max_sequence_length:
@@ -226,7 +225,8 @@ def make_model(name, model_args, data_args, tokenizer, decoder_target):
     values = {
         **kind.config,
         **backbone_values,
-        "decoder_target": decoder_target if decoder_target == "both" else None,
+        "decoder_target": "both" if mixture.decoder_target == "both" else None,
+        **({"concept_mean": "free"} if mixture.mean_only else {}),
         "vocab_size": vocab_size,
         "max_sequence_length": data_args.max_seq_length,
     }
@@ -324,7 +324,7 @@ def prepare() -> Run:
     )  # fmt: skip
     column = text_column(raw["train"], data_args.text_column)
     tokenizer = make_tokenizer(model_args, data_args, raw, column)
-    model = make_model(model_type, model_args, data_args, tokenizer, mixture.decoder_target)
+    model = make_model(model_type, model_args, data_args, tokenizer, mixture)
     model.tokenizer = tokenizer
     mixture.check(model.config)
     name = training_args.run_name or run_name(model_type, mixture.describe(), model.config)

@@ -47,7 +47,7 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
 
     def make_pooler(self, config):
         weighted = config.concept_pooling == "weighted"
-        self.concept_scorer = make_linear(config.hidden_size, 1, bias=True) if weighted else None
+        self.concept_scorer = make_linear(config.hidden_size, 1, bias=True, gain=0.0) if weighted else None
         self.pool_norm = make_norm(config)
 
     def pool(self, concepts):

@@ -61,8 +61,10 @@ def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher
     default = MODEL_TYPES[model_type].objective if model_type else "denoising"
     mixture = arguments.make_mixture(default)
     if model is None:
-        target = {"decoder_target": "both"} if mixture.decoder_target == "both" else {}
-        model = make_model(model_type or model_type_for(mixture), tokenizer, **target)
+        needed = {"decoder_target": "both"} if mixture.decoder_target == "both" else {}
+        if mixture.mean_only:
+            needed["concept_mean"] = "free"
+        model = make_model(model_type or model_type_for(mixture), tokenizer, **needed)
     return ConceptTrainer(
         model, arguments, objective=mixture, processing_class=tokenizer, train_dataset=pieces, eval_dataset=pieces
     )

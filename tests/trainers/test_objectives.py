@@ -14,6 +14,7 @@ from modeling_concept import ConceptEncoderForMaskedDiffusion
 from trainers.noise import Noise
 from trainers.objectives import (
     OBJECTIVES,
+    Alignment,
     Contrastive,
     Denoising,
     MaskedDiffusion,
@@ -462,6 +463,17 @@ def test_what_the_decoder_must_read():
     assert Mixture(rest, {"p": 1.0}).decoder_target == "continuation"
     assert Mixture({**text, **rest}, {"d": 0.5, "p": 0.5}).decoder_target == "both"
     assert Mixture({"n": NextConcept()}, {"n": 1.0}).decoder_target == "text"
+
+
+def test_objectives_that_see_the_mean_alone_train_no_layer_below_a_given_one(teacher):
+    contrastive, alignment, denoising = Contrastive(), Alignment(teacher=str(teacher)), Denoising()
+    given, free = make_config(), make_config(concept_mean="free")
+    for mixture in (Mixture.of(contrastive), Mixture({"a": contrastive, "b": alignment}, {"a": 1.0}, {"b": 1.0})):
+        mixture.check(free)
+        with pytest.raises(ValueError, match="would train no layer: only the mean of the concepts is seen"):
+            mixture.check(given)
+    beside = Mixture({"denoising": denoising, "contrastive": contrastive}, {"denoising": 1.0}, {"contrastive": 0.1})
+    beside.check(make_config(decoder_type="position", decoder_target="text"))
 
 
 def test_mixtures_are_read_from_text():

@@ -238,13 +238,17 @@ def cost(subject: Subject, protocol: Protocol) -> list[Result]:
 
 
 def fine_tuning(name: str, subject: Subject, protocol: Protocol) -> list[Result]:
-    """Scores of a task after fine-tuning. Concept models and sentence models encode the two texts of a pair each on
-    its own; words meet a linear model."""
+    """Scores of a task after fine-tuning. Concept models encode the two texts of a pair each on its own, and their
+    cosine is fitted to scores; sentence models read a pair jointly, words meet a linear model."""
     task = FINE_TUNING_TASKS[name]
     data = load_task(task, protocol.glue, limit=protocol.limit)
     if subject.kind == WORDS:
         return [renamed(result, subject.name) for result in run_baseline("tfidf", data)]
-    checkpoint = read_checkpoint(subject.path, "perceiver_pair_cls" if subject.kind == CONCEPTS else None)
+    if subject.kind == CONCEPTS:
+        similarity = "cosine" if task.is_score else None
+        checkpoint = read_checkpoint(subject.path, "perceiver_pair_cls", pair_similarity=similarity)
+    else:
+        checkpoint = read_checkpoint(subject.path)
     arguments = FineTuningArguments(
         output_dir=str(subject.folder / "fine_tuning"), seeds=list(protocol.seeds), num_train_epochs=protocol.epochs,
         report_to=[], disable_tqdm=True,

@@ -6,6 +6,7 @@ B texts, N tokens, H hidden, D width of the teacher.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn as nn
@@ -26,6 +27,8 @@ class Alignment(Objective):
         teacher: Hub id or folder of any SentenceTransformer.
         student_hidden_share: largest share of the tokens hidden from the student, drawn per text.
     """
+
+    mean_only: ClassVar[bool] = True
 
     teacher: str = "sentence-transformers/all-MiniLM-L6-v2"
     student_hidden_share: float = 0.0

@@ -53,6 +53,8 @@ class Objective(ABC):
     The loss of an optimizer step is the mean over all its items: supervised tokens, texts, whatever `items` counts.
     """
 
+    mean_only: ClassVar[bool] = False  # whether it sees nothing of the concepts but their mean
+
     @abstractmethod
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         """Inputs of `run`."""

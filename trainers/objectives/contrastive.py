@@ -6,6 +6,7 @@ B texts of a batch, T texts of a step, N tokens, H hidden, P projected, Q queued
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn as nn
@@ -63,6 +64,8 @@ class Contrastive(JointObjective):
         queue_size: vectors of earlier steps that serve as further negatives.
         centred: see above.
     """
+
+    mean_only: ClassVar[bool] = True
 
     views: str = "crops"
     shortest_crop: float = 0.4

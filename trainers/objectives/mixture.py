@@ -51,8 +51,19 @@ class Mixture:
         measured = {name: objective.for_evaluation() for name, objective in self.objectives.items()}
         return Mixture(measured, self.parts, self.beside)
 
+    @property
+    def mean_only(self) -> bool:
+        """Whether nothing is seen of the concepts but their mean."""
+        return all(objective.mean_only for objective in self.objectives.values())
+
     def check(self, config) -> None:
         """ValueError if a model of this configuration cannot be trained so."""
+        if self.mean_only and config.concept_mean != "free":
+            raise ValueError(
+                f"{' and '.join(self.objectives)} alone would train no layer: only the mean of the concepts is seen, "
+                f'which is that of the token embeddings here; start with concept_mean="free", or add an objective '
+                "that reads text back."
+            )
         for objective in self.objectives.values():
             objective.check(config)
 
