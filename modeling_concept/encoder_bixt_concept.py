@@ -103,7 +103,7 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
             update, _, token_update = self.cross_attn(
                 queries, normed, states, context.token_mask, context.concept_rotary, context.token_rotary
             )
-            concepts = concepts + self.dropout(update)
+            concepts = self.add(concepts, update)
         else:
             concepts, _ = super().cross(concepts, token_states, queries, key_values, context, update_tokens)
             token_update = None

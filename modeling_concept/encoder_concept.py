@@ -193,7 +193,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
     def finish(self, concepts, given_mean=None):
         """Output norm, the mean [B, 1, H] that is given, if any, and centring, of concepts [B, C, H] of any layer."""
         if given_mean is not None:
-            # Or what is written to all concepts alike, which nobody reads, would grow and outweigh the rest.
+            # What anchors have in common gives way to the mean that is given, before the norm as after it.
             concepts = concepts - concepts.mean(dim=1, keepdim=True)
         concepts = self.output_norm(concepts)
         if given_mean is not None:

@@ -53,6 +53,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     def __init__(self, config, updates_tokens: bool = False):
         super().__init__()
         self.options = read_options(self.options_class, config.encoder_options)
+        self.keeps_mean = config.concept_mean == "embeddings"
         depth_gain = 0.0 if config.identity_init else (2 * config.num_hidden_layers) ** -0.5
         self.cross_norm = make_norm(config)
         self.token_norm = make_norm(config) if config.kv_norm and not config.share_key_values else None
@@ -66,6 +67,13 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     def make_cross_attention(self, config):
         return ConceptAttention(config, projects_states=not config.share_key_values, identity=config.identity_init)
 
+    def add(self, concepts, update):
+        """Concepts [B, C, H] with a sub-layer's update, which sums to zero over them where their mean is given: nobody
+        reads what all are given alike, but without bounds it would grow."""
+        if self.keeps_mean:
+            update = update - update.mean(dim=1, keepdim=True)
+        return concepts + self.dropout(update)
+
     def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
         """First sub-layer: returns updated concepts and token states."""
         normed = self.cross_norm(concepts if queries is None else concepts + queries)
@@ -73,7 +81,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         update, _ = self.cross_attn(
             normed, states, context.token_mask, context.concept_rotary, context.token_rotary, key_values
         )
-        return concepts + self.dropout(update), token_states
+        return self.add(concepts, update), token_states
 
     def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
         """
@@ -94,6 +102,6 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         normed = states if queries is None else self.self_norm(concepts + queries)
         rotary = context.concept_rotary
         update, _ = self.self_attn(normed, states, None, rotary, rotary)
-        concepts = concepts + self.dropout(update)
-        concepts = concepts + self.dropout(self.feed_forward(self.feed_forward_norm(concepts)))
+        concepts = self.add(concepts, update)
+        concepts = self.add(concepts, self.feed_forward(self.feed_forward_norm(concepts)))
         return concepts, token_states
