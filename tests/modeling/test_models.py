@@ -467,7 +467,7 @@ def test_inputs_embeds_equal_input_ids():
 def test_truncated_back_propagation_is_that_of_the_last_iterations():
     """Equal outputs; gradients as if the state before the last iterations were given."""
     torch.manual_seed(0)
-    model = language_model("perceiver0-recursive", "position").encoder
+    model = stir(language_model("perceiver0-recursive", "position")).encoder
     batch = random_batch()
     whole = model(**batch, num_iterations=5).last_hidden_state
     cut = model(**batch, num_iterations=5, backprop_iterations=2).last_hidden_state
