@@ -100,7 +100,7 @@ class ModelArguments:
         metadata={
             "help": "In the mean of the concepts, that of the token embeddings, tokens weigh a / (a + p), p being the "
             "token's share of the training text and a this number; special tokens weigh nothing. 0: all weigh the "
-            "same, as they do above layers of a backbone and with --config_overrides concept_mean=free."
+            "same, as they do above layers of a backbone. Not used with concept_mean=free or --model_name_or_path."
         },
     )
     config_overrides: str | None = field(

@@ -61,7 +61,7 @@ class Mixture:
         if self.mean_only and config.concept_mean != "free":
             raise ValueError(
                 f"{' and '.join(self.objectives)} alone would train no layer: only the mean of the concepts is seen, "
-                f'which is that of the token embeddings here; start with concept_mean="free", or add an objective '
+                'which is that of the token embeddings here; start with concept_mean="free", or add an objective '
                 "that reads text back."
             )
         for objective in self.objectives.values():
