@@ -16,11 +16,12 @@ from .weighting import WEIGHTINGS, LossWeighting
 
 
 def option_help(option_class: type, name: str) -> str:
-    """The lines of the class docstring, or of that of a class above, that describe an option."""
+    """The lines of the class docstring, or of that of a class above, that describe an option, as argparse takes them:
+    it reads % as a format."""
     for above in option_class.__mro__:
         match = re.search(rf"^\s+{name}: (.*?)(?=^\s+\w+: |\Z)", above.__doc__ or "", re.MULTILINE | re.DOTALL)
         if match:
-            return " ".join(match[1].split())
+            return " ".join(match[1].split()).replace("%", "%%")
     return ""
 
 
