@@ -36,6 +36,7 @@ ORIGINAL_OPTIONS = {
     "use_bias": True,
     "token_position_type": "learned",
     "phase_harmonics": 0,
+    "address_bias": 0,
     "concept_anchors": False,
     "concept_mean": "free",
     "query_only_concepts": False,

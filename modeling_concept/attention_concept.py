@@ -53,6 +53,20 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return torch.matmul(weights, value).transpose(1, 2), weights
 
 
+def make_address_bias(config) -> nn.Parameter | None:
+    """What queries or keys have in common, [heads, D], for rotary encoding to turn."""
+    if not config.address_bias:
+        return None
+    return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
+
+
+def init_address_bias(bias, size: float):
+    """The same for queries and keys, and as much of every frequency: scores are highest where addresses are equal."""
+    if bias is not None:
+        channel = torch.arange(bias.shape[-1], device=bias.device)
+        init.copy_(bias, size * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
+
+
 class KeyValueProjection(nn.Module):
     """The state side of attention: keys, normalised with `config.qk_norm`, and values, both split into heads; the
     projection of the values starts as the identity where `identity` says so."""
@@ -65,6 +79,10 @@ class KeyValueProjection(nn.Module):
         if projects_states:
             self.k_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
             self.v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias, identity=identity)
+            self.key_bias = make_address_bias(config)
+
+    def init_own_parameters(self, constant_std):
+        init_address_bias(getattr(self, "key_bias", None), self.config.address_bias)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""
@@ -73,6 +91,7 @@ class KeyValueProjection(nn.Module):
     def project_states(self, states, rotary: Rotary | None, key_offset=None):
         """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [K, H] is added for the keys only."""
         key = self.split_heads(self.k_proj(states if key_offset is None else states + key_offset))
+        key = key if self.key_bias is None else key + self.key_bias[:, None].to(key.dtype)
         if self.config.qk_norm:
             key = unit_length(key)
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
@@ -105,14 +124,18 @@ class ConceptAttention(KeyValueProjection):
         self.q_proj = make_linear(width, width, config.use_bias)
         self.o_proj = make_linear(width, width, config.use_bias, gain, identity)
         self.qk_scale = nn.Parameter(torch.empty(self.num_heads)) if config.qk_norm else None
+        self.query_bias = make_address_bias(config)
 
     def init_own_parameters(self, constant_std):
+        super().init_own_parameters(constant_std)
+        init_address_bias(self.query_bias, self.config.address_bias)
         if self.qk_scale is not None:
             init.constant_(self.qk_scale, self.config.qk_norm_scale)
 
     def project_queries(self, queries, rotary: Rotary | None):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""
         query = self.split_heads(self.q_proj(queries))
+        query = query if self.query_bias is None else query + self.query_bias[:, None].to(query.dtype)
         if self.qk_scale is not None:
             query = unit_length(query) * self.qk_scale[:, None, None].to(query.dtype)
         return apply_rotary(query, rotary)

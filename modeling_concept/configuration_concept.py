@@ -95,6 +95,11 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Queries and keys are normalised; one learned scale per head.
         qk_norm_scale (`float`, defaults to 8.0):
             What that scale is initially.
+        address_bias (`float`, defaults to 3.0) [0]:
+            Queries and keys of every attention have a learned constant part, initially so large beside channels of
+            size 1 and equal on both sides, so that attention begins where addresses meet; with addressed concepts
+            only. Without it rotary encoding has nothing to turn but what all texts have in common, and token table
+            and concepts grow a common direction for that.
         kv_norm (`bool`, defaults to `True`) [`False`]:
             Tokens are normalised before they become keys and values.
         identity_init (`bool`, defaults to `True`) [`False`]:
@@ -185,6 +190,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     query_only_concepts: bool = True
     qk_norm: bool = True
     qk_norm_scale: float | int = 8.0
+    address_bias: float | int = 3.0
     kv_norm: bool = True
     identity_init: bool = True
     share_key_values: bool = False
@@ -251,6 +257,12 @@ class ConceptEncoderConfig(PreTrainedConfig):
             raise ValueError('token_weighting=True needs concept_mean="embeddings": in their mean tokens are weighed.')
         if self.phase_harmonics and self.concept_position_type != "addressed":
             raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places between addresses.')
+        if self.address_bias < 0:
+            raise ValueError(f"address_bias must be positive, or 0 for none, not {self.address_bias}.")
+        if self.address_bias and self.concept_position_type != "addressed":
+            raise ValueError(
+                'address_bias > 0 needs concept_position_type="addressed": attention starts at addresses.'
+            )
         if not 0 <= self.global_concept_num <= self.concept_num:
             raise ValueError(
                 f"global_concept_num must lie between 0 and concept_num {self.concept_num}, not be "

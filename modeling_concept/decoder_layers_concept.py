@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_concept import ConceptAttention
 from .layers_concept import FeedForward, PhaseEmbedding, make_linear, make_norm
 from .mixers_concept import TOKEN_MIXERS
-from .positions_concept import make_rotary
+from .positions_concept import Segments, make_rotary
 
 
 class Targets(NamedTuple):
@@ -45,12 +45,12 @@ class Memory(NamedTuple):
     Args:
         states: keys and values [B, heads, C, D] for every layer, or whatever the decoder reads.
         start: position [B or 1] in the encoded text of target position 0, or None for 0.
-        spacing: tokens [B or 1] from one concept address to the next.
+        segments: of the encoded text, where concepts are addressed.
     """
 
     states: object
     start: torch.Tensor | None
-    spacing: torch.Tensor
+    segments: Segments | None
 
 
 class Modulation(nn.Module):
@@ -80,14 +80,14 @@ class ConceptDecoderLayer(GradientCheckpointingLayer):
         self.modulation = Modulation(config) if conditioned else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, states, key, value, condition, target_mask, rotary):
+    def forward(self, states, key, value, condition, target_mask, cross_rotary, rotary):
         """`states` [B, S, H], `key` and `value` of the concepts [B, heads, C, D], `condition` [B, H] or None ->
         [B, S, H]."""
         normed = self.cross_norm(states)
         if self.modulation is not None:
             cross_scale, cross_shift, cross_gate, scale, shift, gate = self.modulation(condition)
             normed = normed * (1 + cross_scale) + cross_shift
-        update, _ = self.cross_attn(normed, key_values=(key, value), query_rotary=rotary)
+        update, _ = self.cross_attn(normed, key_values=(key, value), query_rotary=cross_rotary)
         states = states + self.dropout(update if self.modulation is None else cross_gate * update)
         if self.mixer is not None:
             states = self.mixer(states, target_mask, rotary)
@@ -139,9 +139,9 @@ class ConceptDecoder(nn.Module, ABC):
         config = self.config
         return make_rotary(positions, config.hidden_size // config.num_attention_heads, config.rope_theta, dtype)
 
-    def read(self, concepts, concept_positions):
-        """`concepts` [B, C, H], `concept_positions` [B or 1, C] or None -> keys and values for every layer."""
-        rotary = None if concept_positions is None else self.rotary(concept_positions, concepts.dtype)
+    def read(self, concepts, segments: Segments | None):
+        """`concepts` [B, C, H] -> keys and values for every layer."""
+        rotary = None if segments is None else self.rotary(segments.concept_places(), concepts.dtype)
         offset = None if self.key_embeddings is None else self.key_embeddings[: concepts.shape[1]]
         return [layer.cross_attn.project_states(concepts, rotary, offset) for layer in self.layers]
 
@@ -166,11 +166,14 @@ class ConceptDecoder(nn.Module, ABC):
         states = self.make_queries(batch, targets, token_table)
         if self.position_embeddings is not None:
             states = states + self.position_embeddings(targets.positions)
-        if self.phase_embedding is not None:
-            positions = targets.positions if memory.start is None else targets.positions + memory.start[:, None]
-            states = states + self.phase_embedding(positions, memory.spacing, states.dtype)
         rotary = self.rotary(targets.positions, dtype) if self.config.token_position_type == "rotary" else None
+        cross_rotary, segments = rotary, memory.segments
+        if segments is not None:
+            positions = targets.positions if memory.start is None else targets.positions + memory.start[:, None]
+            cross_rotary = self.rotary(segments.token_places(positions, self.phase_embedding is None), dtype)
+            if self.phase_embedding is not None:
+                states = states + self.phase_embedding(positions, segments, states.dtype)
         condition = self.make_condition(targets, states.dtype)
         for layer, (key, value) in zip(self.layers, memory.states, strict=True):
-            states = layer(states, key, value, condition, targets.attention_mask, rotary)
+            states = layer(states, key, value, condition, targets.attention_mask, cross_rotary, rotary)
         return states if self.output_norm is None else self.output_norm(states)

@@ -67,7 +67,7 @@ class WeightedDecoder(nn.Module):
         """Whether a position's result depends on no other position."""
         return all(layer.mixer is None for layer in self.layers)
 
-    def read(self, concepts, concept_positions):
+    def read(self, concepts, segments):
         """The concepts themselves [B, C, H]: there are no keys."""
         return concepts
 

@@ -9,7 +9,7 @@ import torch
 
 from .decoder_layers_concept import Memory, Targets
 from .outputs_concept import ConceptEncoderOutput
-from .positions_concept import text_layout
+from .positions_concept import Segments, text_layout
 
 
 class ConceptDecodingMixin:
@@ -49,21 +49,17 @@ class ConceptDecodingMixin:
     def remember(self, encoded: ConceptEncoderOutput, continues: bool = False, target_mask=None) -> Memory:
         """
         What the decoder reads of the concepts; it holds as long as the concepts do. In a continuation the concepts
-        stand before position 0. With `target_mask` [B·D, S], the attention mask of the text to be read, addresses are
-        stretched to its length, should tokens have been taken out of the text that was encoded.
+        stand before position 0. With `target_mask` [B·D, S], the attention mask of the text to be read, that text is
+        divided into segments, should tokens have been taken out of the one that was encoded.
         """
-        positions, start, spacing = encoded.concept_positions, None, encoded.concept_spacing
+        concepts, lengths, start = encoded.last_hidden_state, encoded.lengths, None
         if continues:
-            start = encoded.lengths
-            positions = None if positions is None else positions - start.float()[:, None]
+            start = lengths
         elif target_mask is not None:
-            target_mask = target_mask[:: target_mask.shape[0] // encoded.last_hidden_state.shape[0]]
+            target_mask = target_mask[:: target_mask.shape[0] // concepts.shape[0]]
             lengths = text_layout(target_mask, None, target_mask.shape[1], None, target_mask.device).lengths
-            stretch = lengths / encoded.lengths
-            spacing = spacing * stretch
-            positions = None if positions is None else (positions + 0.5) * stretch[:, None] - 0.5
-        states = self.decoder.read(encoded.last_hidden_state, positions)
-        return Memory(states, start, spacing)
+        segments = Segments.of(self.config, lengths, concepts.shape[1])
+        return Memory(self.decoder.read(concepts, segments), start, segments)
 
     def decode(self, memory, targets: Targets, index=None):
         """
@@ -91,6 +87,8 @@ def repeat_memory(memory: Memory, times: int) -> Memory:
     def repeat(value):
         if isinstance(value, torch.Tensor):
             return value.repeat_interleave(times, dim=0)
+        if isinstance(value, Segments):
+            return value._replace(lengths=repeat(value.lengths))
         return value if value is None else [repeat(part) for part in value]
 
     return memory if times == 1 else Memory(*(repeat(part) for part in memory))

@@ -10,7 +10,7 @@ import torch.nn as nn
 from transformers import initialization as init
 
 from .layers_concept import make_linear, make_norm
-from .positions_concept import TextLayout, concept_addresses, segment_means, sinusoid
+from .positions_concept import Segments, TextLayout, segment_means, sinusoid
 from .pretrained_concept import PretrainedTokens
 
 
@@ -105,10 +105,10 @@ class ConceptQueries(nn.Module):
         if self.position_embeddings is not None:
             init.normal_(self.position_embeddings, std=constant_std or self.config.hidden_size**-0.5)
 
-    def forward(self, token_states, layout: TextLayout, count: int):
+    def forward(self, token_states, layout: TextLayout, count: int, segments: Segments | None):
         """
         Returns:
-            Initial concepts [B, C, H], query vectors [C, H] or None, and addresses [B or 1, C] or None.
+            Initial concepts [B, C, H], and query vectors [C, H] or None. With `segments`, those of addressed concepts.
 
         Raises:
             ValueError: `count`, the number of concepts to make, is not between 1 and the trained number.
@@ -124,13 +124,10 @@ class ConceptQueries(nn.Module):
             queries = queries + sinusoid(index, config.hidden_size).to(queries.dtype)
         batch = token_states.shape[0]
 
-        addresses = None
-        if config.concept_position_type == "addressed":
-            addresses = concept_addresses(layout.lengths, count, config.global_concept_num)
         concepts = token_states.new_zeros(batch, count, config.hidden_size)
-        if config.concept_anchors and count > config.global_concept_num:
-            anchors = segment_means(token_states, layout, count - config.global_concept_num)
-            concepts = torch.cat([concepts[:, : config.global_concept_num], anchors], dim=1)
+        if config.concept_anchors and segments.count:
+            anchors = segment_means(token_states, layout, segments)
+            concepts = torch.cat([concepts[:, : segments.global_num], anchors], dim=1)
         if not config.query_only_concepts:
-            return concepts + queries, None, addresses
-        return concepts, queries, addresses
+            return concepts + queries, None
+        return concepts, queries

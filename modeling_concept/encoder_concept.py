@@ -20,7 +20,7 @@ from .encoders_concept import make_encoder_layer
 from .layers_concept import PhaseEmbedding, make_norm
 from .mixers_concept import TOKEN_MIXERS
 from .outputs_concept import ConceptEncoderOutput
-from .positions_concept import concept_spacing, make_rotary, mean_of_visible, text_layout
+from .positions_concept import Segments, make_rotary, mean_of_visible, text_layout
 
 
 class OutputCentring(nn.Module):
@@ -157,10 +157,10 @@ class ConceptEncoder(ConceptPreTrainedModel):
             weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
             mean = mean_of_visible(weighed, layout)
         count = config.concept_num if concept_num is None else concept_num
-        spacing = concept_spacing(layout.lengths, count, config.global_concept_num)
+        segments = Segments.of(config, layout.lengths, count)
         phases = None
         if self.phase_embedding is not None:
-            phases = self.phase_embedding(layout.positions, spacing, states.dtype)
+            phases = self.phase_embedding(layout.positions, segments, states.dtype)
             states = states + phases
         token_rotary = self.rotary(layout.positions, states) if config.token_position_type == "rotary" else None
         for mixer in self.token_mixers:
@@ -168,8 +168,12 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if phases is not None and self.token_mixers:
             # Tokens are tied to their phases by now; the phases themselves are the same for all texts of one length.
             states = states - phases
-        concepts, queries, addresses = self.concept_queries(states, layout, count)
-        concept_rotary = None if addresses is None else self.rotary(addresses, states)
+        concepts, queries = self.concept_queries(states, layout, count, segments)
+        concept_rotary, addresses = None, None
+        if segments is not None:
+            addresses = segments.addresses()
+            concept_rotary = self.rotary(segments.concept_places(), states)
+            token_rotary = self.rotary(segments.token_places(layout.positions, self.phase_embedding is None), states)
         token_mask = make_key_mask(config, concepts, states, layout.visible)
         key_values = (None, None)
         if self.shared_key_values is not None:
@@ -186,7 +190,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
             pooler_output=concepts.mean(dim=1),
             concept_positions=addresses,
             lengths=layout.lengths,
-            concept_spacing=spacing,
             given_mean=mean,
         )
 

@@ -5,7 +5,7 @@ import torch.nn as nn
 from transformers.activations import ACT2FN
 
 from .norms_concept import RMSNorm
-from .positions_concept import phase_features
+from .positions_concept import Segments
 
 
 def make_linear(
@@ -26,7 +26,7 @@ def make_norm(config, eps: float | None = None) -> nn.Module:
 
 class PhaseEmbedding(nn.Module):
     """
-    Tells of each position where it stands between two concept addresses. Anchors and keys alone tell a concept which
+    Tells of each position where it stands within its concept's segment. Anchors and keys alone tell a concept which
     tokens lie in its segment; with this the order in which they lie is learned in a few hundred steps.
     """
 
@@ -35,9 +35,9 @@ class PhaseEmbedding(nn.Module):
         self.harmonics = config.phase_harmonics
         self.projection = make_linear(2 * config.phase_harmonics, config.hidden_size, bias=False)
 
-    def forward(self, positions, spacing, dtype):
-        """`positions` [B or 1, L], `spacing` [B or 1] -> what is added to states [B or 1, L, H] of type `dtype`."""
-        return self.projection(phase_features(positions, spacing, self.harmonics).to(dtype))
+    def forward(self, positions, segments: Segments, dtype):
+        """`positions` [B or 1, L] -> what is added to states [B or 1, L, H] of type `dtype`."""
+        return self.projection(segments.phase_features(positions, self.harmonics).to(dtype))
 
 
 class FeedForward(nn.Module):

@@ -44,6 +44,6 @@ from .loss_concept import head_loss
 from .mixers_concept import TOKEN_MIXERS
 from .norms_concept import RMSNorm
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
-from .positions_concept import concept_addresses
+from .positions_concept import Segments
 from .pretrained_concept import PretrainedTokens
 from .text_concept import TextEncoding

@@ -18,7 +18,6 @@ class ConceptEncoderOutput(ModelOutput):
         cross_attentions: weights of concepts over tokens, one [B, heads, C, N] a layer (where they are made).
         concept_positions: addresses [B or 1, C] in tokens, None for concepts without one.
         lengths: text lengths [B or 1] in tokens.
-        concept_spacing: tokens [B or 1] from one address to the next.
         given_mean: [B, 1, H], the mean of token embeddings that the concepts were given; None with a free one.
     """
 
@@ -29,7 +28,6 @@ class ConceptEncoderOutput(ModelOutput):
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
     concept_positions: torch.FloatTensor | None = None
     lengths: torch.Tensor | None = None
-    concept_spacing: torch.Tensor | None = None
     given_mean: torch.FloatTensor | None = None
 
 

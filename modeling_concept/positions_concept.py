@@ -3,13 +3,17 @@
 Where tokens and concepts stand: text layout from the attention mask, addresses of concepts, rotary and sinusoidal
 encodings, and the segments that concepts start from.
 
-B batch, N tokens, C concepts, A addressed concepts, H hidden, D head size.
+B batch, N tokens, C concepts, A addressed ones of them, L positions, H hidden, D head size.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
+
+
+# How far neighbouring concepts stand apart for rotary encoding: at the base's first frequencies they differ clearly.
+SEGMENT_STRIDE = 4.0
 
 
 class TextLayout(NamedTuple):
@@ -49,51 +53,91 @@ def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, d
     return TextLayout(positions if position_ids is None else position_ids, lengths, visible)
 
 
-def concept_addresses(lengths: torch.Tensor, concept_num: int, global_concept_num: int) -> torch.Tensor:
+class Segments(NamedTuple):
     """
-    Token positions [B, C] at which concepts stand: A addressed ones at (a + 1/2)·N/A - 1/2, evenly through the text;
-    global ones at its centre, the place from which no token is far.
+    A text of `lengths` [B or 1] tokens in `count` segments of whole tokens, one for each of A addressed concepts:
+    token p of N lies in segment floor(p·A/N), and lengths of segments differ by one token at most. Where there are
+    fewer tokens than concepts, each has a segment of its own and the last concepts have none. Neither have the first
+    `global_num` concepts.
     """
-    global_num = min(global_concept_num, concept_num)
-    lengths = lengths.float()[:, None]
-    centre = ((lengths - 1) / 2).expand(-1, global_num)
-    addressed_num = max(concept_num - global_num, 1)
-    index = torch.arange(concept_num - global_num, device=lengths.device, dtype=torch.float32)[None]
-    return torch.cat([centre, (index + 0.5) * lengths / addressed_num - 0.5], dim=1)
+
+    lengths: torch.Tensor
+    count: int
+    global_num: int
+
+    @classmethod
+    def of(cls, config, lengths, concept_num: int):
+        """Those that a configuration gives to texts of `lengths` [B or 1] as `concept_num` concepts, or None."""
+        if config.concept_position_type != "addressed":
+            return None
+        global_num = min(config.global_concept_num, concept_num)
+        return cls(lengths, concept_num - global_num, global_num)
+
+    @property
+    def used(self):
+        """Number [B or 1, 1] of segments with tokens; with global concepts alone the whole text is one."""
+        return self.lengths[:, None].clamp(max=max(self.count, 1))
+
+    def first_token(self, segment):
+        """Position at which a segment [B or 1, L] begins."""
+        return -(-segment * self.lengths[:, None] // self.used)
+
+    def locate(self, positions):
+        """Segment and phase, the place within it, counted from 0, of token `positions` [B or 1, L]; they go on behind
+        the text."""
+        segment = positions * self.used // self.lengths[:, None]
+        return segment, positions - self.first_token(segment)
+
+    def bounds(self):
+        """First token and the one behind the last of each segment, [B or 1, A]."""
+        index = torch.arange(self.count, device=self.lengths.device)[None]
+        return self.first_token(index), self.first_token(index + 1)
+
+    def addresses(self):
+        """Token positions [B or 1, C] at which concepts stand: the text's centre, or that of their segments."""
+        first, behind = self.bounds()
+        centre = ((self.lengths.float() - 1) / 2)[:, None].expand(-1, self.global_num)
+        return torch.cat([centre, (first + behind - 1) / 2], dim=1)
+
+    def concept_places(self):
+        """Places [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and
+        their tokens are then the same in texts of all lengths."""
+        index = torch.arange(self.count, device=self.lengths.device, dtype=torch.float32)[None]
+        index = index.expand(len(self.lengths), -1)
+        centre = ((self.used - 1) / 2).expand(-1, self.global_num)
+        return SEGMENT_STRIDE * torch.cat([centre, index], dim=1)
+
+    def token_places(self, positions, graded: bool):
+        """Places [B or 1, L] of tokens for rotary encoding: those of their segments, or, `graded`, between them."""
+        if graded:
+            return SEGMENT_STRIDE * ((positions.float() + 0.5) * self.used / self.lengths[:, None] - 0.5)
+        return SEGMENT_STRIDE * self.locate(positions)[0].float()
+
+    def phase_features(self, positions, harmonics: int):
+        """
+        Sines and cosines [B or 1, L, 2·harmonics] of the harmonics of the phases of `positions` [B or 1, L]: as many
+        phases are told apart. Where segments are longer than that, they are stretched over them.
+        """
+        period = 2 * harmonics
+        longest = -(-self.lengths[:, None] // self.used)
+        phase = self.locate(positions)[1] * (period / longest).clamp(max=1)
+        multiples = 2 * math.pi / period * torch.arange(1, harmonics + 1, device=positions.device)
+        angles = phase[:, :, None] * multiples
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def concept_spacing(lengths: torch.Tensor, concept_num: int, global_concept_num: int) -> torch.Tensor:
-    """Tokens [B] from one address to the next."""
-    return lengths.float() / max(concept_num - global_concept_num, 1)
-
-
-def phase_features(positions: torch.Tensor, spacing: torch.Tensor, harmonics: int) -> torch.Tensor:
+def segment_means(states, layout: TextLayout, segments: Segments):
     """
-    Where `positions` [B or 1, L] stand between two addresses that are `spacing` [B or 1] tokens apart: sines and
-    cosines of the harmonics of that phase, [B or 1, L, 2·harmonics].
+    Mean of the visible token states in each segment: `states` [B, N, H] -> [B, A, H], zero where a segment holds
+    nothing visible. O(A·N·H).
     """
-    phase = (positions.float() + 0.5) / spacing[:, None]
-    multiples = 2 * math.pi * torch.arange(1, harmonics + 1, device=positions.device)
-    angles = phase[:, :, None] * multiples
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def segment_means(states, layout: TextLayout, addressed_num: int):
-    """
-    Mean of the visible token states in each of `addressed_num` equal segments of the text, weighted by the share of
-    a token that lies inside: every segment has a value, also where there are more concepts than tokens.
-
-    `states` [B, N, H] -> [B, A, H]; zero where a segment holds nothing visible. O(A·N·H).
-    """
-    lengths = layout.lengths.float()[:, None, None]
-    start = torch.arange(addressed_num, device=states.device, dtype=torch.float32)[None, :, None]
-    start, width = start * lengths / addressed_num, lengths / addressed_num
-    token = layout.positions.float()[:, None, :]
-    weights = (torch.minimum(token + 1, start + width) - torch.maximum(token, start)).clamp(min=0)
-    weights = weights * (token < lengths)
+    first, behind = (bound[:, :, None] for bound in segments.bounds())
+    token = layout.positions[:, None, :]
+    inside = (token >= first) & (token < behind)
     if layout.visible is not None:
-        weights = weights * layout.visible[:, None, :]
-    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+        inside = inside & layout.visible[:, None, :]
+    weights = inside.float()
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1)
     return weights.to(states.dtype).expand(states.shape[0], -1, -1) @ states
 
 

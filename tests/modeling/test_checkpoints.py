@@ -102,6 +102,7 @@ def test_wrong_shapes_are_an_error(tmp_path):
         ({"token_position_type": "learned"}, "addressed"),
         ({"concept_position_type": "none"}, "concept_anchors"),
         ({"concept_position_type": "none", "concept_anchors": False}, "phase_harmonics"),
+        ({"concept_position_type": "none", "concept_anchors": False, "phase_harmonics": 0}, "address_bias"),
         ({"global_concept_num": 7}, "between 0 and concept_num 6"),
         ({"token_mixer_type": None}, "needs token_mixer_type"),
         ({"token_mixer_width": 4}, "odd width"),

@@ -73,7 +73,9 @@ def test_depth_scales_what_layers_write():
 
 
 def test_constant_range_is_the_original_way():
-    model = language_model(initializer_range=0.1, identity_init=False, hidden_size=64, intermediate_size=64)
+    model = language_model(
+        initializer_range=0.1, identity_init=False, address_bias=0, hidden_size=64, intermediate_size=64
+    )
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             assert float(parameter.std()) == pytest.approx(0.1, rel=0.15), name
@@ -90,7 +92,7 @@ def test_fresh_concepts_depend_on_the_input():
     ids = torch.multinomial(zipf.expand(4, -1), 512, replacement=True) + 5
     with torch.no_grad():
         metrics = concept_metrics(model(ids).last_hidden_state)
-    assert metrics["content_fraction"] > 0.2  # measured: 0.23
+    assert metrics["content_fraction"] > 0.7  # measured: 0.73
     assert metrics["content_erank"] > 100
     assert metrics["duplicate_share"] == 0
 

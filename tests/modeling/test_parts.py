@@ -17,11 +17,9 @@ from modeling_concept.encoder_concept import make_encoder
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
 from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
 from modeling_concept.positions_concept import (
+    Segments,
     apply_rotary,
-    concept_addresses,
-    concept_spacing,
     make_rotary,
-    phase_features,
     segment_means,
     text_layout,
 )
@@ -56,37 +54,56 @@ def test_layout_counts_from_the_first_to_the_last_attended_token(before, length,
     assert torch.equal(layout.visible, mask.bool())
 
 
-def test_addresses_are_those_of_the_design():
-    addresses = concept_addresses(torch.tensor([64, 10]), 16, 0)
-    expected = torch.tensor([[(c + 0.5) * n / 16 - 0.5 for c in range(16)] for n in (64, 10)])
-    torch.testing.assert_close(addresses, expected)
-    with_globals = concept_addresses(torch.tensor([64]), 18, 2)
-    torch.testing.assert_close(with_globals[:, :2], torch.tensor([[31.5, 31.5]]))
-    torch.testing.assert_close(with_globals[:, 2:], expected[:1])
-    assert concept_addresses(torch.tensor([64]), 1, 2).tolist() == [[31.5]]
+@given(length=st.integers(1, 40), count=st.integers(1, 24), behind=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_segments_are_whole_tokens_and_balanced(length, count, behind):
+    segments = Segments(torch.tensor([length]), count, 0)
+    segment, phase = (row[0].tolist() for row in segments.locate(torch.arange(length + behind)[None]))
+    used = min(count, length)
+    assert segment[:length] == [place * used // length for place in range(length)]
+    assert phase == [segment[:place].count(segment[place]) for place in range(length + behind)]
+    sizes = [segment[:length].count(index) for index in range(used)]
+    assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
+    first, last = (bound[0, :used].tolist() for bound in segments.bounds())
+    assert [end - start for start, end in zip(first, last)] == sizes and first[0] == 0 and last[-1] == length
+    centres = [
+        sum(place for place in range(length) if segment[place] == index) / sizes[index] for index in range(used)
+    ]
+    torch.testing.assert_close(segments.addresses()[0, :used], torch.tensor(centres, dtype=torch.float32))
+
+
+def test_global_concepts_stand_in_the_centre():
+    segments = Segments.of(make_config(global_concept_num=2, concept_num=18), torch.tensor([64, 10]), 18)
+    assert (segments.count, segments.global_num) == (16, 2)
+    assert segments.addresses()[:, :3].tolist() == [[31.5, 31.5, 1.5], [4.5, 4.5, 0.0]]
+    assert segments.concept_places()[:, :4].tolist() == [[30, 30, 0, 4], [18, 18, 0, 4]]
+    alone = Segments.of(make_config(global_concept_num=2, concept_num=18), torch.tensor([64]), 1)
+    assert alone.addresses().tolist() == [[31.5]] and alone.concept_places().tolist() == [[0]]
+    assert alone.locate(torch.arange(64)[None])[0].max() == 0
+    assert (
+        Segments.of(
+            make_config(concept_position_type="none", phase_harmonics=0, address_bias=0, concept_anchors=False),
+            None,
+            4,
+        )
+        is None
+    )
 
 
 @given(length=st.integers(1, 20), count=st.integers(1, 24), hidden=st.sets(st.integers(0, 19)))
 @settings(max_examples=60, deadline=None)
-def test_segment_means_against_fine_sampling(length, count, hidden):
-    """The weight of a token is the share of it that lies in the segment: sample each segment densely instead."""
+def test_segment_means_against_a_loop(length, count, hidden):
     states = torch.randn(1, length, 4)
     visible = torch.tensor([[place not in hidden for place in range(length)]])
     layout = text_layout(torch.ones(1, length), None, length, ~visible, states.device)
-    found = segment_means(states, layout, count)
-    points = 400
-    places = ((torch.arange(points) + 0.5) / points + torch.arange(count)[:, None]) * length / count
-    tokens = places.floor().long().clamp(max=length - 1)
-    readable = visible[0][tokens].float()
-    expected = (states[0][tokens] * readable[..., None]).sum(1) / readable.sum(1, keepdim=True).clamp(min=1)
-    torch.testing.assert_close(found[0], expected, atol=0.05, rtol=0.05)
-    assert (found[0][readable.sum(1) == 0] == 0).all()
-
-
-def test_whole_segments_are_plain_means():
-    states = torch.randn(2, 12, 4)
-    layout = text_layout(None, None, 12, None, states.device)
-    torch.testing.assert_close(segment_means(states, layout, 4), states.view(2, 4, 3, 4).mean(2))
+    segments = Segments(layout.lengths, count, 0)
+    segment = segments.locate(layout.positions)[0][0].tolist()
+    expected = torch.zeros(count, 4)
+    for index in range(count):
+        read = [states[0, place] for place in range(length) if segment[place] == index and place not in hidden]
+        if read:
+            expected[index] = torch.stack(read).mean(0)
+    torch.testing.assert_close(segment_means(states, layout, segments)[0], expected)
 
 
 def test_rotary_scores_depend_on_distance_alone():
@@ -102,23 +119,39 @@ def test_rotary_scores_depend_on_distance_alone():
     assert apply_rotary(query, None) is query
 
 
-def test_phase_tells_places_between_addresses():
-    spacing = concept_spacing(torch.tensor([64]), 16, 0)
-    assert spacing.tolist() == [4]
-    features = phase_features(torch.arange(64)[None], spacing, 8)[0]
-    torch.testing.assert_close(features[:4], features[60:], atol=1e-3, rtol=0)
-    distances = torch.cdist(features[:4], features[:4]) + 9 * torch.eye(4)
-    assert distances.min() > 0.5
+def test_phases_count_tokens_of_a_segment():
+    """Equal for texts of any length, and as far apart as can be; long segments are stretched over them."""
+    features = [Segments(torch.tensor([n]), 16, 0).phase_features(torch.arange(n)[None], 8)[0] for n in (64, 63, 100)]
+    assert torch.equal(features[0][:4], features[0][60:]) and torch.equal(features[0][:63], features[1])
+    torch.testing.assert_close(features[2][:4], features[0][:4])
+    assert torch.cdist(features[0][:4], features[0][:4])[~torch.eye(4).bool()].min() > 3.9
+    long = Segments(torch.tensor([640]), 16, 0).phase_features(torch.arange(40)[None], 8)[0]
+    assert torch.cdist(long, long)[~torch.eye(40).bool()].min() > 0.5
+
+
+@pytest.mark.parametrize("phase_harmonics", [0, 8])
+def test_rotary_places_count_segments(phase_harmonics):
+    """Tokens stand where their concepts do; without phases, between them, whole tokens apart."""
+    segments = Segments(torch.tensor([64]), 16, 0)
+    places = segments.token_places(torch.arange(64)[None], graded=phase_harmonics == 0)[0]
+    concepts = segments.concept_places()[0]
+    nearest = (places[:, None] - concepts).abs().argmin(dim=1)
+    assert nearest.tolist() == [place // 4 for place in range(64)]
+    if phase_harmonics:
+        assert torch.equal(places, concepts[nearest])
+    else:
+        torch.testing.assert_close(places.diff(), torch.ones(63))
+        torch.testing.assert_close(places.view(16, 4).mean(1), concepts)
 
 
 @pytest.mark.parametrize("token_mixers", [0, 1])
 def test_phases_are_no_code_of_the_length(token_mixers):
     """A text of one word says nothing but its length. Mixers tie tokens to phases, and what is left of a phase of its
     own is taken out: where they write nothing, concepts are equal for all lengths. Without mixers they are not."""
-    encoder = ConceptEncoder(make_config(num_token_mixers=token_mixers)).eval()
+    encoder = ConceptEncoder(make_config(num_token_mixers=token_mixers, concept_mean="free")).eval()
     for mixer in encoder.token_mixers:
         torch.nn.init.zeros_(mixer.out_proj.weight)
-    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (5, 9, 17)]
+    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (9, 17, 30)]
     assert [torch.allclose(texts[0], text, atol=1e-3) for text in texts[1:]] == [token_mixers == 1] * 2
 
 
@@ -171,14 +204,35 @@ def test_qk_norm_starts_at_the_scale_asked_for():
     assert scales and all(bool((scale == 16).all()) for scale in scales)
 
 
+@pytest.mark.parametrize(
+    ("encoder_type", "share_key_values"), [("perceiver", False), ("perceiver", True), ("bixt", False)]
+)
+def test_attention_starts_at_addresses(encoder_type, share_key_values):
+    """In untrained networks most of a concept's attention lies on its own segment, and without biases the share that
+    chance gives."""
+    ids = torch.randint(10, make_config().vocab_size, (8, 24))
+    own = torch.eye(6).repeat_interleave(4, dim=1).bool()
+    share = {}
+    for size in (0, 3.0):
+        config = make_config(
+            address_bias=size, encoder_type=encoder_type, share_key_values=share_key_values, num_token_mixers=0
+        )
+        encoder = ConceptEncoder(config).eval()
+        encoder.set_attn_implementation("eager")
+        maps = torch.stack(encoder(ids, output_attentions=True).cross_attentions)
+        share[size] = float(maps.mean(dim=(0, 1, 2))[own].view(6, 4).sum(dim=1).mean())
+    assert share[0] == pytest.approx(4 / 24, abs=0.05)
+    assert share[3.0] > 0.6
+
+
 def test_qk_norm_is_scaled_cosine():
     config = make_config(qk_norm=True)
     attention = initialised(ConceptAttention(config), config)
     attention.qk_scale.data = torch.tensor([8.0, 2.0, 1.0, 4.0])
     queries, states = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     _, weights = attention(queries, states)
-    q = F.normalize(attention.q_proj(queries).view(2, 3, 4, 8), dim=-1)
-    k = F.normalize(attention.k_proj(states).view(2, 5, 4, 8), dim=-1)
+    q = F.normalize(attention.q_proj(queries).view(2, 3, 4, 8) + attention.query_bias, dim=-1)
+    k = F.normalize(attention.k_proj(states).view(2, 5, 4, 8) + attention.key_bias, dim=-1)
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
     torch.testing.assert_close(weights, scores.softmax(-1))
 
@@ -189,8 +243,9 @@ def test_slot_attention_is_softmax_over_concepts_then_mean_over_tokens():
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
     update, weights = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
-    q = attention.q_proj(concepts).view(2, 3, 4, 8)
+    q = attention.q_proj(concepts).view(2, 3, 4, 8) + attention.query_bias
     k, v = (projection(tokens).view(2, 5, 4, 8) for projection in (attention.k_proj, attention.v_proj))
+    k = k + attention.key_bias
     competition = (torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)).softmax(dim=2) + 1e-8
     competition = competition * visible[:, None, None]
     expected = competition / competition.sum(-1, keepdim=True)
@@ -208,7 +263,8 @@ def test_bixt_uses_one_similarity_both_ways():
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
     mask = make_key_mask(config, concepts, tokens, visible)
     update, weights, token_update = attention(concepts, concepts, tokens, mask, None, None)
-    q, k = attention.q_proj(concepts).view(2, 3, 4, 8), attention.k_proj(tokens).view(2, 5, 4, 8)
+    q = attention.q_proj(concepts).view(2, 3, 4, 8) + attention.query_bias
+    k = attention.k_proj(tokens).view(2, 5, 4, 8) + attention.key_bias
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)
     expected = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(-1)
     torch.testing.assert_close(weights, expected)

@@ -34,30 +34,34 @@ BACKBONES = {
     },
 }  # fmt: skip
 
+UNADDRESSED = {"concept_anchors": False, "phase_harmonics": 0, "address_bias": 0}
+
 # The original's network, and options one by one or in plausible company.
 OPTIONS = {
     "default": {},
     "original": {
         "norm_type": "layernorm", "use_bias": True, "initializer_range": 0.1, "token_position_type": "learned",
-        "concept_position_type": "none", "phase_harmonics": 0, "concept_anchors": False, "query_only_concepts": False,
+        "concept_position_type": "none", **UNADDRESSED, "query_only_concepts": False,
         "qk_norm": False, "kv_norm": False, "embedding_norm": False, "hide_mask_tokens": False,
         "concept_mean": "free", "identity_init": False, "num_token_mixers": 0, "token_mixer_type": None,
         "hidden_act": "gelu", "decoder_feed_forward": "plain", "decoder_output_norm": False,
         "tie_word_embeddings": False,
     },
-    "sinusoidal_concepts": {"concept_position_type": "sinusoidal", "concept_anchors": False, "phase_harmonics": 0},
+    "sinusoidal_concepts": {"concept_position_type": "sinusoidal", **UNADDRESSED},
     "learned_concepts": {
-        "concept_position_type": "learned", "concept_anchors": False, "phase_harmonics": 0,
+        "concept_position_type": "learned", **UNADDRESSED,
         "token_position_type": "learned", "query_only_concepts": False,
     },
     "no_positions": {
-        "token_position_type": "none", "concept_position_type": "none", "concept_anchors": False, "phase_harmonics": 0,
+        "token_position_type": "none", "concept_position_type": "none", **UNADDRESSED,
     },
     "dimension_inversion": {"token_embedding_dim": 8},
     "globals": {"global_concept_num": 2},
     "only_globals": {"global_concept_num": 6},
     "centred": {"output_centring": True},
     "free_mean": {"concept_mean": "free"},
+    "no_address_bias": {"address_bias": 0},
+    "no_phases": {"phase_harmonics": 0},
     "weighted_mean": {"token_weighting": True},
     "random_values": {"identity_init": False},
     "two_conv_mixers": {"num_token_mixers": 2, "token_mixer_width": 3},

@@ -540,7 +540,7 @@ def test_a_masked_token_sees_a_revealed_neighbour_through_mixing_alone(model_typ
 
 
 def test_true_deletion_is_read_at_the_places_of_the_whole_text(batch, tokenizer):
-    """Addresses of the concepts are stretched to the text that is read."""
+    """The text that is read is divided into segments."""
     model = make_model("perceiver_posonly_mlm", tokenizer).eval()
     inputs = Denoising(0.6, 0.6, true_deletion=True)(batch, step_noise(batch))
     with torch.no_grad():
@@ -548,6 +548,6 @@ def test_true_deletion_is_read_at_the_places_of_the_whole_text(batch, tokenizer)
         memory = model.remember(encoded, False, inputs["decoder_attention_mask"])
     lengths = batch.attention_mask.sum(dim=1)
     assert (encoded.lengths < lengths).any()
-    torch.testing.assert_close(memory.spacing, lengths / model.config.concept_num)
+    assert torch.equal(memory.segments.lengths, lengths)
     same = model.remember(encoded, False, inputs["attention_mask"])
-    torch.testing.assert_close(same.spacing, encoded.concept_spacing)
+    assert torch.equal(same.segments.lengths, encoded.lengths)
