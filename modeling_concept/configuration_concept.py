@@ -72,8 +72,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
         token_position_type (`"rotary"`, `"learned"` or `"none"`, defaults to `"rotary"`) [`"learned"`]:
             How tokens know their place. `rotary` turns queries and keys of every attention (base `rope_theta`).
         concept_position_type (defaults to `"addressed"`) [`"none"`, `"sinusoidal"`, `"learned"`]:
-            `addressed`: concept c of C stands at token position (c + 1/2)·N/C - 1/2 of a text of N tokens, rotary on
-            both sides. The others add a fixed or learned vector to the concept queries.
+            `addressed`: a text is divided into C segments of whole tokens, and concept c stands where the tokens of
+            segment c stand; rotary on both sides counts segments. The others add a fixed or learned vector to the
+            concept queries.
         rope_theta (`float`, defaults to 1000.0):
             Base of the rotary frequencies.
         concept_anchors (`bool`, defaults to `True`) [`False`]:
@@ -85,8 +86,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             In that mean tokens weigh a number each, kept beside the weights: 1, unless the training text gave them
             others, such as smooth inverse frequency.
         phase_harmonics (`int`, defaults to 8) [0]:
-            Tokens and decoder queries are told where they stand between two concept addresses, by so many harmonics
-            of that phase; with addressed concepts only. Enough to tell 2·phase_harmonics tokens a concept apart.
+            Tokens and decoder queries are told their place within their segment, by so many harmonics; with addressed
+            concepts only. Enough to tell 2·phase_harmonics tokens a concept apart; in longer segments
+            they lie closer. 0: rotary positions lie between those of the concepts instead.
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
