@@ -126,8 +126,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
             if args.backbone_learning_rate is not None:
                 trained = [p for p in backbone_parameters(inner) if p.requires_grad]
                 rates.append((trained, args.backbone_learning_rate))
-            if args.embedding_learning_rate is not None:
-                rates.append(([inner.get_input_embeddings().weight], args.embedding_learning_rate))
+            if (rate := args.token_table_rate(inner.config)) is not None:
+                rates.append(([inner.get_input_embeddings().weight], rate))
             groups = parameter_groups(
                 self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
                 muon=args.matrix_optimizer == "muon",

@@ -107,7 +107,11 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
         default=None, metadata={"help": "Learning rate of a pretrained backbone; the common one by default."}
     )
     embedding_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the token table; the common one by default."}
+        default=None,
+        metadata={
+            "help": "Learning rate of the token table; by default a quarter of the common one where the mean of the "
+            "concepts is that of its rows, which a fast one robs of meaning, and the common one elsewhere."
+        },
     )
     concept_metric_samples: int = field(
         default=256, metadata={"help": "Evaluation texts for concept and reconstruction metrics; 0 leaves them out."}
@@ -165,6 +169,13 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
         if foreign := sorted(set(given) - used):
             raise ValueError(f"{of} has no option {foreign}; its options are {sorted(used)}.")
         return given
+
+    def token_table_rate(self, config) -> float | None:
+        """Learning rate of the token table of a network of this configuration; None for the common one."""
+        if self.embedding_learning_rate is not None:
+            return self.embedding_learning_rate
+        given_mean = config.concept_mean == "embeddings" and config.backbone_config is None
+        return self.learning_rate / 4 if given_mean else None
 
     def make_mixture(self, default: str) -> Mixture:
         """The chosen objectives, or `default`, with the options given."""

@@ -212,11 +212,18 @@ def test_optimizers_and_schedules(optimizer, schedule, tokenizer, pieces, tmp_pa
         assert rates[5] == rates[12] == 1e-2 and rates[-1] < 5e-3
 
 
-def test_the_token_table_may_have_its_own_learning_rate(tokenizer, pieces, tmp_path):
-    trainer = make_trainer(tokenizer, pieces, tmp_path, learning_rate=1e-3, embedding_learning_rate=4e-3)
+@pytest.mark.parametrize(
+    ("asked", "mean", "expected"),
+    [(4e-3, "embeddings", 4e-3), (4e-3, "free", 4e-3), (None, "embeddings", 2.5e-4), (None, "free", 1e-3)],
+)
+def test_the_token_table_may_have_its_own_learning_rate(asked, mean, expected, tokenizer, pieces, tmp_path):
+    """A slow one by default where sentence vectors are made of its rows."""
+    model = make_model("perceiver_posonly_mlm", tokenizer, concept_mean=mean)
+    options = {"learning_rate": 1e-3, "embedding_learning_rate": asked}
+    trainer = make_trainer(tokenizer, pieces, tmp_path, model=model, **options)
     table = trainer.training_model.model.get_input_embeddings().weight
     for group in trainer.create_optimizer().param_groups:
-        assert group["lr"] == (4e-3 if any(parameter is table for parameter in group["params"]) else 1e-3)
+        assert group["lr"] == (expected if any(parameter is table for parameter in group["params"]) else 1e-3)
 
 
 def test_compiled_training_equals_the_plain_one(tokenizer, pieces, tmp_path):
