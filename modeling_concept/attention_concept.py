@@ -60,7 +60,7 @@ def make_address_bias(config) -> nn.Parameter | None:
     return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
 
 
-def init_address_bias(bias, size: float):
+def init_address_bias(bias: nn.Parameter | None, size: float):
     """The same for queries and keys, and as much of every frequency: scores are highest where addresses are equal."""
     if bias is not None:
         channel = torch.arange(bias.shape[-1], device=bias.device)
@@ -79,10 +79,10 @@ class KeyValueProjection(nn.Module):
         if projects_states:
             self.k_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
             self.v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias, identity=identity)
-            self.key_bias = make_address_bias(config)
+        self.key_bias = make_address_bias(config) if projects_states else None
 
     def init_own_parameters(self, constant_std):
-        init_address_bias(getattr(self, "key_bias", None), self.config.address_bias)
+        init_address_bias(self.key_bias, self.config.address_bias)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""

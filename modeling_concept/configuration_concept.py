@@ -87,8 +87,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
             others, such as smooth inverse frequency.
         phase_harmonics (`int`, defaults to 8) [0]:
             Tokens and decoder queries are told their place within their segment, by so many harmonics; with addressed
-            concepts only. Enough to tell 2·phase_harmonics tokens a concept apart; in longer segments
-            they lie closer. 0: rotary positions lie between those of the concepts instead.
+            concepts only. Enough to tell 2·phase_harmonics tokens a concept apart; in longer segments places lie
+            closer. 0: rotary positions lie between those of the concepts instead.
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
@@ -258,7 +258,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
         if self.token_weighting and self.concept_mean != "embeddings":
             raise ValueError('token_weighting=True needs concept_mean="embeddings": in their mean tokens are weighed.')
         if self.phase_harmonics and self.concept_position_type != "addressed":
-            raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places between addresses.')
+            raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places within segments.')
         if self.address_bias < 0:
             raise ValueError(f"address_bias must be positive, or 0 for none, not {self.address_bias}.")
         if self.address_bias and self.concept_position_type != "addressed":

@@ -82,7 +82,7 @@ class ConceptDecoderLayer(GradientCheckpointingLayer):
 
     def forward(self, states, key, value, condition, target_mask, cross_rotary, rotary):
         """`states` [B, S, H], `key` and `value` of the concepts [B, heads, C, D], `condition` [B, H] or None ->
-        [B, S, H]."""
+        [B, S, H]. Places of the targets are those of segments in `cross_rotary`, of tokens in `rotary`."""
         normed = self.cross_norm(states)
         if self.modulation is not None:
             cross_scale, cross_shift, cross_gate, scale, shift, gate = self.modulation(condition)

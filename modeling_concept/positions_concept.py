@@ -116,7 +116,7 @@ class Segments(NamedTuple):
     def phase_features(self, positions, harmonics: int):
         """
         Sines and cosines [B or 1, L, 2·harmonics] of the harmonics of the phases of `positions` [B or 1, L]: as many
-        phases are told apart. Where segments are longer than that, they are stretched over them.
+        phases are told apart. In segments that are longer than that, phases lie closer.
         """
         period = 2 * harmonics
         longest = -(-self.lengths[:, None] // self.used)
