@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from ..plots import EVALUATED, NEUTRAL, TRAINED, UNTRAINED
 
@@ -28,6 +28,15 @@ def scatter(axes, lines: "list[Summary]", across, up) -> int:
         axes.plot(x, y, "o", color=color_of(line), markersize=5)
         axes.annotate(str(line.number), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
     return len(points)
+
+
+def scale_costs(axes, costs: list[float]) -> None:
+    """Costs that differ by more than a factor of three on a logarithmic axis with ticks at 1, 2 and 5."""
+    if costs and max(costs) > 3 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_cost(lines: "list[Summary]", path: Path) -> bool:
@@ -56,7 +65,7 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
         shown += scatter(axes, lines, across, up)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         if across is cost:
-            axes.set_xscale("log")
+            scale_costs(axes, [value for line in lines if (value := cost(line)) is not None])
         for axis, limits, value in ((axes.xaxis, axes.set_xlim, across), (axes.yaxis, axes.set_ylim, up)):
             if value is accuracy:
                 limits(-0.03, 1.05)
