@@ -20,14 +20,14 @@ def color_of(line: "Summary") -> str:
     return BASELINE if line.is_baseline else HELPED if line.help_from else SCRATCH
 
 
-def scatter(axes, lines: "list[Summary]", across, up) -> int:
-    """A point with the line's number for each that has both; returns how many."""
+def scatter(axes, lines: "list[Summary]", across, up) -> list[float]:
+    """A point with the line's number for each that has both; returns where they stand across."""
     points = [(across(line), up(line), line) for line in lines]
     points = [point for point in points if point[0] is not None and point[1] is not None]
     for x, y, line in points:
         axes.plot(x, y, "o", color=color_of(line), markersize=5)
         axes.annotate(str(line.number), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
-    return len(points)
+    return [x for x, _, _ in points]
 
 
 def scale_costs(axes, costs: list[float]) -> None:
@@ -56,16 +56,17 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
 
     figure = Figure(figsize=(14, 4.6), layout="constrained")
     panels = figure.subplots(1, 3)
-    shown = 0
+    shown = False
     for axes, across, up, labels in (
         (panels[0], cost, similarity, ("encoding, MFLOP per word", "zero-shot STS-B, Spearman")),
         (panels[1], cost, accuracy, ("encoding, MFLOP per word", "tokens read back")),
         (panels[2], accuracy, similarity, ("tokens read back", "zero-shot STS-B, Spearman")),
     ):
-        shown += scatter(axes, lines, across, up)
+        places = scatter(axes, lines, across, up)
+        shown = shown or bool(places)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         if across is cost:
-            scale_costs(axes, [value for line in lines if (value := cost(line)) is not None])
+            scale_costs(axes, places)
         for axis, limits, value in ((axes.xaxis, axes.set_xlim, across), (axes.yaxis, axes.set_ylim, up)):
             if value is accuracy:
                 limits(-0.03, 1.05)
@@ -89,7 +90,7 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
     panels[0].legend(frameon=False, fontsize=8)
     if shown:
         figure.savefig(path, dpi=130)
-    return bool(shown)
+    return shown
 
 
 def plot_kept(lines: "list[Summary]", path: Path) -> bool:
