@@ -107,8 +107,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
         identity_init (`bool`, defaults to `True`) [`False`]:
             Concepts start as sums of token states, and what decoders read as sums of concepts: the projections of
             values and outputs start as the identity wherever concepts read tokens and decoders read concepts, and what
-            concepts write to each other starts at zero. Reading back is then learned in a third of the steps. After
-            the mimetic initialisation of Trockman & Kolter (2023).
+            token mixers write and what concepts write to each other starts at zero. Reading back is then learned in a
+            third of the steps. After the mimetic initialisation of Trockman & Kolter (2023).
         share_key_values (`bool`, defaults to `False`):
             One key and value projection of the tokens for all layers instead of one per layer.
         embedding_norm (`bool`, defaults to `True`) [`False`]:

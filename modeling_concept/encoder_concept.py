@@ -67,7 +67,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         config = self.config
         self.embeddings = ConceptTokenEmbeddings(config)
         self.phase_embedding = PhaseEmbedding(config) if config.phase_harmonics else None
-        mixer_gain = (2 * max(config.num_token_mixers, 1)) ** -0.5
+        mixer_gain = 0.0 if config.identity_init else (2 * max(config.num_token_mixers, 1)) ** -0.5
         self.token_mixers = nn.ModuleList(
             TOKEN_MIXERS[config.token_mixer_type](config, config.token_mixer_width, mixer_gain)
             for _ in range(config.num_token_mixers)

@@ -149,8 +149,6 @@ def test_phases_are_no_code_of_the_length(token_mixers):
     """A text of one word says nothing but its length. Mixers tie tokens to phases, and what is left of a phase of its
     own is taken out: where they write nothing, concepts are equal for all lengths. Without mixers they are not."""
     encoder = ConceptEncoder(make_config(num_token_mixers=token_mixers, concept_mean="free")).eval()
-    for mixer in encoder.token_mixers:
-        torch.nn.init.zeros_(mixer.out_proj.weight)
     texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (9, 17, 30)]
     assert [torch.allclose(texts[0], text, atol=1e-3) for text in texts[1:]] == [token_mixers == 1] * 2
 
@@ -173,6 +171,9 @@ def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
         assert torch.equal(weights[name], torch.eye(config.hidden_size))
     for layer in model.encoder.layers:
         assert not layer.self_attn.o_proj.weight.any() and not layer.feed_forward.down_proj.weight.any()
+    assert model.encoder.token_mixers
+    for mixer in model.encoder.token_mixers:
+        assert not mixer.out_proj.weight.any()
     random = dict(language_model(identity_init=False).named_parameters())
     assert not any(torch.equal(value, torch.eye(len(value))) for value in random.values() if value.dim() == 2)
 
