@@ -77,8 +77,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
             concept queries.
         rope_theta (`float`, defaults to 1000.0):
             Base of the rotary frequencies.
-        concept_anchors (`bool`, defaults to `True`) [`False`]:
-            Addressed concepts start as the mean of the visible token states of their segment.
+        concept_anchors (`bool`, defaults to `False`):
+            Addressed concepts start as the mean of the visible token states of their segment, not of the text.
         concept_mean (`"embeddings"` or `"free"`, defaults to `"embeddings"`) [`"free"`]:
             Whether the mean of the concepts, the sentence vector, is the mean of the token embeddings, whereas what
             layers write sums to zero over the concepts and does not blur it; or whatever layers make of it.
@@ -92,7 +92,8 @@ class ConceptEncoderConfig(PreTrainedConfig):
         global_concept_num (`int`, defaults to 0):
             The first so many concepts have no segment: no anchor, and the centre of the text as address.
         query_only_concepts (`bool`, defaults to `True`) [`False`]:
-            The learned concept vectors enter attention queries only, never the residual stream.
+            The learned concept vectors enter attention queries only; the residual stream starts at the mean of the
+            token embeddings, or of the segments with `concept_anchors`. Otherwise it starts at these vectors.
         qk_norm (`bool`, defaults to `True`) [`False`]:
             Queries and keys are normalised; one learned scale per head.
         qk_norm_scale (`float`, defaults to 8.0):
@@ -119,7 +120,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Positions that hold `mask_token_id` are no keys of the encoder: a masked or deleted token is absent.
         token_mixer_type (`"conv"`, `"window"` or `None`, defaults to `"conv"`) [`None`]:
             Token-mixing layers below the concepts, O(N·w): gated depthwise convolution or sliding-window attention.
-        num_token_mixers (`int`, defaults to 1) [0]:
+        num_token_mixers (`int`, defaults to 0):
             Number of these layers.
         token_mixer_width (`int`, defaults to 7):
             Kernel size, or how far a window reaches to each side.
@@ -184,7 +185,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     token_position_type: Literal["rotary", "learned", "none"] = "rotary"
     concept_position_type: Literal["addressed", "none", "sinusoidal", "learned"] = "addressed"
     rope_theta: float | int = 1000.0
-    concept_anchors: bool = True
+    concept_anchors: bool = False
     concept_mean: Literal["embeddings", "free"] = "embeddings"
     token_weighting: bool = False
     phase_harmonics: int = 8
@@ -200,7 +201,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     output_centring: bool = False
     hide_mask_tokens: bool = True
     token_mixer_type: Literal["conv", "window"] | None = "conv"
-    num_token_mixers: int = 1
+    num_token_mixers: int = 0
     token_mixer_width: int = 7
 
     decoder_type: str | None = None

@@ -83,8 +83,10 @@ class ConceptQueries(nn.Module):
     """
     The C learned concept vectors, orthogonal at the start, with their positions.
 
-    Query-only (`config.query_only_concepts`), they enter attention queries, and the residual stream starts at zero or
-    at the segment means; otherwise the stream starts at them, as in the original.
+    Query-only (`config.query_only_concepts`), they enter attention queries, and the residual stream starts at the mean
+    of what a concept stands for: its segment with `config.concept_anchors`, else the text. A stream that started at
+    zero would stay there where there is but one token to read, and norms would multiply rounding errors. Otherwise the
+    stream starts at them, as in the original.
     """
 
     def __init__(self, config):
@@ -105,8 +107,15 @@ class ConceptQueries(nn.Module):
         if self.position_embeddings is not None:
             init.normal_(self.position_embeddings, std=constant_std or self.config.hidden_size**-0.5)
 
-    def forward(self, token_states, layout: TextLayout, count: int, segments: Segments | None):
+    def forward(self, token_states, layout: TextLayout, count: int, segments: Segments | None, text_mean):
         """
+        Args:
+            token_states: [B, N, H], whose means over segments are anchors.
+            layout: which of them are visible.
+            count: how many concepts to make.
+            segments: of addressed concepts, else None.
+            text_mean: [B, 1, H], of the token embeddings.
+
         Returns:
             Initial concepts [B, C, H], and query vectors [C, H] or None. With `segments`, those of addressed concepts.
 
@@ -122,9 +131,8 @@ class ConceptQueries(nn.Module):
         elif config.concept_position_type == "sinusoidal":
             index = torch.arange(count, device=queries.device)
             queries = queries + sinusoid(index, config.hidden_size).to(queries.dtype)
-        batch = token_states.shape[0]
-
-        concepts = token_states.new_zeros(batch, count, config.hidden_size)
+        start = text_mean if config.query_only_concepts else torch.zeros_like(text_mean)
+        concepts = start.expand(-1, count, -1)
         if config.concept_anchors and segments.count:
             anchors = segment_means(token_states, layout, segments)
             concepts = torch.cat([concepts[:, : segments.global_num], anchors], dim=1)

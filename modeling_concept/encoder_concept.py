@@ -152,10 +152,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
         layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
 
         states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
-        mean = None
-        if config.concept_mean == "embeddings":
-            weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
-            mean = mean_of_visible(weighed, layout)
+        weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
+        text_mean = mean_of_visible(weighed, layout)
         count = config.concept_num if concept_num is None else concept_num
         segments = Segments.of(config, layout.lengths, count)
         phases = None
@@ -168,7 +166,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if phases is not None and self.token_mixers:
             # Tokens are tied to their phases by now; the phases themselves are the same for all texts of one length.
             states = states - phases
-        concepts, queries = self.concept_queries(states, layout, count, segments)
+        concepts, queries = self.concept_queries(states, layout, count, segments, text_mean)
         concept_rotary, addresses = None, None
         if segments is not None:
             addresses = segments.addresses()
@@ -184,19 +182,20 @@ class ConceptEncoder(ConceptPreTrainedModel):
         context = LayerContext(token_mask, concept_rotary, token_rotary)
         concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
 
-        concepts = self.finish(concepts, mean)
+        given_mean = text_mean if config.concept_mean == "embeddings" else None
+        concepts = self.finish(concepts, given_mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
             concept_positions=addresses,
             lengths=layout.lengths,
-            given_mean=mean,
+            given_mean=given_mean,
         )
 
     def finish(self, concepts, given_mean=None):
         """Output norm, the mean [B, 1, H] that is given, if any, and centring, of concepts [B, C, H] of any layer."""
         if given_mean is not None:
-            # What anchors have in common gives way to the mean that is given, before the norm as after it.
+            # What all concepts start with gives way to the mean that is given, before the norm as after it.
             concepts = concepts - concepts.mean(dim=1, keepdim=True)
         concepts = self.output_norm(concepts)
         if given_mean is not None:

@@ -178,12 +178,13 @@ def describe_architecture(model) -> dict[str, str]:
     decoder = "none"
     if getattr(model, "decoder", None) is not None:
         decoder = f"{config.decoder_type}, {config.num_decoder_layers} layers, mixing {config.decoder_mixer_type}"
+    mixers = f"; token mixers: {config.num_token_mixers}, {config.token_mixer_type}" if config.num_token_mixers else ""
     return {
         "class": f"`{type(model).__name__}`",
         "parameters": f"{parameters:,} ({parameters - table:,} without the token table)",
         "concepts": f"{config.concept_num} of width {config.hidden_size}, {config.concept_position_type}",
-        "encoder": f"{config.encoder_type}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads; "
-        f"{config.num_token_mixers} token mixers ({config.token_mixer_type})",
+        "encoder": f"{config.encoder_type}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads"
+        f"{mixers}",
         "decoder": decoder,
         "vocabulary": f"{config.vocab_size:,}",
         "longest text": f"{config.max_sequence_length:,} tokens",

@@ -50,8 +50,8 @@ def folder(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("analysis")
     for name, options in (
         ("recursive_mlm", {"encoder_type": "slot"}),
-        ("prefix_diffusion", {"encoder_type": "bixt", "concept_position_type": "none", "concept_anchors": False,
-                              "phase_harmonics": 0, "address_bias": 0}),
+        ("prefix_diffusion", {"encoder_type": "bixt", "concept_position_type": "none", "phase_harmonics": 0,
+                              "address_bias": 0}),
     ):  # fmt: skip
         sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "max_sequence_length": 24}
         make_model(name, tokenizer, **sizes, **options).save_pretrained(folder / name)

@@ -89,10 +89,11 @@ def test_norms_of_low_precision_and_frozen_norms():
 
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_fast_step_equals_a_plain_one(encoder, decoder):
+@pytest.mark.parametrize("token_mixers", [0, 1])
+def test_a_fast_step_equals_a_plain_one(encoder, decoder, token_mixers):
     """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,
     torch's norms and convolution, and cross-entropy of all logits."""
-    model = stir(language_model(encoder, decoder)).train()
+    model = stir(language_model(encoder, decoder, num_token_mixers=token_mixers)).train()
     batch = random_batch()
     chosen = (torch.rand(batch["input_ids"].shape) < 0.4) & (batch["attention_mask"] == 1)
     labels = torch.where(chosen, batch["input_ids"], -100)

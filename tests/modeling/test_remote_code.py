@@ -102,7 +102,10 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 # Variants whose code lies in files of its own, beside every class.
 VARIANTS = {
     "ConceptEncoder-bixt": (models.ConceptEncoder, {"encoder_type": "bixt"}),
-    "ConceptEncoder-slot": (models.ConceptEncoder, {"encoder_type": "slot", "token_mixer_type": "window"}),
+    "ConceptEncoder-slot": (
+        models.ConceptEncoder,
+        {"encoder_type": "slot", "num_token_mixers": 1, "token_mixer_type": "window"},
+    ),
     "ConceptEncoder-llama": (models.ConceptEncoder, {"backbone_config": BACKBONES["llama"]}),
     "ConceptEncoder-bert": (models.ConceptEncoder, {"backbone_config": BACKBONES["bert"], "token_embedding_dim": 16}),
     # The padded length of a batch equals the number of concepts.

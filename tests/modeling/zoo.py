@@ -34,7 +34,7 @@ BACKBONES = {
     },
 }  # fmt: skip
 
-UNADDRESSED = {"concept_anchors": False, "phase_harmonics": 0, "address_bias": 0}
+UNADDRESSED = {"phase_harmonics": 0, "address_bias": 0}
 
 # The original's network, and options one by one or in plausible company.
 OPTIONS = {
@@ -43,7 +43,7 @@ OPTIONS = {
         "norm_type": "layernorm", "use_bias": True, "initializer_range": 0.1, "token_position_type": "learned",
         "concept_position_type": "none", **UNADDRESSED, "query_only_concepts": False,
         "qk_norm": False, "kv_norm": False, "embedding_norm": False, "hide_mask_tokens": False,
-        "concept_mean": "free", "identity_init": False, "num_token_mixers": 0, "token_mixer_type": None,
+        "concept_mean": "free", "identity_init": False, "token_mixer_type": None,
         "hidden_act": "gelu", "decoder_feed_forward": "plain", "decoder_output_norm": False,
         "tie_word_embeddings": False,
     },
@@ -64,8 +64,10 @@ OPTIONS = {
     "no_phases": {"phase_harmonics": 0},
     "weighted_mean": {"token_weighting": True},
     "random_values": {"identity_init": False},
-    "two_conv_mixers": {"num_token_mixers": 2, "token_mixer_width": 3},
-    "window_mixer": {"token_mixer_type": "window", "token_mixer_width": 3},
+    "anchors": {"concept_anchors": True},
+    "mixer_and_anchors": {"num_token_mixers": 1, "concept_anchors": True},
+    "two_conv_mixers": {"num_token_mixers": 2, "token_mixer_width": 3, "identity_init": False},
+    "window_mixer": {"num_token_mixers": 1, "token_mixer_type": "window", "token_mixer_width": 3},
     "token_types": {"type_vocab_size": 2},
     "key_embeddings": {"decoder_key_embeddings": True},
     "decoder_window": {"decoder_mixer_type": "window", "decoder_mixer_width": 2},

@@ -130,8 +130,9 @@ EAGER = changed("eager attention", options={"attn_implementation": "eager"})
 MASKED = changed("a mask always", context=replaced(attention_concept, "create_bidirectional_mask", whole_mask))
 NORMS = changed("torch's norms", context=replaced(norms_concept, "composed_by_torch", lambda states: False))
 ROTARY = changed("rotary written out", context=replaced(attention_concept, "apply_rotary", written_out_rotary))
-CONVOLUTION = changed(
-    "torch's convolution", context=replaced(mixers_concept, "DepthwiseConvolution", TorchConvolution)
+MIXER = changed("a token mixer", options={"num_token_mixers": 1})
+CONVOLUTION = replace(
+    MIXER, name="torch's convolution", context=replaced(mixers_concept, "DepthwiseConvolution", TorchConvolution)
 )
 DENSE = changed("dense head", loss=dense_concept_loss)
 LOOP = changed("AdamW as a loop", fused=False)
@@ -158,7 +159,7 @@ VARIANTS = [
     Variant("one projection of keys and values for all layers, not one each", "masked_lm", CONCEPT, SHARED),
     Variant("attention as a kernel (sdpa), not eager", "masked_lm", EAGER),
     Variant("norms with their own backward pass, not torch's", "masked_lm", NORMS),
-    Variant("convolution as sums in place, not nn.Conv1d", "masked_lm", CONVOLUTION),
+    Variant("a mixer's convolution as sums in place, not nn.Conv1d", "masked_lm", CONVOLUTION, MIXER),
     Variant("decoder and head at masked positions, not all", "masked_lm", DENSE),
     Variant("AdamW as one kernel, not a loop", "masked_lm", LOOP),
     Variant("bfloat16, not float32", "masked_lm", CONCEPT, BFLOAT16, needs="cuda"),
