@@ -58,7 +58,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Dropout after embeddings and sub-layers, and on attention weights.
         norm_type (`"rmsnorm"` or `"layernorm"`, defaults to `"rmsnorm"`) [`"layernorm"`]:
             Norm before every sub-layer and on the outputs.
-        norm_eps, output_norm_eps (`float`, default to 1e-6) [1e-5, 1e-12]:
+        norm_eps, output_norm_eps (`float`, default to 1e-6, 1e-3) [1e-5, 1e-12]:
             Epsilon of the inner norms and of the norm of the concepts.
         use_bias (`bool`, defaults to `False`) [`True`]:
             Bias in linear layers.
@@ -176,7 +176,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     attention_probs_dropout_prob: float | int = 0.0
     norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = 1e-6
-    output_norm_eps: float = 1e-6
+    output_norm_eps: float = 1e-3
     use_bias: bool = False
     initializer_range: float | None = None
 
