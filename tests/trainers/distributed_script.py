@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoTokenizer
 
-from tests.trainers.kit import make_trainer
+from tests.trainers.kit import leave_process_group, make_trainer
 
 
 def main(path):
@@ -43,6 +43,8 @@ def main(path):
         )
     if trainer.is_world_process_zero():
         (folder / f"found_{trainer.accelerator.num_processes}.json").write_text(json.dumps(found))
+    if torch.distributed.is_initialized():
+        leave_process_group()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import init_device_mesh
 
 from tests.conftest import TEXTS
-from tests.trainers.kit import clean_batch, make_model, step_noise
+from tests.trainers.kit import clean_batch, leave_process_group, make_model, step_noise
 from trainers.loss_terms import make_weighting, parse_terms
 from trainers.objectives import Contrastive, Denoising, Mixture, PrefixDiffusion
 from trainers.step import StepBatch, StepPlan
@@ -65,7 +65,7 @@ def main(path):
         sizes = [value.to_local().numel() / value.numel() for value in sharded.parameters()]
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"parameters": len(sizes), "share": sum(sizes) / len(sizes)}, file)
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":

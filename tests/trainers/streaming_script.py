@@ -9,7 +9,7 @@ import datasets
 import transformers
 
 from tests.conftest import TEXTS
-from tests.trainers.kit import make_trainer
+from tests.trainers.kit import leave_process_group, make_trainer
 from trainers.tokenizer_training import train_tokenizer
 
 
@@ -29,6 +29,7 @@ def main(folder):
     trainer.train()
     rank = trainer.accelerator.process_index
     (Path(folder) / f"seen_{rank}.json").write_text(json.dumps(seen))
+    leave_process_group()
 
 
 if __name__ == "__main__":
