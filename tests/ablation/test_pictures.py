@@ -1,10 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Pictures of tables."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from trainers.ablation.pictures import plot_cost, scale_costs
+from trainers.ablation.pictures import neighbours, plot_cost, ranges, scale_costs
 from trainers.ablation.report import Summary
 from trainers.results import Result
 
@@ -37,7 +38,32 @@ def test_each_panel_is_scaled_by_the_points_that_it_shows(tmp_path, monkeypatch)
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
     lines = [line(1, 0.53, accuracy=0.5, similarity=0.6), line(2, 0.67, accuracy=0.9, similarity=0.7)]
     assert plot_cost([*lines, line(3, 32.0, similarity=0.8)], tmp_path / "cost.png")
-    assert [axes.get_xscale() for axes in figures[0].axes] == ["log", "linear", "linear"]
+    assert [axes.get_xscale() for axes in figures[0].axes] == ["log", "linear", "logit"]
+
+
+def test_points_that_lie_together_share_a_label(tmp_path, monkeypatch):
+    """Their numbers are not written upon each other, and none is lost."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
+    lines = [line(n, 0.53, accuracy=0.9 + n / 1e5, similarity=0.7) for n in range(1, 9) if n != 5]
+    assert plot_cost([*lines, line(9, 0.53, accuracy=0.2, similarity=0.3)], tmp_path / "cost.png")
+    middle = figures[0].axes[1]
+    assert [text.get_text() for text in middle.texts] == ["1–4, 6–8", "9"]
+    assert middle.get_yscale() == "logit"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [([3], "3"), ([2, 1], "1, 2"), ([5, 1, 3, 4], "1, 3–5"), ([1, 2, 3, 7, 8], "1–3, 7, 8")]
+)
+def test_ranges(numbers, words):
+    assert ranges(numbers) == words
+
+
+def test_neighbours_hang_together_by_steps():
+    places = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 0.0]])
+    assert sorted(map(sorted, neighbours(places, 1.5))) == [[0, 1, 2], [3]]
+    assert neighbours(places[:1], 1.5) == [[0]]
+    assert neighbours(places[:0], 1.5) == []
 
 
 def test_nothing_to_show_leaves_no_file(tmp_path):
