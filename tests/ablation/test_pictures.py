@@ -52,6 +52,17 @@ def test_points_that_lie_together_share_a_label(tmp_path, monkeypatch):
     assert middle.get_yscale() == "logit"
 
 
+def test_what_lies_beyond_the_axis_is_told(tmp_path, monkeypatch):
+    """All and none of the tokens stand at outer ticks that say so."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
+    assert plot_cost([line(1, 0.5, accuracy=1.0), line(2, 0.5, accuracy=0.0)], tmp_path / "cost.png")
+    axes = figures[0].axes[1]
+    words = dict(zip(axes.get_yticks(), (tick.get_text() for tick in axes.get_yticklabels()), strict=True))
+    heights = [points.get_ydata()[0] for points in axes.lines]
+    assert [words[height] for height in heights] == ["≥ 99.99 %", "≤ 1 %"]
+
+
 @pytest.mark.parametrize(
     ("numbers", "words"), [([3], "3"), ([2, 1], "1, 2"), ([5, 1, 3, 4], "1, 3–5"), ([1, 2, 3, 7, 8], "1–3, 7, 8")]
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from ..plots import EVALUATED, NEUTRAL, TRAINED, UNTRAINED
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .report import Summary
 
 SCRATCH, HELPED, BASELINE = TRAINED, EVALUATED, UNTRAINED
-SHARES = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of a logit axis, and beyond them nothing can be told apart
+SHARES = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of a logit axis; what lies beyond stands at the outer ones
 CLOSE = 9.0  # points of the paper within which numbers would be written upon each other
 
 
@@ -66,12 +66,14 @@ def scatter(axes, lines: "list[Summary]", across, up) -> list[tuple[float, float
     return [(x, y, line.number) for x, y, line in points]
 
 
-def scale_shares(axis, limits) -> None:
-    """Shares of tokens on a logit axis, where 99 and 99.9 % are as far apart as 90 and 99 %."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "logit"})
-    limits(SHARES[0], 1 - (1 - SHARES[-1]) / 3)
-    axis.set_major_locator(FixedLocator(SHARES))
-    axis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+def scale_shares(axis) -> None:
+    """Shares of tokens on a logit axis, where 99 and 99.9 % are about as far apart as 90 and 99 %. The outer ticks
+    hold what lies beyond them, too (`shown_share`)."""
+    name = axis.axis_name
+    axis.axes.set(**{f"{name}scale": "logit", f"{name}lim": (SHARES[0], 1 - (1 - SHARES[-1]) / 3)})
+    words = [f"{100 * share:g} %" for share in SHARES]
+    axis.set_ticks(SHARES, [f"≤ {words[0]}", *words[1:-1], f"≥ {words[-1]}"])
+    axis.set_tick_params(labelsize=8)  # the outer words are long
     axis.set_minor_locator(NullLocator())
 
 
@@ -127,9 +129,9 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
         axes.set(xlabel=labels[0], ylabel=labels[1])
         if across is cost:
             scale_costs(axes, [x for x, _, _ in points[-1]])
-        for axis, limits, value in ((axes.xaxis, axes.set_xlim, across), (axes.yaxis, axes.set_ylim, up)):
+        for axis, value in ((axes.xaxis, across), (axes.yaxis, up)):
             if value is accuracy:
-                scale_shares(axis, limits)
+                scale_shares(axis)
         if up is similarity:
             for line in lines:  # those that have no place on the other axis
                 if across(line) is None and line.is_baseline and up(line) is not None:
@@ -169,7 +171,7 @@ def plot_kept(lines: "list[Summary]", path: Path) -> bool:
     axes.set(xlabel="concepts kept", ylabel="tokens read back", xscale="log")
     axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 3 / 4, 1], ["1/8", "1/4", "1/2", "3/4", "all"])
     axes.minorticks_off()
-    scale_shares(axes.yaxis, axes.set_ylim)
+    scale_shares(axes.yaxis)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return finish(figure, {axes: ends}, path)
