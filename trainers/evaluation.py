@@ -86,8 +86,8 @@ class EvaluationSums:
 @torch.no_grad()
 def shuffled_gain(training_model: TrainingModel, mixture: Mixture, batches, seed: int) -> dict[str, float]:
     """
-    How much the loss of reading tokens rises, in nats per item, when each text's concepts are those of another text
-    of its batch: zero for a decoder that does not use them. `suffix_gain` for objectives that continue a text,
+    How much the loss of reading tokens rises, in nats per item, when each text's concepts are those of another text,
+    half a batch away: zero for a decoder that does not use them. `suffix_gain` for objectives that continue a text,
     `concept_gain` for those that read it back; the mean over objectives where there are several of a kind.
     """
     gains = {}
@@ -104,7 +104,8 @@ def shuffled_gain(training_model: TrainingModel, mixture: Mixture, batches, seed
             encoded = training_model.encode(inputs["input_ids"], inputs["attention_mask"])
             own = training_model.read(encoded, inputs, 1.0, objective.continuation)
             # Lengths and addresses stay the text's own, so that the concepts alone are exchanged.
-            swapped = type(encoded)(**{**encoded, "last_hidden_state": encoded.last_hidden_state.roll(1, dims=0)})
+            concepts = encoded.last_hidden_state
+            swapped = type(encoded)(**{**encoded, "last_hidden_state": concepts.roll(len(concepts) // 2, dims=0)})
             other = training_model.read(swapped, inputs, 1.0, objective.continuation)
             sums += torch.tensor([float(own), float(other), float(objective.items(inputs))], dtype=torch.float64)
         if sums[2]:

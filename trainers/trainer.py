@@ -289,7 +289,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         return output
 
     def metric_batches(self):
-        """Clean batches of evaluation texts that are evenly spread over the data (the first ones of a stream)."""
+        """Clean batches of evaluation texts that are evenly spread over the data (the first ones of a stream); so are
+        those of each batch, in which texts are therefore no neighbours."""
         count, size = self.args.concept_metric_samples, self.args.per_device_eval_batch_size
         data = self.eval_dataset
         if hasattr(data, "__len__"):
@@ -298,8 +299,9 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         else:
             rows = [row for _, row in zip(range(count), data, strict=False)]
         collator = ConceptDataCollator(self.processing_class)
-        for start in range(0, len(rows), size):
-            yield self.clean(self._prepare_inputs(collator(rows[start : start + size])))
+        stride = -(-len(rows) // size)
+        for start in range(stride):
+            yield self.clean(self._prepare_inputs(collator(rows[start::stride])))
 
     def concepts(self, model=None) -> torch.Tensor | None:
         """Concepts [T, C, H] of the clean evaluation texts that metrics are computed on; None where there are none."""
