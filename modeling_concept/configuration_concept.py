@@ -141,9 +141,6 @@ class ConceptEncoderConfig(PreTrainedConfig):
             As `token_mixer_width`.
         decoder_key_embeddings (`bool`, defaults to `False`):
             Learned vector per concept, added to the decoder's keys but not to its values.
-        decoder_mean_queries (`bool`, defaults to `True`) [`False`]:
-            Queries of a continuation start with a projection of the mean of the concepts: its words are those of the
-            text, and where a continuation stands no concept does.
         share_decoder_embeddings (`bool`, defaults to `True`) [diffusion `False`]:
             Decoder queries made of tokens use the encoder's token table instead of one of their own.
         timestep_scale (`float`, *optional*, defaults to 1000.0) [1.0]:
@@ -215,7 +212,6 @@ class ConceptEncoderConfig(PreTrainedConfig):
     decoder_mixer_type: Literal["conv", "window", "none"] | None = None
     decoder_mixer_width: int = 7
     decoder_key_embeddings: bool = False
-    decoder_mean_queries: bool = True
     share_decoder_embeddings: bool = True
     timestep_scale: float | int | None = 1000.0
 

@@ -46,13 +46,11 @@ class Memory(NamedTuple):
         states: keys and values [B, heads, C, D] for every layer, or whatever the decoder reads.
         start: position [B or 1] in the encoded text of target position 0, or None for 0.
         segments: of the encoded text, where concepts are addressed.
-        mean: mean [B, 1, H] of the concepts.
     """
 
     states: object
     start: torch.Tensor | None
     segments: Segments | None
-    mean: torch.Tensor
 
 
 class Modulation(nn.Module):
@@ -123,15 +121,6 @@ class ConceptDecoder(nn.Module, ABC):
             if config.decoder_key_embeddings
             else None
         )
-        # Places behind the text meet no concept's address: what a continuation is about must come another way.
-        continues = config.decoder_target in ("continuation", "both")
-        reads_mean = continues and config.decoder_mean_queries
-        self.mean_norm = make_norm(config) if reads_mean else None
-        self.mean_projection = (
-            make_linear(config.hidden_size, config.hidden_size, bias=False, identity=config.identity_init)
-            if reads_mean
-            else None
-        )
         self.layers = nn.ModuleList(
             ConceptDecoderLayer(config, self.conditioned) for _ in range(config.num_decoder_layers)
         )
@@ -184,8 +173,6 @@ class ConceptDecoder(nn.Module, ABC):
             cross_rotary = self.rotary(segments.token_places(positions, self.phase_embedding is None), dtype)
             if self.phase_embedding is not None:
                 states = states + self.phase_embedding(positions, segments, states.dtype)
-        if self.mean_projection is not None and memory.start is not None:
-            states = states + self.mean_projection(self.mean_norm(memory.mean))
         condition = self.make_condition(targets, states.dtype)
         for layer, (key, value) in zip(self.layers, memory.states, strict=True):
             states = layer(states, key, value, condition, targets.attention_mask, cross_rotary, rotary)

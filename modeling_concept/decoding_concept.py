@@ -59,7 +59,7 @@ class ConceptDecodingMixin:
             target_mask = target_mask[:: target_mask.shape[0] // concepts.shape[0]]
             lengths = text_layout(target_mask, None, target_mask.shape[1], None, target_mask.device).lengths
         segments = Segments.of(self.config, lengths, concepts.shape[1])
-        return Memory(self.decoder.read(concepts, segments), start, segments, concepts.mean(dim=1, keepdim=True))
+        return Memory(self.decoder.read(concepts, segments), start, segments)
 
     def decode(self, memory, targets: Targets, index=None):
         """

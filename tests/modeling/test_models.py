@@ -497,8 +497,7 @@ def test_one_model_reads_a_text_and_what_follows_it():
     assert torch.equal(outputs[0], outputs[1]) and not torch.allclose(outputs[1], outputs[2])
     text, rest = (language_model(decoder="diffusion", decoder_target=target) for target in ("text", "continuation"))
     for other, expected in ((text, outputs[1]), (rest, outputs[2])):
-        missing, more = other.load_state_dict(model.state_dict(), strict=False)
-        assert not missing and all(other is text and "decoder.mean_" in name for name in more)
+        other.load_state_dict(model.state_dict())
         assert torch.equal(other(**read).logits, expected)
     clean = torch.randint(5, VOCAB, (2, 7))
     assert torch.equal(model.generate(clean, max_new_tokens=4), rest.generate(clean, max_new_tokens=4))

@@ -2,7 +2,6 @@
 """The parts against formulas written out."""
 
 import math
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -397,7 +396,7 @@ def test_timestep_sinusoids_separate_levels():
 
 def test_position_of_a_continuation_follows_the_prefix():
     """With rotary positions and phases, decoding a continuation is decoding further positions of the text."""
-    model = stir(language_model(decoder="diffusion", decoder_mixer_type="none", decoder_target="text"))
+    model = stir(language_model(decoder="diffusion", decoder_mixer_type="none"))
     batch = random_batch(rows=2, length=8, padding=(0, 0))
     encoded = model.encoder(**batch)
     suffix = torch.randint(5, 60, (2, 3))
@@ -405,26 +404,6 @@ def test_position_of_a_continuation_follows_the_prefix():
     continued = model.decode(model.remember(encoded, continues=True), after)
     further = model.decode(model.remember(encoded), after._replace(positions=after.positions + 8))
     torch.testing.assert_close(continued, further, atol=1e-4, rtol=1e-3)
-
-
-@pytest.mark.parametrize("target", ["continuation", "both"])
-def test_queries_of_a_continuation_start_with_the_mean_of_the_concepts(target):
-    """The mean is all that reaches the queries beside attention; it reaches none that read the text itself."""
-    model = stir(language_model(decoder="diffusion", decoder_target=target))
-    plain = language_model(decoder="diffusion", decoder_target=target, decoder_mean_queries=False)
-    plain.load_state_dict(
-        {name: value for name, value in model.state_dict().items() if not name.startswith("decoder.mean_")}
-    )
-    decoder, batch = model.decoder, random_batch(rows=2, padding=(0, 0))
-    targets = model.make_targets(torch.randint(5, 60, (2, 3)), None)
-    for continues in (True, False):
-        memory = model.remember(model.encoder(**batch), continues)
-        torch.testing.assert_close(memory.mean, model.encoder(**batch).pooler_output[:, None])
-        added = decoder.mean_projection(decoder.mean_norm(memory.mean)) if continues else 0.0
-        with patch.object(
-            plain.decoder, "make_queries", lambda *args, added=added: decoder.make_queries(*args) + added
-        ):
-            torch.testing.assert_close(model.decode(memory, targets), plain.decode(memory, targets))
 
 
 # -- loss
