@@ -12,8 +12,8 @@ class StepPlan:
     What all batches of an optimizer step have in common.
 
     Args:
-        items: of the whole step, by objective.
-        weights: of each objective's mean loss.
+        items: of the whole step, by objective; 1 where there is none.
+        weights: of each objective's mean loss; none for those without items.
         texts: of the whole step, whose concepts the concept losses see.
         splits: into how many batches the step is split, over accumulation and processes.
         warmup: factor on concept losses.

@@ -183,7 +183,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
             self._tokens += int(clean.attention_mask.sum())
         items = self.count_items(step_batches)
         plan = StepPlan(
-            {name: count for name, count in items.items() if name is not None},
+            # Texts may give an objective nothing to predict, such as what follows a single token: the loss is 0.
+            {name: torch.where(count > 0, count, 1) for name, count in items.items() if name is not None},
             self.mixture.weights({name for name, count in items.items() if count > 0}),
             texts=float(items[None]),
             splits=len(batches) * processes,

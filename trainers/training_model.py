@@ -149,7 +149,7 @@ class TrainingModel(nn.Module):
         terms = {}
         for name, output in outputs.items():
             terms[name] = output.loss if output.loss is not None else self._joint(name, outputs, batch, plan)
-        task = sum(plan.weights[name] * loss for name, loss in terms.items())
+        task = sum(plan.weights.get(name, 0.0) * loss for name, loss in terms.items())
         layers = self.shown_concepts(outputs) if self.terms else []
         losses = {term.name: self._concept_loss(term, layers, batch, plan) for term in self.terms}
         if batch.measures:

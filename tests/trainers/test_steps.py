@@ -3,12 +3,14 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
 from trainers.concept_losses import CONCEPT_LOSSES
@@ -162,6 +164,18 @@ def test_every_objective_trains_with_every_loss_and_weighting(
     if loss is not None:
         entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
         assert {f"loss/{loss}", f"weight/{loss}", f"grad_norm/{loss}", "loss/task"} <= set(entry)
+
+
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "prefix_diffusion:0.5,denoising:0.5"])
+def test_texts_that_give_nothing_to_predict_leave_the_run_alone(objective, tokenizer, tmp_path, teacher):
+    """Single tokens have nothing behind them, and often nothing that is hidden."""
+    pieces = Dataset.from_dict({"input_ids": [[7 + row] for row in range(8)]})
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, objective=objective, per_device_train_batch_size=2, max_steps=4, teacher=teacher
+    )
+    trainer.train()
+    assert all(math.isfinite(loss) for loss in step_losses(trainer))
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
