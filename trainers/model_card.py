@@ -287,7 +287,7 @@ def add_results(
 ) -> ModelCard:
     """
     Put results into a card, in place: into its model-index, where equal entries get the new value, and as a table,
-    which replaces that of the same tasks.
+    which replaces that of the same tasks and type of task: a task may be measured with and without fine-tuning.
 
     Args:
         task_type, datasets: as in [`eval_results`]; a task without data set stands under its own name.
@@ -304,9 +304,10 @@ def add_results(
         heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
         card.data.model_name = heading[1] if heading else "concept-encoder"
 
-    opening, closing = f"<!-- results: {', '.join(tasks)} -->", "<!-- end of results -->"
+    title = f"{', '.join(tasks)} ({task_type.replace('-', ' ')})"
+    opening, closing = f"<!-- results: {title} -->", "<!-- end of results -->"
     links = "".join(f"\n- [{path}]({path})" for path in files)
-    section = f"{opening}\n## Results: {', '.join(tasks)}\n\n{markdown_table(results)}\n{links}\n{closing}\n"
+    section = f"{opening}\n## Results: {title}\n\n{markdown_table(results)}\n{links}\n{closing}\n"
     if opening in card.text:
         start = card.text.index(opening)
         end = card.text.index(closing, start) + len(closing) + 1

@@ -110,7 +110,8 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
         default=None,
         metadata={
             "help": "Learning rate of the token table; by default a quarter of the common one where the mean of the "
-            "concepts is that of its rows, which a fast one robs of meaning, and the common one elsewhere."
+            "concepts is that of its rows, which a fast one robs of meaning, and the common one elsewhere: also where "
+            "nothing is read but what follows a text, which a slow one hardly learns."
         },
     )
     concept_metric_samples: int = field(
@@ -175,7 +176,7 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
         if self.embedding_learning_rate is not None:
             return self.embedding_learning_rate
         given_mean = config.concept_mean == "embeddings" and config.backbone_config is None
-        return self.learning_rate / 4 if given_mean else None
+        return self.learning_rate / 4 if given_mean and config.decoder_target != "continuation" else None
 
     def make_mixture(self, default: str) -> Mixture:
         """The chosen objectives, or `default`, with the options given."""

@@ -29,7 +29,7 @@ import modeling_concept as models
 from trainers import ConceptTrainingArguments
 from trainers.checkpoints import verify_checkpoint
 from trainers.hub import HubPushMixin, model_files, push_folder, push_results
-from trainers.model_card import TaskFacts, make_task_card
+from trainers.model_card import TaskFacts, add_results, make_task_card
 from trainers.results import MAJORITY, UNTRAINED, Result, write_results
 from trainers.tokenizer_training import train_tokenizer
 
@@ -409,6 +409,16 @@ def test_results_stand_once_beside_their_baselines(hub, pushed):
     assert card.text.count("## Results: stsb") == 1 and "0.4600" in card.text and "0.4000" not in card.text
     assert "[results/sts/report.html](results/sts/report.html)" in card.text
     assert hub.repos[TINY].files["results/sts/report.html"].content == b"<p>stsb</p>"
+
+
+def test_results_with_and_without_fine_tuning_stand_side_by_side():
+    card = ModelCard("---\nlicense: apache-2.0\n---\n\n# Model\n\n## Limits\n")
+    for value, task_type in ((0.1, "sentence-similarity"), (0.2, "text-classification"), (0.3, "sentence-similarity")):
+        add_results(card, [Result("stsb", "test", "spearman", "model", value)], task_type)
+    assert re.findall("^## (.+)$", card.text, re.MULTILINE) == [
+        "Results: stsb (sentence similarity)", "Results: stsb (text classification)", "Limits"
+    ]  # fmt: skip
+    assert sorted(entry.metric_value for entry in card.data.eval_results) == [0.2, 0.3]
 
 
 def test_the_card_of_a_classifier(hub, pushed):

@@ -226,6 +226,12 @@ def test_the_token_table_may_have_its_own_learning_rate(asked, mean, expected, t
         assert group["lr"] == (expected if any(parameter is table for parameter in group["params"]) else 1e-3)
 
 
+def test_the_token_table_learns_at_full_rate_for_what_follows_a_text(tokenizer, pieces, tmp_path):
+    for objective, expected in (("prefix_diffusion", None), ("denoising:0.5,prefix_diffusion:0.5", 2.5e-4)):
+        trainer = make_trainer(tokenizer, pieces, tmp_path, objective=objective, learning_rate=1e-3)
+        assert trainer.args.token_table_rate(trainer.training_model.model.config) == expected
+
+
 def test_compiled_training_equals_the_plain_one(tokenizer, pieces, tmp_path):
     """In two graphs without a break, and what is saved is the same."""
     losses, options = {}, {"max_steps": 3, "learning_rate": 1e-2, "logging_first_step": True}
