@@ -99,6 +99,17 @@ def test_the_gain_over_shuffled_concepts_vanishes_when_they_are_not_used(objecti
     assert trainer.evaluate()[gain] == 0
 
 
+def test_texts_whose_concepts_are_exchanged_are_no_neighbours(tokenizer, pieces, tmp_path):
+    """Each of the batches spans all texts that are measured, and each text is in one of them."""
+    pieces = pieces.select(range(10))
+    trainer = make_trainer(tokenizer, pieces, tmp_path, per_device_eval_batch_size=4, concept_metric_samples=10)
+    found = [
+        [ids[mask.bool()].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+        for batch in trainer.metric_batches()
+    ]
+    assert found == [pieces["input_ids"][start::3] for start in range(3)]
+
+
 def test_nelbo_and_perplexity(tokenizer, pieces, tmp_path):
     trainer = make_trainer(tokenizer, pieces, tmp_path, objective="masked_diffusion", elbo_weighting="none", t_min=0.5)
     torch.nn.init.zeros_(trainer.model.lm_head.weight)
