@@ -103,8 +103,8 @@ def finish(figure: Figure, points: dict, path: Path) -> bool:
 
 
 def plot_cost(lines: "list[Summary]", path: Path) -> bool:
-    """Zero-shot similarity and tokens read back against operations of encoding, and against each other; False, and
-    no file, where there is nothing to show."""
+    """Zero-shot similarity and tokens read back against operations of encoding, and against each other, as far as
+    there is anything to show; False, and no file, where there is nothing."""
 
     def similarity(line):
         return next(
@@ -117,16 +117,22 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
     def accuracy(line):
         return shown_share(line.value("reading", "accuracy"))
 
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
-    panels = figure.subplots(1, 3)
+    labels = {
+        cost: "encoding, MFLOP per word", similarity: "zero-shot STS-B, Spearman", accuracy: "tokens read back"
+    }  # fmt: skip
+    pairs = [
+        (across, up)
+        for across, up in ((cost, similarity), (cost, accuracy), (accuracy, similarity))
+        if any(across(line) is not None and up(line) is not None for line in lines)
+    ]
+    if not pairs:
+        return False
+    figure = Figure(figsize=(14 / 3 * len(pairs), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
     points = []
-    for axes, across, up, labels in (
-        (panels[0], cost, similarity, ("encoding, MFLOP per word", "zero-shot STS-B, Spearman")),
-        (panels[1], cost, accuracy, ("encoding, MFLOP per word", "tokens read back")),
-        (panels[2], accuracy, similarity, ("tokens read back", "zero-shot STS-B, Spearman")),
-    ):
+    for axes, (across, up) in zip(panels, pairs, strict=True):
         points.append(scatter(axes, lines, across, up))
-        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.set(xlabel=labels[across], ylabel=labels[up])
         if across is cost:
             scale_costs(axes, [x for x, _, _ in points[-1]])
         for axis, value in ((axes.xaxis, across), (axes.yaxis, up)):
@@ -142,12 +148,15 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
                     )  # fmt: skip
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    shown = {number for places in points for *_, number in places}
+    colors = {color_of(line) for line in lines if line.number in shown}
     for color, label in (
         (SCRATCH, "from scratch"),
         (HELPED, "with pairs, teacher or backbone"),
         (BASELINE, "baseline"),
     ):
-        panels[0].plot([], [], "o", color=color, label=label)
+        if color in colors:
+            panels[0].plot([], [], "o", color=color, label=label)
     panels[0].legend(frameon=False, fontsize=8)
     return finish(figure, dict(zip(panels, points, strict=True)), path)
 
