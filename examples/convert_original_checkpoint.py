@@ -154,7 +154,8 @@ def convert_config(config: dict, name: str, keys) -> modeling_concept.ConceptEnc
     if name == "ConceptEncoderForSequenceClassificationViaDecoder":
         options["decoder_type"] = "position" if config.get("decoder_posonly") else "token_position"
     if name.startswith("Recursive"):
-        return modeling_concept.RecursiveConceptEncoderConfig(**options, input_injection=False, state_norm=False)
+        options.update(input_injection=False, state_norm=False, average_iterations=False)
+        return modeling_concept.RecursiveConceptEncoderConfig(**options)
     options.pop("num_iterations", None)
     return modeling_concept.ConceptEncoderConfig(**options)
 

@@ -306,6 +306,8 @@ class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
             The initial concepts are added to the state before each iteration.
         state_norm (`bool`, defaults to `True`) [`False`]:
             The state is normalised before each iteration, so that its scale does not depend on K.
+        average_iterations (`bool`, defaults to `True`) [`False`]:
+            The state is the mean of what all iterations gave so far, so that it settles as K grows.
 
     Other arguments as in [`ConceptEncoderConfig`].
     """
@@ -315,6 +317,7 @@ class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
     num_iterations: int | None = None
     input_injection: bool = True
     state_norm: bool = True
+    average_iterations: bool = True
 
     def __post_init__(self, **kwargs):
         if self.num_iterations is None:

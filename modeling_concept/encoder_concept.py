@@ -207,17 +207,35 @@ class ConceptEncoder(ConceptPreTrainedModel):
         return make_rotary(positions, head_size, self.config.rope_theta, states.dtype)
 
 
+class IterationMean(nn.Module):
+    """State after iteration k: s + (layer(s) - s) / k, the mean of what all iterations gave (Mann 1953); or, without
+    averaging, what the last one gave."""
+
+    def __init__(self, averages: bool):
+        super().__init__()
+        self.averages = averages
+
+    def forward(self, state, update, iteration: int):
+        """`state` before and `update` after iteration 1, 2, …, both [B, C, H], to the new state [B, C, H]."""
+        return state + (update - state) / iteration if self.averages and iteration > 1 else update
+
+
 class RecursiveConceptEncoder(ConceptEncoder):
     """
     One concept layer applied K times (after Universal Transformers and Recurrent Depth, Geiping et al. 2025): the
-    initial concepts are injected and the state is normalised before every iteration, so that K may change after
-    training. K is `config.num_iterations`, or `num_iterations` of the call.
+    initial concepts are injected and the state is normalised before every iteration, and the iterations are averaged,
+    so that K may change after training. K is `config.num_iterations`, or `num_iterations` of the call.
     """
 
     config: RecursiveConceptEncoderConfig
+    _can_record_outputs = {
+        **ConceptEncoder._can_record_outputs,
+        "hidden_states": OutputRecorder(IterationMean, index=0),
+    }
 
     def make_layers(self, config):
         self.shared_layer = make_encoder_layer(config, updates_tokens=True)
+        self.iteration_mean = IterationMean(config.average_iterations)
         self.state_norm = make_norm(config) if config.state_norm else None
 
     def run_layers(
@@ -241,13 +259,13 @@ class RecursiveConceptEncoder(ConceptEncoder):
         for index in range(iterations):
             # Without gradients a state is a constant to what follows; the initial concepts, injected again, are not.
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first):
-                if self.config.input_injection and index > 0:
-                    concepts = concepts + initial
+                state = concepts + initial if self.config.input_injection and index > 0 else concepts
                 if self.state_norm is not None:
-                    concepts = self.state_norm(concepts)
-                concepts, token_states = self.shared_layer(
-                    concepts, token_states, queries, *key_values, context, index < iterations - 1
+                    state = self.state_norm(state)
+                update, token_states = self.shared_layer(
+                    state, token_states, queries, *key_values, context, index < iterations - 1
                 )
+                concepts = self.iteration_mean(concepts, update, index + 1)
         return concepts
 
     def load_from_standard_checkpoint(self, path: str) -> dict[str, list[str]]:

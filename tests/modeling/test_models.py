@@ -367,6 +367,20 @@ def test_recursive_iterations_from_config_or_call():
         language_model()(**batch, num_iterations=3)
 
 
+@pytest.mark.parametrize("averages", [True, False])
+def test_recursive_state_is_the_mean_of_the_iterations(averages):
+    torch.manual_seed(0)
+    encoder = stir(models.RecursiveConceptEncoder(make_config(True, average_iterations=averages))).eval()
+    given = []
+    encoder.shared_layer.register_forward_hook(lambda module, inputs, output: given.append(output[0]))
+    output = encoder(**random_batch(), num_iterations=4, output_hidden_states=True)
+    states = [torch.stack(given[: k + 1]).mean(0) if averages else given[k] for k in range(4)]
+    assert len(output.hidden_states) == 5
+    for seen, state in zip(output.hidden_states[1:-1], states):
+        torch.testing.assert_close(seen, state)
+    torch.testing.assert_close(output.last_hidden_state, encoder.finish(states[-1], output.given_mean))
+
+
 def test_recursive_encoder_starts_from_a_standard_one(tmp_path):
     standard = stir(language_model())
     standard.save_pretrained(tmp_path / "standard")
