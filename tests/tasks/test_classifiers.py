@@ -122,7 +122,7 @@ def test_only_the_tokenizer_of_the_checkpoint_is_taken(checkpoints, tokenizer, t
         read_checkpoint(str(tmp_path / "bert"))
 
 
-def test_pairs_and_cosines_need_what_they_compare(checkpoints):
+def test_pairs_and_cosines_need_what_they_compare(checkpoints, tmp_path):
     path = str(checkpoints["concept"])
     pair = read_checkpoint(path, "perceiver_pair_cls", pair_similarity="cosine")
     pair.check(TASKS["stsb"])
@@ -131,7 +131,16 @@ def test_pairs_and_cosines_need_what_they_compare(checkpoints):
         pair.check(TASKS["cola"])
     with pytest.raises(ValueError, match="fitted to scores, but mrpc has classes"):
         pair.check(TASKS["mrpc"])
-    read_checkpoint(path, "perceiver_pair_cls").check(TASKS["mrpc"])
+    default = read_checkpoint(path, "perceiver_pair_cls")
+    default.check(TASKS["mrpc"])
+    assert [default.similarity(TASKS[name]) for name in ("mrpc", "stsb")] == ["classifier", "cosine"]
+    for chosen in ("classifier", "cosine"):
+        model, _ = read_checkpoint(path, "perceiver_pair_cls", pair_similarity=chosen).load(TASKS["stsb"], 0)
+        assert model.config.pair_similarity == chosen and (model.classifier is None) == (chosen == "cosine")
+        model.save_pretrained(tmp_path / chosen)
+        default.tokenizer.save_pretrained(tmp_path / chosen)
+        # What compares pairs already goes on comparing them in its own way.
+        assert read_checkpoint(str(tmp_path / chosen)).similarity(TASKS["stsb"]) == chosen
     with pytest.raises(ValueError, match="an option of perceiver_pair_cls, not of perceiver_cls"):
         read_checkpoint(path, "perceiver_cls", pair_similarity="cosine")
     with pytest.raises(ValueError, match="must be classifier or cosine, not 'euclid'"):

@@ -40,8 +40,6 @@ def test_every_type_beside_its_baselines(kind, source, task, checkpoints, toy_gl
     model_options = {"model_type": kind, "baselines": list(frame.BASELINE_NAMES)}
     if kind == "perceiver_decoder_cls":
         model_options["baseline_models"] = [str(checkpoints["bert"])]
-    elif kind == "perceiver_pair_cls":
-        model_options["pair_similarity"] = "cosine"
     results = run([task], checkpoints[source], model_options, learning_rate=0.01)
     systems = list(dict.fromkeys(result.system for result in results))
     further = model_options.get("baseline_models", [])

@@ -245,8 +245,7 @@ def fine_tuning(name: str, subject: Subject, protocol: Protocol) -> list[Result]
     if subject.kind == WORDS:
         return [renamed(result, subject.name) for result in run_baseline("tfidf", data)]
     if subject.kind == CONCEPTS:
-        similarity = "cosine" if task.is_score else None
-        checkpoint = read_checkpoint(subject.path, "perceiver_pair_cls", pair_similarity=similarity)
+        checkpoint = read_checkpoint(subject.path, "perceiver_pair_cls")
     else:
         checkpoint = read_checkpoint(subject.path)
     arguments = FineTuningArguments(

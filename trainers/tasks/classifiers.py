@@ -91,7 +91,8 @@ class Checkpoint:
         config: its configuration.
         classifier_type: name in `CLASSIFIERS`.
         tokenizer: that of its vocabulary.
-        pair_similarity: of `perceiver_pair_cls`: None for that of the checkpoint, `classifier` or `cosine`.
+        pair_similarity: of `perceiver_pair_cls`: `classifier`, `cosine`, or None for that of a checkpoint that
+            compares pairs already; of any other, `cosine` for scores and `classifier` for classes.
         trust_remote_code: whether code of its repository may run.
     """
 
@@ -106,14 +107,21 @@ class Checkpoint:
     def separate(self) -> bool:
         return CLASSIFIERS[self.classifier_type].separate
 
+    def similarity(self, task: Task) -> str:
+        """`classifier` or `cosine`: how two texts that are encoded apart are compared."""
+        if self.pair_similarity is not None:
+            return self.pair_similarity
+        if classifier_type_of(self.config) == self.classifier_type:
+            return self.config.pair_similarity
+        # What a classifier of two vectors learns from a few thousand scores is worse than their untrained cosine.
+        return "cosine" if task.is_score else "classifier"
+
     def check(self, task: Task) -> None:
         """ValueError if this classifier cannot learn the task."""
         if self.separate and not task.is_pair:
             raise ValueError(f"{self.classifier_type} compares two texts, but {task.name} has one text a row.")
-        if self.separate and not task.is_score:
-            similarity = self.pair_similarity or self.config.pair_similarity
-            if similarity == "cosine":
-                raise ValueError(f"A cosine is fitted to scores, but {task.name} has classes {task.label_names}.")
+        if self.separate and not task.is_score and self.similarity(task) == "cosine":
+            raise ValueError(f"A cosine is fitted to scores, but {task.name} has classes {task.label_names}.")
 
     def max_length(self, asked: int) -> int:
         """Longest text in tokens: `asked`, or less where model or tokenizer allow less."""
@@ -142,8 +150,8 @@ class Checkpoint:
         kind = CLASSIFIERS[self.classifier_type]
         model_class = kind.recursive_class if is_recursive(self.config) else kind.model_class
         options = head_options(task)
-        if self.pair_similarity is not None:
-            options["pair_similarity"] = self.pair_similarity
+        if self.separate:
+            options["pair_similarity"] = self.similarity(task)
         set_seed(seed)
         with quiet_loading():
             try:

@@ -39,7 +39,8 @@ class ModelArguments:
         default=None, metadata={"help": "Tokenizer with the checkpoint's vocabulary; its own by default."}
     )
     pair_similarity: str | None = field(
-        default=None, metadata={"help": "perceiver_pair_cls: classifier, or cosine, which is fitted to scores."}
+        default=None,
+        metadata={"help": "perceiver_pair_cls: classifier, or cosine, which is fitted to scores and their default."},
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the checkpoint's repository."})
     baselines: list[str] = field(
