@@ -6,6 +6,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("TQDM_DISABLE", None)  # progress is under test, whatever the user's shell prefers
 
 from pathlib import Path  # noqa: E402
 
