@@ -300,6 +300,7 @@ def test_the_report(tmp_path):
     text = path.read_text()
     assert "| # | run | tokens read back |" in text
     assert "| 1 | a | 85.00 ± 7.07 % |" in text
+    assert "mean ± standard deviation over seeds" in text
     assert "| 2 | b (teacher) | 50.00 % |" in text
     assert "- c, seed 1: no text" in text
     for picture in ("cost.png", "kept.png"):

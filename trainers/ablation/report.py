@@ -193,6 +193,8 @@ def write_report(
     records = [replace(result, system=line.name) for line in lines for result in line.results.values()]
     write_results(folder / "results.json", records, {**facts, "failed": failed})
     parts = [f"# {title}\n"]
+    if any(record.spread is not None for record in records):
+        parts.append("Rows trained with several seeds: mean ± standard deviation over seeds.\n")
     for heading, columns, words in (
         ("What the concepts hold", HELD, "Held-out text; losses and gains in nats, each of its own objective."),
         (
