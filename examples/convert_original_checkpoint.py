@@ -3,16 +3,15 @@
 Turn a checkpoint of the original implementation into one of this package, with equal outputs.
 
     python examples/convert_original_checkpoint.py \
-        --input ksopyla/concept-encoder-perceiver_mlm_H512L6C128_20260208_211633 --output converted
+        --model_name_or_path ksopyla/concept-encoder-perceiver_mlm_H512L6C128_20260208_211633 --output_dir converted
 
 The class is told from the configuration's `architectures`, or from the names of the weights.
 """
 
-import argparse
 import json
 import re
 import shutil
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from transformers.utils import cached_file
 import modeling_concept
 from modeling_concept.loading_concept import load_state_dict
 from modeling_concept.positions_concept import sinusoid
+from trainers.script import parse_arguments, run_script
 
 
 TOKENIZER_FILES = (
@@ -153,6 +153,7 @@ def convert_config(config: dict, name: str, keys) -> modeling_concept.ConceptEnc
         }
     if name == "ConceptEncoderForSequenceClassificationViaDecoder":
         options["decoder_type"] = "position" if config.get("decoder_posonly") else "token_position"
+        options["classifier_reads_tokens"] = True
     if name.startswith("Recursive"):
         options.update(input_injection=False, state_norm=False, average_iterations=False)
         return modeling_concept.RecursiveConceptEncoderConfig(**options)
@@ -235,19 +236,21 @@ def convert(source: str, output: str) -> modeling_concept.ConceptEncoder:
     return model
 
 
+@dataclass
+class ConversionArguments:
+    """What is converted, and where it goes."""
+
+    model_name_or_path: str = field(metadata={"help": "Folder or Hub id of the original's checkpoint."})
+    output_dir: str = field(metadata={"help": "Folder for the converted one; must be new or empty."})
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--input", required=True, help="folder or Hub id of the original's checkpoint")
-    parser.add_argument("--output", required=True, help="folder for the converted one; must be new or empty")
-    arguments = parser.parse_args()
-    if Path(arguments.output).exists() and any(Path(arguments.output).iterdir()):
-        sys.exit(f"The output folder {arguments.output} is not empty; choose another.")
-    try:
-        model = convert(arguments.input, arguments.output)
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, saved in {arguments.output}")
+    (args,) = parse_arguments(ConversionArguments)
+    if Path(args.output_dir).exists() and any(Path(args.output_dir).iterdir()):
+        raise ValueError(f"The output folder {args.output_dir} is not empty; choose another.")
+    model = convert(args.model_name_or_path, args.output_dir)
+    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, saved in {args.output_dir}")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,12 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Concept encoders for transformers. Importing this package registers them with the Auto classes."""
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-)
+from transformers import AutoConfig
 
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import DECODERS
@@ -30,43 +25,12 @@ from .heads_lm_concept import (
     RecursiveConceptEncoderForMaskedLM,
 )
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
+from .registration_concept import AUTO_MODELS
 from .text_concept import TextEncoding
 
 
-# The Auto classes take the class that a checkpoint's `architectures` names, else the first.
-AUTO_MODELS = {
-    ConceptEncoderConfig: {
-        AutoModel: (ConceptEncoder,),
-        AutoModelForMaskedLM: (
-            ConceptEncoderForMaskedLM,
-            ConceptEncoderForMaskedLMPerceiver,
-            ConceptEncoderForMaskedLMPerceiverPosOnly,
-            ConceptEncoderForMaskedLMWeighted,
-            ConceptEncoderForMaskedDiffusion,
-            ConceptEncoderForPrefixDiffusion,
-        ),
-        AutoModelForSequenceClassification: (
-            ConceptEncoderForSequenceClassificationViaDecoder,
-            ConceptEncoderForSequenceClassificationPerceiver,
-            ConceptEncoderForSentencePairClassification,
-        ),
-    },
-    RecursiveConceptEncoderConfig: {
-        AutoModel: (RecursiveConceptEncoder,),
-        AutoModelForMaskedLM: (RecursiveConceptEncoderForMaskedLM,),
-        AutoModelForSequenceClassification: (
-            RecursiveConceptEncoderForSequenceClassificationViaDecoder,
-            RecursiveConceptEncoderForSequenceClassificationPerceiver,
-            RecursiveConceptEncoderForSentencePairClassification,
-        ),
-    },
-}
-
-for _config_class, _models in AUTO_MODELS.items():
+for _config_class in AUTO_MODELS:
     AutoConfig.register(_config_class.model_type, _config_class, exist_ok=True)
-    for _auto_class, _classes in _models.items():
-        # One class registers as itself: AutoModel.from_config expects no tuple there on every version.
-        _auto_class.register(_config_class, _classes if len(_classes) > 1 else _classes[0], exist_ok=True)
 
 __all__ = [
     "AUTO_MODELS",

@@ -161,20 +161,27 @@ class ConceptAttention(KeyValueProjection):
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
         key_values=None,
+        key_offset=None,
     ):
         """
         Args:
-            queries: [B, Q, H], normalised.
+            queries: [B, Q, H], normalised; None for the keys and values of `states` alone. They are asked for here,
+                not by `project_states`, so that offloaded weights are loaded.
             states: [B, K, H], or None when `key_values` are given.
             key_mask: see [`make_key_mask`].
             query_rotary, key_rotary: positions of both sides.
             key_values: result of `project_states`.
+            key_offset: [K, H], added to the states for the keys only.
 
         Returns:
             What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
             weights [B, heads, Q, K] if the implementation returns them.
         """
-        key, value = self.project_states(states, key_rotary) if key_values is None else key_values
+        if key_values is None:
+            key_values = self.project_states(states, key_rotary, key_offset)
+        if queries is None:
+            return key_values
+        key, value = key_values
         context, weights = self.attend(self.project_queries(queries, query_rotary), key, value, key_mask)
-        context = self.o_proj(context.reshape(*queries.shape[:-1], -1))
+        context = self.o_proj(context.flatten(2))
         return (context if key_mask is None else context * key_mask.not_empty), weights

@@ -16,7 +16,15 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .configuration_concept import AUTO_CLASSES, ConceptEncoderConfig
+from .card_concept import card_to_push
+from .configuration_concept import (
+    AUTO_CLASSES,
+    ENCODER_KINDS,
+    ENCODER_LAYER_NAMES,
+    POOLING_CLASSIFIERS,
+    ConceptEncoderConfig,
+)
+from .loading_concept import CONVERT_FIRST, ORIGINAL_WEIGHT
 from .text_concept import ConceptTextMixin
 
 
@@ -49,7 +57,7 @@ DRAFT_CARD = """---
 library_name: transformers
 pipeline_tag: {task}
 tags:
-- concept-encoder
+{tags}
 ---
 
 # {name}
@@ -104,8 +112,12 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         fill in.
 
         Raises:
-            ValueError: the configuration belongs to a model with other parts.
+            ValueError: the configuration belongs to a model with another kind of encoder or with other parts.
         """
+        # By name: a configuration loaded with remote code is an instance of its own copy of the class, and one that
+        # `from_pretrained` read keeps the model type of the checkpoint.
+        if config.model_type != cls.config_class.model_type:
+            raise ValueError(cls.wrong_kind(config.model_type))
         choices = dict(cls.part_defaults)
         for name, values in cls.part_choices.items():
             values = values if isinstance(values, tuple) else (values,)
@@ -113,7 +125,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             if getattr(config, name) not in (None, *values):
                 raise ValueError(
                     f"{cls.__name__} has {name}={values[0]!r}, but the configuration says {getattr(config, name)!r}; "
-                    f"load it with the class that made it, or pass {name}={values[0]!r} to start this part anew."
+                    "load it with the class that made it, or start from its encoder alone (`ConceptEncoder."
+                    "from_pretrained`; in pretraining --init_encoder_from)."
                 )
         open_choices = {name: value for name, value in choices.items() if getattr(config, name) is None}
         if open_choices:
@@ -121,6 +134,21 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             for name, value in open_choices.items():
                 setattr(config, name, value)
         return config
+
+    @classmethod
+    def wrong_kind(cls, model_type: str) -> str:
+        """The sentence on a checkpoint or configuration whose encoder is of the kind `model_type`, not of this one."""
+        own = cls.config_class.model_type
+        advice = f"load it with {cls.auto_class or 'AutoModel'}, which finds its class"
+        if (own, model_type) == ("recursive_concept_encoder", "concept_encoder"):
+            advice += (
+                ", or start a new recursive model from it with `load_from_standard_checkpoint` (in pretraining: "
+                "--model_type recursive_mlm --model_name_or_path)"
+            )
+        return (
+            f"{cls.__name__} is a {own} ({ENCODER_KINDS[own]}), but the checkpoint or configuration is a {model_type} "
+            f"({ENCODER_KINDS.get(model_type, 'no concept encoder')}); {advice}."
+        )
 
     def _init_weights(self, module):
         """Fan-in initialisation, or N(0, `initializer_range`). A module with parameters of its own brings
@@ -151,13 +179,20 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         to a new classification head.
 
         Raises:
-            ValueError: the checkpoint lacks weights of this class. The message names them.
+            ValueError: the checkpoint has another kind of encoder, is of the original implementation, or lacks weights
+                of this class, which the message names.
         """
         model, info = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
         if missing and cls.raises_for_missing_weights:
+            if any(ORIGINAL_WEIGHT in key for key in info["unexpected_keys"]):
+                raise ValueError(CONVERT_FIRST.format(pretrained_model_name_or_path))
+            for model_type, name in ENCODER_LAYER_NAMES.items():  # a configuration of another kind was given
+                unexpected = any(re.match(rf"(encoder\.)?{name}\.", key) for key in info["unexpected_keys"])
+                if unexpected and model_type != cls.config_class.model_type:
+                    raise ValueError(cls.wrong_kind(model_type))
             shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
             saved = model.config.architectures
             raise ValueError(
@@ -171,6 +206,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     def auto_map(cls, config) -> dict[str, str]:
         """What the Auto classes find for a checkpoint of this class, each in the entry file."""
         names = {**AUTO_CLASSES[config.model_type], "AutoConfig": type(config).__name__}
+        if cls.__name__ in POOLING_CLASSIFIERS:
+            names["AutoModelForSequenceClassification"] = POOLING_CLASSIFIERS[cls.__name__]
         if cls.auto_class is not None:
             names[cls.auto_class] = cls.__name__
         return {auto_class: f"{ENTRY_FILE}.{name}" for auto_class, name in names.items()}
@@ -179,7 +216,9 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         """As in transformers, and beside the weights: this package's modelling code, the `auto_map` through which
         `trust_remote_code=True` finds it, and the two files of a SentenceTransformer. With `push_to_hub` this model's
         files of the folder go to the Hub as by [`push_to_hub`], whose options are taken."""
-        names = ("repo_id", "commit_message", "commit_description", "private", "revision", "create_pr")
+        names = (
+            "repo_id", "commit_message", "commit_description", "private", "revision", "create_pr", "overwrite_card",
+        )  # fmt: skip
         hub_options = {name: kwargs.pop(name) for name in names if name in kwargs}
         self.config.auto_map = self.auto_map(self.config)
         with own_auto_map(type(self), type(self.config)):
@@ -198,10 +237,14 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             repo_id: `owner/name`, or a name of one's own; a repository that exists keeps its visibility, which is
                 told where it is not the one asked for.
             private: False for a model that everyone may read.
-            options: `commit_message`, `commit_description`, `revision`, `create_pr`.
+            options: `commit_message`, `commit_description`, `revision`, `create_pr`; `overwrite_card` for a card that
+                somebody has edited on the Hub.
 
         Returns:
             `huggingface_hub.CommitInfo`.
+
+        Raises:
+            ValueError: the card on the Hub is not the one that was pushed; nothing is changed.
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, max_shard_size=max_shard_size)
@@ -225,9 +268,10 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     def _draft_card(self, repo_id: str) -> str:
         auto_class = self.auto_class or "AutoModel"
         task = "text-classification" if "Classification" in auto_class else "feature-extraction"
+        tags = "- concept-encoder\n- sentence-transformers" if task == "feature-extraction" else "- concept-encoder"
         return DRAFT_CARD.format(
-            task=task, auto_class=auto_class, repo_id=repo_id, name=repo_id.split("/")[-1], config=self.config,
-            model_class=type(self).__name__,
+            task=task, tags=tags, auto_class=auto_class, repo_id=repo_id, name=repo_id.split("/")[-1],
+            config=self.config, model_class=type(self).__name__,
         )  # fmt: skip
 
 
@@ -253,20 +297,43 @@ def hub_files(folder: Path) -> dict[str, Path | bytes]:
     return {name: folder / name for name in names if any(fnmatch(name, pattern) for pattern in HUB_FILES)}
 
 
-def upload_files(repo_id: str, files: dict[str, Path | bytes], token=None, revision=None, **options):
+def named_card(text: str, repo_id: str) -> str:
+    """A card whose code loads from `repo_id`, in place of what it loads from."""
+    own = re.search(r'(?:from_pretrained\(|SentenceTransformer\(|model=)\s*("[^"]+")', text)
+    return text.replace(own[1], f'"{repo_id}"') if own else text
+
+
+def check_card(repo_id: str, card: bytes | Path, token=None, revision=None, overwrite: bool = False) -> bytes:
+    """What goes to a repository as its card: [`named_card`] and [`card_to_push`], whose ValueError it raises."""
+    from huggingface_hub import HfApi
+
+    text = named_card((card if isinstance(card, bytes) else card.read_bytes()).decode(), repo_id)
+    api, there = HfApi(token=token), None
+    if api.file_exists(repo_id, "README.md", revision=revision):
+        there = Path(api.hf_hub_download(repo_id, "README.md", revision=revision)).read_text(encoding="utf-8")
+    text, kept = card_to_push(text, there, repo_id, overwrite)
+    if kept:
+        logger.warning("The card of %s keeps results that it alone has: %s.", repo_id, ", ".join(kept))
+    return text.encode()
+
+
+def upload_files(
+    repo_id: str, files: dict[str, Path | bytes], token=None, revision=None, overwrite_card: bool | None = False,
+    **options,
+):  # fmt: skip
     """
     Commit files, by their paths in a repository, to it.
 
-    The code of the card gets the name of the repository in place of the one it has, and weights that lie there and are
-    not among the files go away: loaders would prefer one old file to several new ones.
+    The card is that of [`check_card`], and weights that lie there and are not among the files go away: loaders would
+    prefer one old file to several new ones. A pull request may change a card that somebody has edited; with
+    `overwrite_card=None` the card goes up as it is, as one does that came from there.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api, files = HfApi(token=token), dict(files)
-    if card := files.get("README.md"):
-        text = (card if isinstance(card, bytes) else card.read_bytes()).decode()
-        own = re.search(r'(?:from_pretrained\(|SentenceTransformer\(|model=)\s*("[^"]+")', text)
-        files["README.md"] = (text.replace(own[1], f'"{repo_id}"') if own else text).encode()
+    if overwrite_card is not None and (card := files.get("README.md")):
+        overwrite = overwrite_card or bool(options.get("create_pr"))
+        files["README.md"] = check_card(repo_id, card, token, revision, overwrite)
     operations = [CommitOperationAdd(path, source) for path, source in files.items()]
     if any(fnmatch(path, WEIGHTS) for path in files):
         old = {path for path in api.list_repo_files(repo_id, revision=revision) if fnmatch(path, WEIGHTS)}

@@ -2,10 +2,15 @@
 """Configurations of concept encoders: everything that shapes the network, nothing that shapes its training."""
 
 import copy
+import sys
+from dataclasses import fields
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
+
+from .loading_concept import CONVERT_FIRST, ORIGINAL_OPTIONS
 
 
 # What the Auto classes load for a checkpoint of each model type, unless the class that saved it is named for one.
@@ -21,6 +26,31 @@ AUTO_CLASSES = {
         "AutoModelForSequenceClassification": "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
     },
 }
+# What `AutoModelForSequenceClassification` makes of an encoder alone, which has no decoder to read it back.
+POOLING_CLASSIFIERS = {
+    "ConceptEncoder": "ConceptEncoderForSequenceClassificationPerceiver",
+    "RecursiveConceptEncoder": "RecursiveConceptEncoderForSequenceClassificationPerceiver",
+}
+
+# What the encoder of each model type is, and the name of its layers among the weights.
+ENCODER_KINDS = {"concept_encoder": "a stack of layers", "recursive_concept_encoder": "one layer repeated"}
+ENCODER_LAYER_NAMES = {"concept_encoder": "layers", "recursive_concept_encoder": "shared_layer"}
+
+# Which numbers are possible: the least, the greatest, how that is said, and of which values.
+LARGEST = sys.float_info.max
+NUMBERS = {
+    (1, LARGEST, "at least 1"): (
+        "vocab_size", "hidden_size", "token_embedding_dim", "num_hidden_layers", "num_attention_heads",
+        "intermediate_size", "concept_num", "max_sequence_length", "token_mixer_width", "num_decoder_layers",
+        "decoder_mixer_width",
+    ),
+    (0, LARGEST, "0 or a positive number"): (
+        "type_vocab_size", "num_token_mixers", "phase_harmonics", "address_bias", "norm_eps", "output_norm_eps",
+        "initializer_range",
+    ),
+    (sys.float_info.min, LARGEST, "a positive number"): ("rope_theta", "qk_norm_scale", "timestep_scale"),
+    (0, 1, "between 0 and 1"): ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
+}  # fmt: skip
 
 
 @strict
@@ -42,6 +72,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Configuration (with its `model_type`) of a pretrained model cut to its first `num_hidden_layers` layers,
             which turn the rows of the token table into token states before the projection. Its width must be
             `token_embedding_dim`. A table taken from a pretrained model without any of its layers needs none.
+        backbone_source (`dict`, *optional*):
+            Where table and layers of a pretrained model were read from (`name_or_path`, `num_layers`, `vocab_size`),
+            and the `sha256` of those weights; empty if they started at random. The network does not depend on it.
         num_hidden_layers (`int`, defaults to 6):
             Number of concept layers.
         num_attention_heads (`int`, defaults to 8):
@@ -147,6 +180,9 @@ class ConceptEncoderConfig(PreTrainedConfig):
             Factor on t in [0, 1] before its sinusoid (diffusion decoder). `None`: no timestep and no AdaLN.
         concept_pooling (`"mean"` or `"weighted"`, *optional*) [`"weighted"`]:
             How classification heads pool concepts: mean, or a learned softmax. `None`: the model class decides.
+        classifier_reads_tokens (`bool`, defaults to `False`) [`True`]:
+            Whether the classifier that reads through the decoder shows it the tokens of the text, where the decoder
+            reads tokens: they then pass around the concepts. Otherwise it is shown mask tokens.
         pair_similarity (`"classifier"` or `"cosine"`, defaults to `"classifier"`):
             Output of the sentence-pair head: logits of a classifier, or the cosine of the two vectors.
         classifier_dropout (`float`, *optional*):
@@ -161,11 +197,14 @@ class ConceptEncoderConfig(PreTrainedConfig):
 
     model_type = "concept_encoder"
     attribute_map = {"num_latents": "concept_num", "max_position_embeddings": "max_sequence_length"}
+    # Of the outputs, all but the logits: what a Trainer gathers of the whole evaluation and hands to compute_metrics.
+    keys_to_ignore_at_inference = ["concepts", "pooler_output", "hidden_states", "attentions", "cross_attentions"]
 
     vocab_size: int = 30522
     hidden_size: int = 512
     token_embedding_dim: int | None = None
     backbone_config: dict[str, Any] | None = None
+    backbone_source: dict[str, Any] | None = None
     num_hidden_layers: int = 6
     num_attention_heads: int = 8
     intermediate_size: int = 1536
@@ -216,6 +255,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     timestep_scale: float | int | None = 1000.0
 
     concept_pooling: Literal["mean", "weighted"] | None = None
+    classifier_reads_tokens: bool = False
     pair_similarity: Literal["classifier", "cosine"] = "classifier"
     classifier_dropout: float | int | None = None
     type_vocab_size: int = 0
@@ -230,14 +270,36 @@ class ConceptEncoderConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
+        if original := [name for name in ORIGINAL_OPTIONS if name in kwargs]:
+            raise ValueError(CONVERT_FIRST.format(f"A configuration with {original[0]}"))
         if self.token_embedding_dim is None:
             self.token_embedding_dim = self.hidden_size
         if self.token_embedding_dim != self.hidden_size:
             self.tie_word_embeddings = False  # a [V, H] head cannot share a [V, token_embedding_dim] table
         super().__post_init__(**kwargs)
+        # The classes that can load the weights: of several for a task, the Auto classes take the one that is named.
+        names = self.architectures or []
+        self.architectures = names + [
+            POOLING_CLASSIFIERS[name] for name in names if POOLING_CLASSIFIERS.get(name, name) not in names
+        ]
+        # Here it is the ValueError itself that is raised, afterwards one of another class with two lines around it.
+        self.validate_architecture()
+        self.validate_backbone()
 
     def validate_architecture(self):
-        """Cross-field checks, run when the configuration is made and when it is saved."""
+        """Checks of values and between values, run when the configuration is made and when it is saved."""
+        for (low, high, said), names in NUMBERS.items():
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not low <= value <= high:  # nan lies nowhere
+                    raise ValueError(f"{name} must be {said}, not {value}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(
+                f"Unknown hidden_act {self.hidden_act!r}; choose one of transformers' activations, such as 'silu', "
+                "'gelu' or 'relu'."
+            )
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            raise ValueError(f"pad_token_id {self.pad_token_id} is none of the {self.vocab_size} tokens.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
@@ -260,8 +322,6 @@ class ConceptEncoderConfig(PreTrainedConfig):
             raise ValueError('token_weighting=True needs concept_mean="embeddings": in their mean tokens are weighed.')
         if self.phase_harmonics and self.concept_position_type != "addressed":
             raise ValueError('phase_harmonics > 0 needs concept_position_type="addressed": places within segments.')
-        if self.address_bias < 0:
-            raise ValueError(f"address_bias must be positive, or 0 for none, not {self.address_bias}.")
         if self.address_bias and self.concept_position_type != "addressed":
             raise ValueError(
                 'address_bias > 0 needs concept_position_type="addressed": attention starts at addresses.'
@@ -273,10 +333,6 @@ class ConceptEncoderConfig(PreTrainedConfig):
             )
         if self.num_token_mixers and self.token_mixer_type is None:
             raise ValueError("num_token_mixers > 0 needs token_mixer_type 'conv' or 'window'.")
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "concept_num", "max_sequence_length",
-                     "intermediate_size", "num_decoder_layers", "token_embedding_dim"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for kind, width in (
             (self.token_mixer_type if self.num_token_mixers else None, self.token_mixer_width),
             (self.decoder_mixer_type, self.decoder_mixer_width),
@@ -323,6 +379,13 @@ class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
         if self.num_iterations is None:
             self.num_iterations = self.num_hidden_layers
         super().__post_init__(**kwargs)
+        self.validate_iterations()
+
+    @classmethod
+    def from_standard(cls, config: ConceptEncoderConfig, **options):
+        """The configuration of a recursive model with the sizes and parts of a standard one, and with `options`."""
+        names = {field.name for field in fields(type(config))} - {"architectures", "dtype", "transformers_version"}
+        return cls(**{name: getattr(config, name) for name in names} | options)
 
     def validate_iterations(self):
         if self.num_iterations < 1:

@@ -6,6 +6,7 @@ B batch, S target positions, C concepts, E token embedding width, H hidden, D he
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -143,21 +144,21 @@ class ConceptDecoder(nn.Module, ABC):
         """`concepts` [B, C, H] -> keys and values for every layer."""
         rotary = None if segments is None else self.rotary(segments.concept_places(), concepts.dtype)
         offset = None if self.key_embeddings is None else self.key_embeddings[: concepts.shape[1]]
-        return [layer.cross_attn.project_states(concepts, rotary, offset) for layer in self.layers]
+        return [layer.cross_attn(None, concepts, key_rotary=rotary, key_offset=offset) for layer in self.layers]
 
     @abstractmethod
-    def make_queries(self, batch: int, targets: Targets, token_table: nn.Embedding):
+    def make_queries(self, batch: int, targets: Targets, token_table: Callable):
         """Query states [B, S, H]; learned positions are added to them afterwards."""
 
     def make_condition(self, targets: Targets, dtype):
         return None
 
-    def forward(self, memory, targets: Targets, token_table: nn.Embedding):
+    def forward(self, memory, targets: Targets, token_table: Callable):
         """
         Args:
             memory: what [`ConceptDecodingMixin.remember`] made of `read`.
             targets: what to decode.
-            token_table: the encoder's token table.
+            token_table: what makes token ids [B, S] rows [B, S, E] of the encoder's table.
 
         Returns:
             States [B, S, H] for the language-model head.

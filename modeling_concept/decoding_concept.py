@@ -5,6 +5,8 @@ How a model with an encoder and a decoder reads concepts back at token positions
 B batch, S target positions, P chosen ones of them, C concepts, H hidden.
 """
 
+from functools import partial
+
 import torch
 
 from .decoder_layers_concept import Memory, Targets
@@ -35,7 +37,7 @@ class ConceptDecodingMixin:
         given = inputs_embeds if input_ids is None else input_ids
         if position_ids is None:
             position_ids = torch.arange(given.shape[1], device=given.device)[None]
-            if attended is not None:
+            if attended is not None and given.shape[1] > 0:
                 position_ids = (position_ids - attended.int().argmax(dim=1, keepdim=True)).clamp(min=0)
         if timesteps is None and self.config.decoder_type == "diffusion":
             # No token is masked where there is no mask token, and embeddings do not tell.
@@ -45,6 +47,25 @@ class ConceptDecodingMixin:
             real = torch.ones_like(masked) if attended is None else attended.float()
             timesteps = (masked * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         return Targets(position_ids, input_ids, None if input_ids is not None else inputs_embeds, attended, timesteps)
+
+    def make_blank_targets(self, given, attention_mask, position_ids=None) -> Targets:
+        """
+        Targets at the places of `given`, [B, S] or [B, S, E], that show mask tokens only: a decoder then knows the
+        text through the concepts alone.
+
+        Raises:
+            ValueError: the decoder reads tokens, and the configuration names no mask token.
+        """
+        mask_id = self.config.mask_token_id
+        if self.decoder.reads_tokens and mask_id is None:
+            raise ValueError(
+                f"{type(self).__name__} shows mask tokens to a decoder that reads tokens: set config.mask_token_id."
+            )
+        blank = torch.full(given.shape[:2], mask_id or 0, device=given.device, dtype=torch.long)
+        targets = self.make_targets(blank, attention_mask, position_ids=position_ids)
+        if targets.timesteps is not None:
+            targets = targets._replace(timesteps=torch.ones_like(targets.timesteps))
+        return targets
 
     def remember(self, encoded: ConceptEncoderOutput, continues: bool = False, target_mask=None) -> Memory:
         """
@@ -67,6 +88,10 @@ class ConceptDecodingMixin:
         depends on another, only those are computed.
         """
         table = self.get_input_embeddings()
+        if targets.positions.shape[1] == 0:  # attention kernels take no empty set of queries
+            given = targets.inputs_embeds if targets.input_ids is None else targets.input_ids
+            return table.weight.new_zeros(given.shape[0], 0, self.config.hidden_size)
+        table = partial(table)  # accelerate would move a module among the arguments of an offloaded decoder
         if index is None:
             return self.decoder(memory, targets, table)
         if not self.decoder.pointwise:

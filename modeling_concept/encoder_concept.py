@@ -8,6 +8,7 @@ B batch, N tokens, C concepts, E token embedding width, H hidden.
 import torch
 import torch.nn as nn
 from transformers import initialization as init
+from transformers.utils import logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -18,9 +19,13 @@ from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings, TokenWei
 from .encoder_perceiver_concept import ConceptEncoderLayer, LayerContext
 from .encoders_concept import make_encoder_layer
 from .layers_concept import PhaseEmbedding, make_norm
+from .loading_concept import RecursiveStartMixin
 from .mixers_concept import TOKEN_MIXERS
 from .outputs_concept import ConceptEncoderOutput
 from .positions_concept import Segments, make_rotary, mean_of_visible, text_layout
+
+
+logger = logging.get_logger(__name__)
 
 
 class OutputCentring(nn.Module):
@@ -135,8 +140,16 @@ class ConceptEncoder(ConceptPreTrainedModel):
         Raises:
             ValueError: not exactly one of `input_ids` and `inputs_embeds`; a text longer than
                 `config.max_sequence_length`; `concept_num` out of range.
+            TypeError: an unknown argument.
         """
         config = self.config
+        self.check_options(kwargs)
+        implementation = config._attn_implementation
+        if kwargs.get("output_attentions") and implementation != "eager" and not torch.compiler.is_compiling():
+            logger.warning_once(
+                f"output_attentions=True, but the kernels of attn_implementation {implementation!r} keep no weights; "
+                'load the model with attn_implementation="eager".'
+            )
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         given = input_ids if inputs_embeds is None else inputs_embeds
@@ -146,6 +159,15 @@ class ConceptEncoder(ConceptPreTrainedModel):
                 f"A text of {token_count} tokens is longer than max_sequence_length {config.max_sequence_length}; "
                 "truncate it (`truncation=True` in the tokenizer or in `encode`) or use a model with a longer limit."
             )
+        if token_count == 0:  # an empty text is one position that must not be read
+            batch, device = given.shape[0], given.device
+            if inputs_embeds is None:
+                input_ids = torch.full((batch, 1), config.pad_token_id or 0, device=device)
+            else:
+                inputs_embeds = given.new_zeros(batch, 1, given.shape[2])
+            attention_mask = torch.zeros((batch, 1), dtype=torch.long, device=device)
+            token_type_ids = position_ids = None
+            token_count = 1
         hidden_tokens = None
         if config.hide_mask_tokens and config.mask_token_id is not None and input_ids is not None:
             hidden_tokens = input_ids == config.mask_token_id
@@ -192,6 +214,13 @@ class ConceptEncoder(ConceptPreTrainedModel):
             given_mean=given_mean,
         )
 
+    def check_options(self, options: dict) -> None:
+        """TypeError for arguments of a forward pass that neither this model nor transformers knows."""
+        # Others pass use_cache=False on principle.
+        known = {"num_items_in_batch", "use_cache", *(f"output_{name}" for name in self._can_record_outputs)}
+        if unknown := sorted(set(options) - known):
+            raise TypeError(f"The forward pass of a {type(self).__name__} does not know the arguments {unknown}.")
+
     def finish(self, concepts, given_mean=None):
         """Output norm, the mean [B, 1, H] that is given, if any, and centring, of concepts [B, C, H] of any layer."""
         if given_mean is not None:
@@ -220,7 +249,7 @@ class IterationMean(nn.Module):
         return state + (update - state) / iteration if self.averages and iteration > 1 else update
 
 
-class RecursiveConceptEncoder(ConceptEncoder):
+class RecursiveConceptEncoder(RecursiveStartMixin, ConceptEncoder):
     """
     One concept layer applied K times (after Universal Transformers and Recurrent Depth, Geiping et al. 2025): the
     initial concepts are injected and the state is normalised before every iteration, and the iterations are averaged,
@@ -267,44 +296,3 @@ class RecursiveConceptEncoder(ConceptEncoder):
                 )
                 concepts = self.iteration_mean(concepts, update, index + 1)
         return concepts
-
-    def load_from_standard_checkpoint(self, path: str) -> dict[str, list[str]]:
-        """
-        Start from a standard concept encoder: its embeddings, queries and norms, and its first layer as the shared
-        one.
-
-        Args:
-            path: folder or Hub id of a checkpoint of this package with a standard encoder.
-
-        Returns:
-            Names under "loaded" (of this encoder), "skipped" (of the checkpoint: other layers, decoder, head) and
-            "new" (of this encoder: parts that a standard encoder does not have).
-
-        Raises:
-            ValueError: nothing fits, or a weight of the same name has another shape.
-        """
-        from .loading_concept import load_state_dict
-
-        own, loaded, skipped, wrong = self.state_dict(), {}, [], []
-        for key, tensor in load_state_dict(path).items():
-            name = key.removeprefix("encoder.")
-            if name.startswith("layers.0."):
-                name = "shared_layer." + name.removeprefix("layers.0.")
-            if name not in own:
-                skipped.append(key)
-            elif own[name].shape != tensor.shape:
-                wrong.append(f"{key} {tuple(tensor.shape)} for {tuple(own[name].shape)}")
-            else:
-                loaded[name] = tensor
-        if wrong or not any(name.startswith("shared_layer.") for name in loaded):
-            reason = "; ".join(wrong[:3]) if wrong else "it has no encoder layer 0 that fits"
-            raise ValueError(f"{path} does not fit this recursive encoder: {reason}. Use the same sizes and options.")
-        self.load_state_dict(loaded, strict=False)
-        return {"loaded": sorted(loaded), "skipped": sorted(skipped), "new": sorted(set(own) - set(loaded))}
-
-
-def make_encoder(config) -> ConceptEncoder:
-    """The encoder that a configuration describes: a stack of layers, or one repeated."""
-    # By name: a configuration loaded with remote code is an instance of its own copy of the class.
-    recursive = config.model_type == RecursiveConceptEncoderConfig.model_type
-    return (RecursiveConceptEncoder if recursive else ConceptEncoder)(config)

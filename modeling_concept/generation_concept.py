@@ -5,6 +5,8 @@ Filling masked positions step by step, the most confident first (Chang et al. 20
 B batch, N tokens, S positions of the canvas, M masked positions, V vocabulary.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from transformers.generation import TopKLogitsWarper, TopPLogitsWarper
@@ -28,6 +30,7 @@ class ConceptWriterMixin:
         concept_num: int | None = None,
         num_iterations: int | None = None,
         generator: torch.Generator | None = None,
+        token_type_ids: torch.LongTensor | None = None,
     ) -> torch.LongTensor:
         """
         Fill every `mask_token_id` of `input_ids`, and write `max_new_tokens` more after each text.
@@ -47,22 +50,28 @@ class ConceptWriterMixin:
                 not change within a block, so there keys and values are always made once.
             concept_num, num_iterations: as in [`ConceptEncoder`].
             generator: source of randomness on the model's device.
+            token_type_ids: [B, N], as tokenizers give them; of a model with token types, all 0.
 
         Returns:
             [B, N + max_new_tokens] token ids; shorter texts of a batch keep their padding at the end.
 
         Raises:
             ValueError: there is no mask token; nothing is to be written; the result would be too long; a model of
-                continuations is given masks.
+                continuations is given masks; a number is out of range.
         """
         mask_id, target = self.config.mask_token_id, self.config.decoder_target
         continues = target in ("continuation", "both")  # how new tokens are written
         if mask_id is None:
             raise ValueError("Generation needs config.mask_token_id, the id of the tokenizer's mask token.")
-        if max_new_tokens < 0 or num_steps < 1 or temperature < 0 or (block_length is not None and block_length < 1):
+        if max_new_tokens < 0 or num_steps < 1 or (block_length is not None and block_length < 1):
+            raise ValueError("max_new_tokens cannot be negative, num_steps and block_length not below 1.")
+        if not 0 <= temperature < math.inf or top_k < 0 or not 0 <= top_p <= 1:
             raise ValueError(
-                "max_new_tokens and temperature cannot be negative, num_steps and block_length not below 1."
+                "temperature must be finite and not negative, top_k not negative and top_p between 0 and 1, not "
+                f"{temperature}, {top_k} and {top_p}."
             )
+        if token_type_ids is not None and self.config.type_vocab_size and token_type_ids.any():
+            raise ValueError("generate reads every token as of type 0, but token_type_ids holds others.")
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         has_masks = bool(((input_ids == mask_id) & attention_mask.bool()).any())
         if target == "continuation" and (has_masks or not max_new_tokens):

@@ -14,8 +14,9 @@ from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import make_decoder
 from .decoding_concept import ConceptDecodingMixin
-from .encoder_concept import make_encoder
+from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .layers_concept import make_linear, make_norm
+from .loading_concept import RecursiveStartMixin
 from .outputs_concept import ConceptClassifierOutput
 
 
@@ -23,6 +24,7 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
     """Base: encoder, dropout and classifier, and the loss of the configured problem type."""
 
     auto_class = "AutoModelForSequenceClassification"
+    encoder_class = ConceptEncoder
     accepts_loss_kwargs = False  # the loss is the batch's mean: the Trainer divides by the accumulation steps
     new_head_keys = ("classifier.",)
     feature_count = 1  # widths of H that the classifier sees
@@ -32,7 +34,7 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
         config = self.config
         self.num_labels = config.num_labels
         self.loss_type = "ForSequenceClassification"  # transformers would guess it from the class name
-        self.encoder = make_encoder(config)
+        self.encoder = self.encoder_class(config)
         rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(rate)
         self.make_head(config)
@@ -113,7 +115,8 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
     """
     `perceiver_decoder_cls`: the pretrained decoder reads the text's positions back, their masked mean is classified.
 
-    A decoder whose queries name the tokens lets them pass around the concepts; `decoder_type="position"` does not.
+    A decoder that reads tokens is shown mask tokens, so that the text reaches the classifier through the concepts
+    alone. With `config.classifier_reads_tokens` it is shown the tokens, which then pass around the concepts.
     """
 
     part_defaults = {"decoder_type": "token_position", "decoder_mixer_type": "none"}
@@ -139,20 +142,25 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
     ) -> ConceptClassifierOutput:
         """
         Args:
-            decoder_input_ids: [B, N] tokens of the decoder's queries; needed beside `inputs_embeds` where the decoder
-                has a token table of its own.
+            decoder_input_ids: [B, N] tokens that the decoder is shown instead; needed beside `inputs_embeds` where
+                `config.classifier_reads_tokens` is set and the decoder has a token table of its own.
 
         Others as in [`ConceptEncoderForSequenceClassificationPerceiver`].
 
         Raises:
-            ValueError: `inputs_embeds` alone, with a decoder that has a token table of its own.
+            ValueError: `inputs_embeds` alone, with a decoder that is shown the text and has a token table of its own;
+                a decoder that reads tokens, without `config.mask_token_id`.
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
             **kwargs,
         )  # fmt: skip
-        target_ids = input_ids if decoder_input_ids is None else decoder_input_ids
-        targets = self.make_targets(target_ids, attention_mask, position_ids=position_ids, inputs_embeds=inputs_embeds)
+        if decoder_input_ids is None and not self.config.classifier_reads_tokens:
+            given = input_ids if inputs_embeds is None else inputs_embeds
+            targets = self.make_blank_targets(given, attention_mask, position_ids)
+        else:
+            shown = input_ids if decoder_input_ids is None else decoder_input_ids
+            targets = self.make_targets(shown, attention_mask, None, position_ids, inputs_embeds)
         states = self.pre_pool_norm(self.decode(self.remember(encoded), targets))
         mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask.to(states.dtype)
         mask = mask[:, :, None]
@@ -219,19 +227,28 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
         return output
 
 
-class RecursiveConceptEncoderForSequenceClassificationPerceiver(ConceptEncoderForSequenceClassificationPerceiver):
+class RecursiveConceptEncoderForSequenceClassificationPerceiver(
+    RecursiveStartMixin, ConceptEncoderForSequenceClassificationPerceiver
+):
     """`perceiver_cls` on a recursive encoder."""
 
     config: RecursiveConceptEncoderConfig
+    encoder_class = RecursiveConceptEncoder
 
 
-class RecursiveConceptEncoderForSequenceClassificationViaDecoder(ConceptEncoderForSequenceClassificationViaDecoder):
+class RecursiveConceptEncoderForSequenceClassificationViaDecoder(
+    RecursiveStartMixin, ConceptEncoderForSequenceClassificationViaDecoder
+):
     """`perceiver_decoder_cls` on a recursive encoder."""
 
     config: RecursiveConceptEncoderConfig
+    encoder_class = RecursiveConceptEncoder
 
 
-class RecursiveConceptEncoderForSentencePairClassification(ConceptEncoderForSentencePairClassification):
+class RecursiveConceptEncoderForSentencePairClassification(
+    RecursiveStartMixin, ConceptEncoderForSentencePairClassification
+):
     """`perceiver_pair_cls` on a recursive encoder."""
 
     config: RecursiveConceptEncoderConfig
+    encoder_class = RecursiveConceptEncoder

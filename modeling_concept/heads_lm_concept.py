@@ -12,9 +12,10 @@ from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoders_concept import make_decoder
 from .decoding_concept import ConceptDecodingMixin, repeat_memory
-from .encoder_concept import make_encoder
+from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .generation_concept import ConceptWriterMixin
 from .layers_concept import make_linear
+from .loading_concept import RecursiveStartMixin
 from .loss_concept import head_loss
 from .outputs_concept import ConceptEncoderOutput, ConceptMaskedLMOutput
 
@@ -27,12 +28,13 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
     """
 
     auto_class = "AutoModelForMaskedLM"
+    encoder_class = ConceptEncoder
     part_defaults = {"decoder_type": "position", "decoder_target": "text", "decoder_mixer_type": "none"}
     _tied_weights_keys = {"lm_head.weight": "encoder.embeddings.token_embeddings.weight"}
 
     def __init__(self, config: ConceptEncoderConfig):
         super().__init__(config)
-        self.encoder = make_encoder(self.config)
+        self.encoder = self.encoder_class(self.config)
         self.decoder = make_decoder(self.config)
         self.lm_head = make_linear(self.config.hidden_size, self.config.vocab_size, bias=False)
         self.post_init()
@@ -89,13 +91,16 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
                 this batch by default. The Trainer passes their number in the whole optimizer step.
             supervised_num: at least the most supervised positions of any row, see [`count_supervised`]; found out by
                 default. Compiled code must be told, or it computes all positions: it cannot find out without a break.
-            return_logits: whether to compute logits at all positions; by default only when there are no labels.
+            return_logits: whether to compute logits at all positions; by default not in training with labels, where
+                only supervised positions are computed.
             encoder_outputs: concepts made before; the encoder is then not run.
 
         Raises:
             ValueError: a continuation is asked for without `decoder_input_ids`, or `inputs_embeds` alone are given to
                 a decoder with a token table of its own.
+            TypeError: an unknown argument.
         """
+        self.encoder.check_options(kwargs)
         continues = self.config.decoder_target == "continuation" if continuation is None else continuation
         if continues and decoder_input_ids is None:
             raise ValueError(
@@ -129,6 +134,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         )
 
         loss = logits = None
+        if return_logits is None:
+            return_logits = not self.training
         if labels is None or return_logits:
             hidden = self.decode(memory, targets)
             logits = self.lm_head(hidden)
@@ -207,10 +214,11 @@ class ConceptEncoderForMaskedLMWeighted(ConceptEncoderForMaskedLM):
     part_choices = {"decoder_type": "weighted", "decoder_target": "text"}
 
 
-class RecursiveConceptEncoderForMaskedLM(ConceptEncoderForMaskedLM):
+class RecursiveConceptEncoderForMaskedLM(RecursiveStartMixin, ConceptEncoderForMaskedLM):
     """`recursive_mlm`: one concept layer repeated, and the decoder of `perceiver_mlm` unless another is configured."""
 
     config: RecursiveConceptEncoderConfig
+    encoder_class = RecursiveConceptEncoder
     part_defaults = {**ConceptEncoderForMaskedLM.part_defaults, "decoder_type": "token_position"}
 
 

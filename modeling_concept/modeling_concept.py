@@ -7,6 +7,7 @@ Entry file of a checkpoint's code. It names every file of the folder, since load
 # ruff: noqa: F401
 from .attention_concept import ConceptAttention
 from .backbone_concept import ConceptPreTrainedModel
+from .card_concept import card_to_push
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .decoder_diffusion_concept import DiffusionDecoder
 from .decoder_layers_concept import ConceptDecoder
@@ -46,4 +47,5 @@ from .norms_concept import RMSNorm
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
 from .positions_concept import Segments
 from .pretrained_concept import PretrainedTokens
+from .registration_concept import AUTO_MODELS
 from .text_concept import TextEncoding

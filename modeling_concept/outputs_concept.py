@@ -36,7 +36,7 @@ class ConceptMaskedLMOutput(ModelOutput):
     """
     Args:
         loss: scalar; weighted negative log-likelihood in nats over the normaliser told in `forward`.
-        logits: [B, S, V]; None when labels are given, unless asked for.
+        logits: [B, S, V]; None in training with labels, unless asked for.
         concepts: [B, C, H].
         pooler_output: [B, H].
         hidden_states, attentions, cross_attentions: of the encoder.

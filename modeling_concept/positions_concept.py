@@ -38,9 +38,9 @@ def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, d
         hidden_tokens: bool [B, N], real tokens that must not be read (masked ones), or None.
         device: where to make positions when there is no mask.
     """
-    if attention_mask is None:
+    if attention_mask is None or token_count == 0:
         positions = torch.arange(token_count, device=device)[None]
-        lengths = torch.full((1,), token_count, device=device)
+        lengths = torch.full((1,), max(token_count, 1), device=device)
         visible = None if hidden_tokens is None else ~hidden_tokens
     else:
         attended = attention_mask.bool()
@@ -103,7 +103,7 @@ class Segments(NamedTuple):
         """Places [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and
         their tokens are then the same in texts of all lengths."""
         index = torch.arange(self.count, device=self.lengths.device, dtype=torch.float32)[None]
-        index = index.expand(len(self.lengths), -1)
+        index = index.expand(self.lengths.shape[0], -1)
         centre = ((self.used - 1) / 2).expand(-1, self.global_num)
         return SEGMENT_STRIDE * torch.cat([centre, index], dim=1)
 
@@ -176,10 +176,11 @@ class Turn(torch.autograd.Function):
         ctx.dtype = states.dtype
         first, second = states.chunk(2, dim=-1)
         sin_first, sin_second = sin.chunk(2, dim=-1)
+        half = first.shape[-1]
         turned = states * cos
-        turned_first, turned_second = turned.chunk(2, dim=-1)
-        turned_first.addcmul_(second, sin_first, value=-1)
-        turned_second.addcmul_(first, sin_second)
+        # By `narrow`, since torch.export refuses to change in place what `chunk` gives.
+        turned.narrow(-1, 0, half).addcmul_(second, sin_first, value=-1)
+        turned.narrow(-1, half, half).addcmul_(first, sin_second)
         return turned
 
     @staticmethod

@@ -5,10 +5,12 @@ Strings in, concepts, vectors or strings out.
 T texts, B batch, N tokens, C concepts, H hidden, V vocabulary.
 """
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 from transformers.utils import ModelOutput
@@ -53,9 +55,14 @@ class ConceptTextMixin:
 
     def tokenize(self, texts: list[str], truncation: bool = False) -> dict[str, torch.Tensor]:
         """Padded `input_ids` and `attention_mask` [T, N], N at least 1, on the model's device."""
-        batch = self.tokenizer(
-            texts, truncation=truncation, max_length=self.config.max_sequence_length if truncation else None
-        )
+        max_length = self.config.max_sequence_length if truncation else None
+        try:
+            batch = self.tokenizer(texts, truncation=truncation, max_length=max_length)
+        except TypeError as error:  # what fast tokenizers say of a lone surrogate
+            raise ValueError(
+                "A text cannot be written as UTF-8 (half of a surrogate pair?); "
+                'clean it by text.encode("utf-8", "ignore").decode().'
+            ) from error
         batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
         longest = max(len(ids) for ids in batch["input_ids"])
         if longest > self.config.max_sequence_length:
@@ -65,7 +72,9 @@ class ConceptTextMixin:
             )
         length = {"padding": True} if longest else {"padding": "max_length", "max_length": 1}
         batch = self.tokenizer.pad(batch, return_tensors="pt", **length)
-        return {name: value.to(device=self.device, dtype=torch.long) for name, value in batch.items()}
+        # Offloaded weights are on no device; accelerate then moves the input itself.
+        device = self.device if self.device.type != "meta" else None
+        return {name: value.to(device=device, dtype=torch.long) for name, value in batch.items()}
 
     @contextmanager
     def reading(self):
@@ -80,9 +89,12 @@ class ConceptTextMixin:
 
     def text_batches(self, texts, batch_size, truncation, show_progress_bar):
         """Batches of texts of similar length, each with the places of its texts."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        given = [texts] if isinstance(texts, str) else texts
+        texts = list(given) if isinstance(given, Iterable) else []
         if not texts or not all(isinstance(text, str) for text in texts):
-            raise ValueError("Give a text or a non-empty list of texts.")
+            raise ValueError(f"Give a text or a non-empty list of texts, not {str(given)[:40]}.")
+        if not batch_size >= 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
         for start in tqdm(range(0, len(texts), batch_size), disable=not show_progress_bar, desc="texts"):
             places = order[start : start + batch_size]
@@ -95,7 +107,9 @@ class ConceptTextMixin:
         truncation: bool = False,
         convert_to_numpy: bool = False,
         show_progress_bar: bool = False,
-        **encoder_options,
+        normalize_embeddings: bool = False,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
     ) -> TextEncoding:
         """
         Concepts and sentence vectors of texts.
@@ -106,21 +120,30 @@ class ConceptTextMixin:
             truncation: cut texts that are too long instead of raising.
             convert_to_numpy: numpy arrays instead of tensors.
             show_progress_bar: whether to show one.
-            encoder_options: `concept_num`, `num_iterations`.
+            normalize_embeddings: scale sentence vectors to length 1; concepts are left as they are.
+            concept_num, num_iterations: as in [`ConceptEncoder`].
 
         Raises:
-            ValueError: no text, a text that is too long, or no tokenizer.
+            ValueError: no text, a text that is too long or no Unicode, or no tokenizer.
         """
         found = {}
         with self.reading():
             for places, batch in self.text_batches(texts, batch_size, truncation, show_progress_bar):
-                output = self.base_model(**batch, **encoder_options)
+                output = self.base_model(**batch, concept_num=concept_num, num_iterations=num_iterations)
                 concepts, vectors = output.last_hidden_state.float().cpu(), output.pooler_output.float().cpu()
+                vectors = F.normalize(vectors, dim=-1) if normalize_embeddings else vectors
                 found.update(zip(places, zip(concepts, vectors, strict=True), strict=True))
         columns = [torch.stack(column) for column in zip(*(found[place] for place in sorted(found)), strict=True)]
         return TextEncoding(*(column.numpy() if convert_to_numpy else column for column in columns))
 
-    def reconstruct_ids(self, input_ids, attention_mask=None, **encoder_options) -> torch.LongTensor:
+    def check_head(self) -> None:
+        """ValueError if the model has no language-model head."""
+        if getattr(self, "lm_head", None) is None:
+            raise ValueError(f"{type(self).__name__} writes no text: it has no language-model head.")
+
+    def reconstruct_ids(
+        self, input_ids, attention_mask=None, concept_num: int | None = None, num_iterations: int | None = None
+    ) -> torch.LongTensor:
         """
         The most probable token at each position [B, N], read from the concepts of the clean text alone: a decoder
         that reads tokens is shown masks only.
@@ -128,16 +151,12 @@ class ConceptTextMixin:
         Raises:
             ValueError: the model has no decoder of the text itself, or needs a mask token and has none.
         """
-        if getattr(self, "lm_head", None) is None or self.config.decoder_target == "continuation":
-            raise ValueError(f"{type(self).__name__} cannot reconstruct a text: it has no decoder of that text.")
-        if self.decoder.reads_tokens and self.config.mask_token_id is None:
-            raise ValueError("Reconstruction with a decoder that reads tokens needs config.mask_token_id.")
+        self.check_head()
+        if self.config.decoder_target == "continuation":
+            raise ValueError(f"{type(self).__name__} cannot reconstruct a text: its decoder writes what follows.")
         with self.reading():
-            encoded = self.encoder(input_ids, attention_mask, **encoder_options)
-            blank = torch.full_like(input_ids, self.config.mask_token_id or 0)
-            targets = self.make_targets(blank, attention_mask)
-            if targets.timesteps is not None:
-                targets = targets._replace(timesteps=torch.ones_like(targets.timesteps))
+            encoded = self.encoder(input_ids, attention_mask, concept_num=concept_num, num_iterations=num_iterations)
+            targets = self.make_blank_targets(input_ids, attention_mask)
             hidden = self.decode(self.remember(encoded), targets)
             forbidden = [i for i in (self.config.mask_token_id, self.config.pad_token_id) if i is not None]
             return torch.stack([self.best_tokens(row, forbidden) for row in hidden])
@@ -153,12 +172,18 @@ class ConceptTextMixin:
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def reconstruct(
-        self, texts: str | list[str], batch_size: int = 32, truncation: bool = False, **encoder_options
+        self,
+        texts: str | list[str],
+        batch_size: int = 32,
+        truncation: bool = False,
+        concept_num: int | None = None,
+        num_iterations: int | None = None,
     ) -> list[str]:
         """The texts as they read after passing through their concepts. Arguments and errors as in `encode`."""
+        self.check_head()
         found = {}
         for places, batch in self.text_batches(texts, batch_size, truncation, False):
-            predicted = self.reconstruct_ids(**batch, **encoder_options)
+            predicted = self.reconstruct_ids(**batch, concept_num=concept_num, num_iterations=num_iterations)
             for place, ids, mask in zip(places, predicted, batch["attention_mask"], strict=True):
                 found[place] = self.to_text(ids[mask.bool()])
         return [found[place] for place in sorted(found)]
@@ -169,8 +194,12 @@ class ConceptTextMixin:
         dicts with `token`, `token_str` and `score` (probability).
 
         Raises:
-            ValueError: a text holds no mask token; others as in `encode`.
+            ValueError: a text holds no mask token, `top_k` is not between 1 and the size of the vocabulary, or the
+                model has no language-model head; others as in `encode`.
         """
+        self.check_head()
+        if not 1 <= top_k <= self.config.vocab_size:
+            raise ValueError(f"top_k must lie between 1 and the {self.config.vocab_size} tokens, not be {top_k}.")
         found = {}
         with self.reading():
             for places, batch in self.text_batches(texts, 32, truncation, False):
@@ -200,6 +229,7 @@ class ConceptTextMixin:
         return self._write(texts, truncation, {"max_new_tokens": max_new_tokens, **options})
 
     def _write(self, texts, truncation, options):
+        self.check_head()
         found = {}
         for places, batch in self.text_batches(texts, 32, truncation, False):
             if options.get("max_new_tokens"):

@@ -42,9 +42,10 @@ class File:
 
 @dataclass
 class Repo:
-    """`commits` are pairs of a title and all files after it."""
+    """`commits` are pairs of a title and all files after it, `pull_requests` those that were proposed."""
 
     private: bool
+    pull_requests: list[tuple[str, dict[str, File]]] = field(default_factory=list)
     commits: list[tuple[str, dict[str, File]]] = field(default_factory=lambda: [("initial commit", {})])
 
     def sha(self, number: int = -1) -> str:
@@ -271,8 +272,6 @@ class Hub:
 
     @route("POST", "/api/models/{repo}/commit/{rev}")
     def commit(self, request, user, repo, rev):
-        if request.query.get("create_pr"):
-            raise Refusal(501, "pull requests are not implemented")
         found = self.find(repo, user, writes=True)
         sha, files = found.at(rev)
         files, (header, *operations) = dict(files), request.payload
@@ -291,8 +290,11 @@ class Hub:
                     raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
             else:
                 raise Refusal(501, f"commit operation {kind} is not implemented")
-        found.commits.append((header["value"]["summary"], files))
-        return {"success": True, "commitOid": found.sha(), "commitUrl": f"{self.endpoint}/{repo}/commit/{found.sha()}"}
+        proposed = bool(request.query.get("create_pr"))
+        (found.pull_requests if proposed else found.commits).append((header["value"]["summary"], files))
+        answer = {"commitOid": found.sha(), "commitUrl": f"{self.endpoint}/{repo}/commit/{found.sha()}"}
+        place = {"pullRequestUrl": f"{self.endpoint}/{repo}/discussions/{len(found.pull_requests)}"}
+        return {"success": True, **answer, **(place if proposed else {})}
 
     # Reading.
 

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import trainers as tokenizer_trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -15,6 +15,9 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+
+# Memory for so many tokens is taken at once, and the process dies where there is not enough.
+LARGEST_VOCABULARY = 10_000_000
 
 
 def train_tokenizer(
@@ -32,12 +35,16 @@ def train_tokenizer(
             `text` and `a [SEP] b`. Concepts hold what they read, and of short texts the ends are a good part.
 
     Raises:
-        ValueError: `vocab_size` does not leave room for the bytes.
+        ValueError: `vocab_size` does not leave room for the bytes, or is far beyond any vocabulary.
     """
+    if vocab_size > LARGEST_VOCABULARY:
+        raise ValueError(f"vocab_size must be at most {LARGEST_VOCABULARY:,}, not {vocab_size:,}.")
     if vocab_size < 256 + len(SPECIAL_TOKENS):
         raise ValueError(
             f"A byte-level vocabulary needs at least {256 + len(SPECIAL_TOKENS)} tokens, not {vocab_size}."
         )
+    # The space before a mask belongs to it, as to the word that it hides: otherwise it would be a token of its own.
+    specials = SPECIAL_TOKENS | {"mask_token": AddedToken(SPECIAL_TOKENS["mask_token"], lstrip=True, normalized=False)}
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     if lower_case:
@@ -46,7 +53,7 @@ def train_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     trainer = tokenizer_trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS.values()),
+        special_tokens=list(specials.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -54,4 +61,4 @@ def train_tokenizer(
     single, pair = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1") if special_ends else ("$A", "$A [SEP] $B:1")
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **SPECIAL_TOKENS)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **specials)

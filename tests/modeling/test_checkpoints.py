@@ -1,17 +1,19 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Loading: nothing random in silence, one clear sentence for what does not fit; Auto classes; conversion."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 import modeling_concept as models
-from modeling_concept import AUTO_MODELS
+from modeling_concept import AUTO_MODELS, configuration_concept
 
 from ..conftest import ROOT
 from .zoo import classifier, language_model, make_config, random_batch, stir
@@ -88,6 +90,92 @@ def test_a_checkpoint_of_another_class_is_an_error(tmp_path):
         models.ConceptEncoderForMaskedLMPerceiver.from_pretrained(tmp_path / "position")
 
 
+@pytest.fixture(scope="module")
+def both_kinds(tmp_path_factory):
+    """Folders of a standard and a recursive language model, by whether it is recursive."""
+    folder = tmp_path_factory.mktemp("kinds")
+    language_model().save_pretrained(folder / "False")
+    language_model("perceiver0-recursive").save_pretrained(folder / "True")
+    return {recursive: str(folder / str(recursive)) for recursive in (False, True)}
+
+
+@pytest.mark.parametrize(("auto_class", "model_class"), CLASSES, ids=[c.__name__ for _, c in CLASSES])
+def test_a_checkpoint_of_the_other_kind_of_encoder_is_refused(auto_class, model_class, both_kinds):
+    recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
+    other = both_kinds[not recursive]
+    own, foreign = ("recursive_concept_encoder", "concept_encoder")[:: 1 if recursive else -1]
+    said = rf"^{model_class.__name__} is a {own} \(.* is a {foreign} \(.*load it with {auto_class.__name__},"
+    for load in (
+        lambda: model_class.from_pretrained(other),
+        lambda: model_class.from_pretrained(other, config=make_config(recursive)),
+        lambda: model_class(make_config(not recursive)),
+    ):
+        with pytest.raises(ValueError, match=said) as error:
+            load()
+        assert ("load_from_standard_checkpoint" in str(error.value)) == recursive
+    with pytest.raises(ValueError, match=f"is a {own} .* is a {foreign}"):
+        auto_class.from_pretrained(other, config=make_config(recursive, architectures=[model_class.__name__]))
+
+
+def test_a_recursive_model_starts_from_a_standard_one(both_kinds, tmp_path):
+    """Encoder, decoder and head where they fit; the tied head is the token table."""
+    standard = stir(models.ConceptEncoderForMaskedLM.from_pretrained(both_kinds[False]))
+    standard.save_pretrained(tmp_path / "standard")
+    standard.encoder.save_pretrained(tmp_path / "encoder")
+    state = standard.state_dict()
+
+    def start(source, **options):
+        torch.manual_seed(1)
+        config = models.RecursiveConceptEncoderConfig.from_standard(standard.config, **options)
+        model = models.RecursiveConceptEncoderForMaskedLM(config)
+        return model, model.load_from_standard_checkpoint(str(tmp_path / source))
+
+    model, report = start("standard", num_iterations=5)
+    assert report["new"] == ["encoder.state_norm.weight"] and model.config.num_iterations == 5
+    assert all(name.startswith("encoder.layers.1.") for name in report["skipped"]) and report["skipped"]
+    for name, value in model.state_dict().items():
+        source = name.replace("encoder.shared_layer.", "encoder.layers.0.")
+        assert name == "encoder.state_norm.weight" or torch.equal(value, state[source]), name
+    assert model.config.vocab_size == standard.config.vocab_size and model.config.pad_token_id == 0
+
+    # Another decoder is new as a whole, and the token table is not overwritten by a head of its own.
+    model, report = start("standard", decoder_type="token_position", tie_word_embeddings=False)
+    new = {name.split(".")[0] for name in report["new"]}
+    assert new == {"encoder", "decoder", "lm_head"}
+    assert {name for name in report["skipped"] if name.startswith("decoder.")} == {
+        name for name in state if name.startswith("decoder.")
+    }
+    model, report = start("encoder")
+    assert {name.split(".")[0] for name in report["new"]} == {"encoder", "decoder"}
+    assert torch.equal(
+        model.encoder.shared_layer.self_attn.q_proj.weight, state["encoder.layers.0.self_attn.q_proj.weight"]
+    )
+    untied = models.ConceptEncoderForMaskedLM(make_config(tie_word_embeddings=False))
+    untied.save_pretrained(tmp_path / "untied")
+    model, report = start("untied")
+    assert "lm_head.weight" in report["skipped"] and model.lm_head.weight is model.get_input_embeddings().weight
+    assert torch.equal(model.lm_head.weight, untied.get_input_embeddings().weight)
+
+    with pytest.raises(ValueError, match="does not fit this recursive encoder: .*encoder.layers.0.feed_forward"):
+        start("standard", intermediate_size=8)
+    with pytest.raises(ValueError, match="of a recursive encoder already"):
+        model.load_from_standard_checkpoint(both_kinds[True])
+
+
+def test_the_originals_format_is_to_be_converted_first(shared):
+    """Wherever weights are loaded."""
+    folder = shared / "original_checkpoints"
+    model = models.RecursiveConceptEncoderForMaskedLM(make_config(True))
+    for load, name in (
+        (model.load_from_standard_checkpoint, "perceiver_mlm"),
+        (models.ConceptEncoderForMaskedLMPerceiver.from_pretrained, "perceiver_mlm"),
+        (models.RecursiveConceptEncoderForMaskedLM.from_pretrained, "recursive_mlm"),
+        (AutoModelForMaskedLM.from_pretrained, "perceiver_mlm"),
+    ):
+        with pytest.raises(ValueError, match="original implementation: convert it first"):
+            load(str(folder / name))
+
+
 def test_wrong_shapes_are_an_error(tmp_path):
     language_model().save_pretrained(tmp_path)
     with pytest.raises(RuntimeError, match="mismatch"):
@@ -106,13 +194,22 @@ def test_wrong_shapes_are_an_error(tmp_path):
         ({"global_concept_num": 7}, "between 0 and concept_num 6"),
         ({"token_mixer_type": None, "num_token_mixers": 1}, "needs token_mixer_type"),
         ({"token_mixer_width": 4, "num_token_mixers": 1}, "odd width"),
-        ({"concept_num": 0}, "at least 1"),
+        ({"concept_num": 0}, "concept_num must be at least 1"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
+        ({"type_vocab_size": -1}, "0 or a positive number"),
+        ({"norm_eps": float("nan")}, "norm_eps must be 0 or a positive number, not nan"),
+        ({"rope_theta": -1}, "rope_theta must be a positive number, not -1"),
+        ({"hidden_dropout_prob": 2.0}, "between 0 and 1"),
+        ({"hidden_act": "nope"}, "Unknown hidden_act 'nope'"),
+        ({"pad_token_id": 61}, "pad_token_id 61 is none of the 61 tokens"),
         ({"norm_type": "batchnorm"}, "norm_type"),
         ({"hidden_size": "wide"}, "hidden_size"),
     ],
 )
 def test_impossible_configurations_are_told(options, message):
-    with pytest.raises(Exception, match=message) as error:
+    # What is of the wrong type is told by the library that checks types, in words and by a class of its own.
+    wrong_type = any(isinstance(value, str) for value in options.values()) and "hidden_act" not in options
+    with pytest.raises(Exception if wrong_type else ValueError, match=message) as error:
         make_config(**options)
     assert "Error" in type(error.value).__name__
 
@@ -129,6 +226,65 @@ def test_impossible_configurations_are_told(options, message):
 def test_unknown_parts_are_told_with_the_list(options, message):
     with pytest.raises(ValueError, match=message):
         models.ConceptEncoderForMaskedLM(make_config(**options))
+
+
+def test_every_size_and_every_number_has_its_range():
+    """Numbers of the configuration that are in no list of ranges would be taken as they come."""
+    listed = {name for names in configuration_concept.NUMBERS.values() for name in names}
+    inherited = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
+    elsewhere = {"global_concept_num", "num_iterations"}  # which other values bound
+    for field in dataclasses.fields(models.RecursiveConceptEncoderConfig):
+        number = any(kind in str(field.type) for kind in ("int", "float")) and not field.name.endswith("token_id")
+        if number and field.name not in inherited | elsewhere:
+            assert field.name in listed, field.name
+
+
+@pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification])
+@pytest.mark.parametrize("config_class", AUTO_MODELS)
+def test_auto_classes_make_models_of_configurations(auto_class, config_class):
+    recursive = config_class is models.RecursiveConceptEncoderConfig
+    classes = AUTO_MODELS[config_class][auto_class]
+    assert type(auto_class.from_config(make_config(recursive))) is classes[0]
+    for model_class in classes:
+        config = make_config(recursive, architectures=[model_class.__name__])
+        assert type(auto_class.from_config(config)) is model_class
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_an_encoder_alone_becomes_a_pooling_classifier(recursive, tmp_path):
+    kind = "Recursive" if recursive else ""
+    pooling = f"{kind}ConceptEncoderForSequenceClassificationPerceiver"
+    encoder = stir(getattr(models, f"{kind}ConceptEncoder")(make_config(recursive)))
+    encoder.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["auto_map"]["AutoModelForSequenceClassification"] == f"modeling_concept.{pooling}"
+    found, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(found).__name__ == pooling and not info["unexpected_keys"]
+    assert {key.split(".")[0] for key in info["missing_keys"]} == {"classifier", "concept_scorer", "pool_norm"}
+    assert type(AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(tmp_path))) is type(found)
+    with pytest.raises(ValueError, match="does not hold the weights of .*ViaDecoder"):
+        getattr(models, f"{kind}ConceptEncoderForSequenceClassificationViaDecoder").from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("decoder", models.DECODERS)
+def test_parts_on_disk(decoder, tmp_path):
+    """As `device_map` offloads them: weights are loaded where they are used, and texts can be encoded."""
+    model, batch = stir(language_model(decoder=decoder, tie_word_embeddings=False)), random_batch()
+    model.save_pretrained(tmp_path)
+    for one, other in (("cpu", "disk"), ("disk", "cpu")):
+        places = {"encoder": one, "decoder": other, "lm_head": one}
+        found = AutoModelForMaskedLM.from_pretrained(tmp_path, device_map=places, offload_folder=tmp_path / other)
+        with torch.no_grad():
+            torch.testing.assert_close(found(**batch).logits, model(**batch).logits)
+
+
+def test_an_encoder_with_its_table_on_disk_encodes_texts(tokenizer, tmp_path):
+    model = stir(models.ConceptEncoder(make_config(vocab_size=len(tokenizer)))).eval()
+    model.save_pretrained(tmp_path)
+    places = {name: "cpu" for name, _ in model.named_children()} | {"embeddings": "disk"}
+    found = AutoModel.from_pretrained(tmp_path, device_map=places, offload_folder=tmp_path / "offload")
+    model.tokenizer = found.tokenizer = tokenizer
+    torch.testing.assert_close(found.encode("A dog.").concepts, model.encode("A dog.").concepts)
 
 
 def test_choosing_parts_leaves_the_users_configuration_alone():
@@ -209,7 +365,7 @@ def test_conversion_command(shared, tmp_path):
     script = ROOT / "examples" / "convert_original_checkpoint.py"
 
     def run(source, output):
-        command = [sys.executable, script, "--input", source, "--output", output]
+        command = [sys.executable, script, "--model_name_or_path", source, "--output_dir", output]
         return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
     done = run(shared / "original_checkpoints" / "perceiver_mlm", tmp_path / "new")

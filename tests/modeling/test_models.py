@@ -103,13 +103,47 @@ def test_texts_of_a_batch_do_not_see_each_other(encoder, decoder):
         torch.testing.assert_close(alone.logits[0][real], together.logits[row][real], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [(encoder, {}) for encoder in ENCODERS] + [("perceiver0-stack", options) for options in OPTIONS.values()],
+    ids=[*ENCODERS, *OPTIONS],
+)
+def test_a_text_of_no_tokens_is_one_hidden_position(encoder, options):
+    """Of width 0, as tokenizers give them in a batch of empty texts, with a mask or without, as ids or embeddings."""
+    encoder = stir(language_model(encoder, **options)).encoder
+    empty = torch.empty((2, 0), dtype=torch.long)
+    expected = encoder(torch.full((2, 1), PAD), torch.zeros((2, 1), dtype=torch.long))
+    given = [{"input_ids": empty}, {"input_ids": empty.float(), "attention_mask": empty, "token_type_ids": empty}]
+    if encoder.token_weights is None:
+        given.append({"inputs_embeds": torch.empty((2, 0, encoder.config.token_embedding_dim))})
+    for inputs in given:
+        torch.testing.assert_close(encoder(**inputs).last_hidden_state, expected.last_hidden_state)
+
+
+@every_language_model
+def test_an_empty_text_is_read_back_as_nothing(encoder, decoder):
+    model, empty = language_model(encoder, decoder), torch.empty((2, 0), dtype=torch.long)
+    for inputs in ({"input_ids": empty}, {"input_ids": empty, "attention_mask": empty}):
+        assert model(**inputs).logits.shape == (2, 0, VOCAB)
+        assert model(**inputs, labels=empty).loss == 0
+    assert model.reconstruct_ids(empty, empty).shape == (2, 0)
+
+
+@every_classifier
+def test_an_empty_text_has_a_class(encoder, kind):
+    model, empty = classifier(kind, encoder), torch.empty((2, 0), dtype=torch.long)
+    inputs = {"input_ids": empty, "attention_mask": empty}
+    assert model(**(pair_inputs(inputs) if kind == "Pair" else inputs)).logits.isfinite().all()
+
+
 @every_language_model
 def test_sparse_loss_equals_full_loss(encoder, decoder):
     model, batch = stir(language_model(encoder, decoder)), random_batch()
     labels = labels_of(batch)
-    sparse = model(**batch, labels=labels)
-    assert sparse.logits is None
-    full = model(**batch, labels=labels, return_logits=True)
+    sparse = model(**batch, labels=labels, return_logits=False)
+    assert sparse.logits is None and model.train()(**batch, labels=labels).logits is None
+    full = model.eval()(**batch, labels=labels)
+    torch.testing.assert_close(full.logits, model(**batch).logits, atol=0, rtol=0)
     expected = F.cross_entropy(full.logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
     torch.testing.assert_close(sparse.loss, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(full.loss, expected, atol=1e-5, rtol=1e-5)

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_concept import ConceptEncoder, loss_concept
+from modeling_concept import ConceptEncoder, RecursiveConceptEncoder, loss_concept
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
 from modeling_concept.encoder_bixt_concept import BidirectionalAttention
-from modeling_concept.encoder_concept import make_encoder
 from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
 from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
 from modeling_concept.positions_concept import (
@@ -24,7 +23,7 @@ from modeling_concept.positions_concept import (
     text_layout,
 )
 
-from .zoo import language_model, make_config, random_batch, stir
+from .zoo import DECODER_NAMES, classifier, language_model, make_config, random_batch, stir
 
 
 def initialised(part, config):
@@ -190,7 +189,8 @@ def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
 def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
     """Whatever the layers write, the sentence vector is the mean of what was read, without phases, for any length and
     any number of concepts."""
-    encoder = stir(make_encoder(make_config(recursive, encoder_type=encoder_type, concept_mean="embeddings"))).eval()
+    encoder_class = RecursiveConceptEncoder if recursive else ConceptEncoder
+    encoder = stir(encoder_class(make_config(recursive, encoder_type=encoder_type, concept_mean="embeddings"))).eval()
     config, batch = encoder.config, random_batch()
     states = encoder.embeddings.norm(encoder.get_input_embeddings()(batch["input_ids"]))
     read = (batch["attention_mask"].bool() & (batch["input_ids"] != config.mask_token_id))[:, :, None]
@@ -382,6 +382,37 @@ def test_position_decoder_sees_the_text_through_concepts_alone():
     model, batch = stir(language_model(decoder="position")), random_batch()
     found = model(**batch, decoder_input_ids=torch.randint(5, 60, (3, 13))).logits
     torch.testing.assert_close(found, model(**batch).logits)
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+@torch.no_grad()
+def test_a_classifier_reads_a_text_through_its_concepts_alone_unless_told_otherwise(decoder, recursive):
+    """Two texts of one length with the same concepts get the same logits."""
+    encoder = "perceiver0-recursive" if recursive else "perceiver0-stack"
+    options = {"decoder_type": decoder, "decoder_mixer_type": "conv", "share_decoder_embeddings": False}
+    model = stir(classifier("ViaDecoder", encoder, **options))
+    batch = random_batch()
+    concepts = model.encoder(**batch)
+    model.encoder.forward = lambda *inputs, **kwargs: concepts
+    one, other = (model(ids, batch["attention_mask"]).logits for ids in (batch["input_ids"], torch.full((3, 13), 7)))
+    assert torch.equal(one, other)
+    states = model.get_input_embeddings()(batch["input_ids"])
+    assert torch.equal(model(inputs_embeds=states, attention_mask=batch["attention_mask"]).logits, one)
+
+    model.config.classifier_reads_tokens = True
+    one, other = (model(ids, batch["attention_mask"]).logits for ids in (batch["input_ids"], torch.full((3, 13), 7)))
+    assert torch.equal(one, other) != model.decoder.reads_tokens
+
+
+def test_a_decoder_that_reads_tokens_needs_a_mask_token_to_be_shown():
+    model = classifier("ViaDecoder", decoder_type="token_position", mask_token_id=None)
+    with pytest.raises(ValueError, match="shows mask tokens to a decoder that reads tokens: set config.mask_token_id"):
+        model(**random_batch())
+    assert classifier("ViaDecoder", decoder_type="position", mask_token_id=None)(**random_batch()).logits.shape == (
+        3,
+        3,
+    )
 
 
 def test_timestep_sinusoids_separate_levels():

@@ -8,15 +8,20 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import modeling_concept as models
 from modeling_concept import AUTO_MODELS
 
-from .zoo import BACKBONES, make_config, stir
+from ..conftest import ROOT
+from .zoo import BACKBONES, make_config, pair_inputs, random_batch, stir
 
 
-# Runs in the other process: loads every checkpoint of a folder every way, and prints what came out.
-PROBE = """
+sys.path.insert(0, str(ROOT / "examples"))
+
+
+# Begins what runs in the other process.
+WITHOUT_THE_PACKAGE = """
 import importlib.abc, json, os, sys
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -39,6 +44,12 @@ builtins.input = refuse
 import torch, transformers
 transformers.logging.set_verbosity_error()
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+AUTO_CLASSES = {auto_class.__name__: auto_class
+                for auto_class in (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification)}
+"""
+
+# Loads every checkpoint of a folder every way, and prints what came out.
+PROBE = """
 from sentence_transformers import SentenceTransformer
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -66,8 +77,7 @@ for name in sorted(os.listdir(root)):
     sentence.save(path + "-st")
     again = SentenceTransformer(path + "-st", trust_remote_code=True, device="cpu")
     found["sentence_transformer_again"] = again.encode([TEXT])[0].tolist()
-    auto_class = {"AutoModel": AutoModel, "AutoModelForMaskedLM": AutoModelForMaskedLM,
-                  "AutoModelForSequenceClassification": AutoModelForSequenceClassification}[facts["auto_class"]]
+    auto_class = AUTO_CLASSES[facts["auto_class"]]
     inputs = batch
     if facts["pair"]:
         inputs = {f"{key}_{side}": value for key, value in batch.items() for side in "ab"}
@@ -95,6 +105,35 @@ for name in sorted(os.listdir(root)):
         found["label"] = [best["label"], best["score"]]
     results[name] = found
 json.dump({"transformers": transformers.__version__, "results": results}, open(sys.argv[2], "w"))
+"""
+
+# Loads <root>/<name>/final for every name by each Auto class, and writes the class that came, or what was said, and
+# the outputs of the class that was saved.
+SAME_FOLDER_NAME_PROBE = """
+root, results = sys.argv[1], {}
+names = sorted(os.listdir(root))
+for name in names:
+    path, found = os.path.join(root, name, "final"), {}
+    config = json.load(open(os.path.join(path, "config.json")))
+    options = {"trust_remote_code": True}
+    for auto_name, reference in config["auto_map"].items():
+        if auto_name not in AUTO_CLASSES:
+            continue
+        try:
+            model = AUTO_CLASSES[auto_name].from_pretrained(path, **options).eval()
+        except ValueError as error:
+            found[auto_name] = str(error)
+            continue
+        found[auto_name] = type(model).__name__
+        made = AUTO_CLASSES[auto_name].from_config(model.config, **options)
+        assert type(made) is type(model), (type(made), type(model))
+        if type(model).__name__ == config["architectures"][0]:
+            inputs = torch.load(os.path.join(root, name, "final", "inputs.pt"))
+            output = model(**inputs)
+            tensor = output.last_hidden_state if "logits" not in output else output.logits
+            found["output"] = tensor[0].flatten().tolist()
+    results[name] = found
+json.dump(results, open(sys.argv[2], "w"))
 """
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -152,15 +191,19 @@ def probed(tokenizer, tmp_path_factory):
                 output = model(ids, mask)
                 output = output.last_hidden_state if "logits" not in output else output.logits
         expected[name] = {"vector": vector, "output": output[0].flatten(), "class": model_class.__name__}
-    folder = tmp_path_factory.mktemp("elsewhere")
+    return expected, run_without_the_package(PROBE, root, tmp_path_factory.mktemp("elsewhere"))["results"]
+
+
+def run_without_the_package(probe, root, folder):
+    """What `probe` writes of the checkpoints in `root`, in a process started in `folder`."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(root), str(folder / "results.json")],
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE + probe, str(root), str(folder / "results.json")],
         capture_output=True, text=True, cwd=folder, env=environment, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return expected, json.loads((folder / "results.json").read_text())["results"]
+    return json.loads((folder / "results.json").read_text())
 
 
 NAMES = [c.__name__ for ms in AUTO_MODELS.values() for cs in ms.values() for c in cs] + list(VARIANTS)
@@ -189,3 +232,60 @@ def test_the_ways_cover_the_classes(probed):
     found = probed[1]
     assert sum("fill_mask" in entry for entry in found.values()) == 6
     assert sum("label" in entry for entry in found.values()) == 4
+
+
+def assert_same_folder_names_do_not_mix(models_and_inputs, tmp_path):
+    """Save each model (with inputs for it) into <its name>/final and load all of them in one other process."""
+    root, expected = tmp_path / "checkpoints", {}
+    for name, (model, inputs) in models_and_inputs.items():
+        model.eval().save_pretrained(root / name / "final")
+        torch.save(inputs, root / name / "final" / "inputs.pt")
+        with torch.no_grad():
+            output = model(**inputs)
+        tensor = output.last_hidden_state if "logits" not in output else output.logits
+        expected[name] = tensor[0].flatten()
+    (tmp_path / "elsewhere").mkdir()
+    found = run_without_the_package(SAME_FOLDER_NAME_PROBE, root, tmp_path / "elsewhere")
+    for name, (model, _) in models_and_inputs.items():
+        auto_map = model.auto_map(model.config)
+        loaded = found[name]
+        assert loaded[model.auto_class] == type(model).__name__
+        assert loaded["AutoModel"] == auto_map["AutoModel"].split(".")[1]
+        wanted = auto_map["AutoModelForSequenceClassification"].split(".")[1]
+        said = loaded["AutoModelForSequenceClassification"]
+        assert said == wanted or f"does not hold the weights of {wanted}" in said
+        torch.testing.assert_close(torch.tensor(loaded["output"]), expected[name], atol=1e-5, rtol=1e-4, msg=name)
+    return found
+
+
+def test_folders_of_one_name_do_not_mix_up_classes(tmp_path):
+    made = {}
+    for auto_models in AUTO_MODELS.values():
+        for model_class in (c for classes in auto_models.values() for c in classes):
+            recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
+            batch = random_batch()
+            inputs = pair_inputs(batch) if "Pair" in model_class.__name__ else batch
+            if "Prefix" in model_class.__name__:
+                inputs = {**batch, "decoder_input_ids": batch["input_ids"]}
+            made[model_class.__name__] = stir(model_class(make_config(recursive, num_labels=3))), inputs
+    found = assert_same_folder_names_do_not_mix(made, tmp_path)
+    # A classifier on an encoder alone pools, one on a language model reads through its decoder.
+    for kind in ("", "Recursive"):
+        classifier = f"{kind}ConceptEncoderForSequenceClassification"
+        for name, ending in (("ConceptEncoder", "Perceiver"), ("ConceptEncoderForMaskedLM", "ViaDecoder")):
+            assert found[kind + name]["AutoModelForSequenceClassification"] == classifier + ending
+
+
+def test_converted_originals_in_folders_of_one_name(shared, tmp_path):
+    from convert_original_checkpoint import convert
+
+    made = {}
+    for source in sorted(path for path in (shared / "original_checkpoints").iterdir() if path.is_dir()):
+        model = convert(str(source), str(tmp_path / source.name))
+        inputs = load_file(source / "inputs.safetensors")
+        if "noisy_ids" in inputs:
+            inputs["decoder_input_ids"] = inputs.pop("noisy_ids")
+        inputs.pop("labels", None)
+        made[source.name] = model, inputs
+    assert len(made) == 12
+    assert_same_folder_names_do_not_mix(made, tmp_path)

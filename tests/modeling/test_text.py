@@ -4,11 +4,14 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import modeling_concept as models
+from modeling_concept import encoder_concept
+from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
-from .zoo import language_model, make_config, stir
+from .zoo import classifier, language_model, make_config, stir
 
 
 @pytest.fixture
@@ -103,8 +106,91 @@ def test_the_tokenizer_comes_with_the_checkpoint(model, tokenizer, tmp_path):
 
 def test_models_without_a_reader_say_so(tokenizer):
     encoder = models.ConceptEncoder(make_config(**token_ids(tokenizer)))
-    with pytest.raises(ValueError, match="no decoder"):
+    with pytest.raises(ValueError, match="no language-model head"):
         encoder.reconstruct_ids(torch.tensor([[7]]))
     prefix = models.ConceptEncoderForPrefixDiffusion(make_config(**token_ids(tokenizer)))
     with pytest.raises(ValueError, match="cannot reconstruct"):
         prefix.reconstruct_ids(torch.tensor([[7]]))
+
+
+def test_bad_texts_and_numbers_are_told_in_a_sentence(model, tokenizer):
+    mask, nan = tokenizer.mask_token, float("nan")
+    for call, message in (
+        (lambda: model.encode(None), "not None"),
+        (lambda: model.encode(5), "not 5"),
+        (lambda: model.encode(["dog", None]), "list of texts"),
+        (lambda: model.encode("dog\ud800"), "UTF-8"),
+        (lambda: model.encode("dog", batch_size=0), "batch_size must be at least 1, not 0"),
+        (lambda: model.encode("dog", batch_size=-1), "batch_size must be at least 1, not -1"),
+        (lambda: model.reconstruct("dog", batch_size=-1), "batch_size must be at least 1"),
+        (lambda: model.fill_mask(mask, top_k=10**9), "between 1 and the 320 tokens"),
+        (lambda: model.fill_mask(mask, top_k=0), "between 1 and the 320 tokens"),
+        (lambda: model.infill(mask, temperature=nan), "finite and not negative"),
+        (lambda: model.infill(mask, temperature=1.0, top_p=nan), "top_p between 0 and 1"),
+        (lambda: model.infill(mask, temperature=1.0, top_k=-1), "top_k not negative"),
+        (lambda: model.complete("dog", max_new_tokens=-1), "cannot be negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("method", ["encode", "reconstruct", "fill_mask", "infill", "complete"])
+def test_unknown_options_are_refused(method, model, tokenizer):
+    for options in ({"nonsense": True}, {"convert_to_tensor": True}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            getattr(model, method)(tokenizer.mask_token, **options)
+    for network in (model, model.encoder):
+        with pytest.raises(TypeError, match=r"does not know the arguments \['nonsense'\]"):
+            network(torch.tensor([[5, 6]]), nonsense=True)
+    encoded = model.encoder(torch.tensor([[5, 6]]))
+    with pytest.raises(TypeError, match=r"does not know the arguments \['nonsense'\]"):
+        model(torch.tensor([[5, 6]]), encoder_outputs=encoded, nonsense=True)
+
+
+def test_sentence_vectors_of_length_one(model):
+    texts = [*TEXTS, ""]
+    plain, normalised = model.encode(texts), model.encode(texts, normalize_embeddings=True)
+    assert torch.equal(plain.concepts, normalised.concepts)
+    expected = plain.sentence_embeddings / plain.sentence_embeddings.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(normalised.sentence_embeddings, expected)
+
+
+@pytest.mark.parametrize("method", ["reconstruct", "fill_mask", "infill", "complete"])
+def test_models_without_a_head_write_no_text(method, tokenizer):
+    for network in (models.ConceptEncoder(make_config()), classifier("ViaDecoder")):
+        with pytest.raises(ValueError, match="no language-model head"):
+            getattr(network, method)("dog")
+
+
+def test_generate_takes_what_a_tokenizer_gives(model, tokenizer):
+    tokens = tokenizer([f"The {tokenizer.mask_token} fox"], return_tensors="pt", return_token_type_ids=True)
+    assert "token_type_ids" in tokens
+    found = model.generate(**tokens)
+    assert torch.equal(found, model.generate(tokens["input_ids"], tokens["attention_mask"]))
+    typed = language_model(type_vocab_size=2, **token_ids(tokenizer))
+    with pytest.raises(ValueError, match="as of type 0"):
+        typed.generate(**{**tokens, "token_type_ids": torch.ones_like(tokens["input_ids"])})
+
+
+@pytest.mark.parametrize("lower_case", [False, True])
+def test_a_mask_takes_the_space_before_it(lower_case, tmp_path):
+    """As the words of the training text do, so that "man [MASK] out" has no token that is a space alone."""
+    made = train_tokenizer(["an old man rowed out alone"] * 9, vocab_size=320, max_length=64, lower_case=lower_case)
+    made.save_pretrained(tmp_path)
+    for found in (made, AutoTokenizer.from_pretrained(tmp_path)):
+        ids = found("man [MASK] out [MASK]", add_special_tokens=False)["input_ids"]
+        man, out = (found(word, add_special_tokens=False)["input_ids"] for word in ("man", "out"))
+        assert ids == [*man, found.mask_token_id, *out, found.mask_token_id]
+        assert [len(found), found.pad_token_id, found.mask_token_id] == [made.vocab_size, 0, 4]
+
+
+def test_attention_weights_that_a_kernel_does_not_keep_are_told(monkeypatch):
+    encoder, ids = models.ConceptEncoder(make_config()), torch.tensor([[5, 6]])
+    told = []
+    monkeypatch.setattr(encoder_concept.logger, "warning_once", told.append)
+    encoder(ids)
+    assert not told
+    encoder(ids, output_attentions=True)
+    assert "attn_implementation 'sdpa' keep no weights" in told[0]
+    encoder.set_attn_implementation("eager")
+    assert len(encoder(ids, output_attentions=True).attentions) == 2 and len(told) == 1

@@ -3,7 +3,9 @@
 transformers' own common model tests, from the source distribution of the installed version.
 
 They are in no wheel, so the source distribution is fetched once for each version from the package index, and kept in
-pytest's cache folder. Three modules that they import for other purposes are stood in for.
+pytest's cache folder. Three modules that they import lie in no distribution and are stood in for: tests of generation,
+whose `GenerationMixin` these models do not have, values for tests of configurations, and tests of export, in whose
+place tests/modeling/test_export.py exports by torch and by transformers' exporter.
 """
 
 import importlib

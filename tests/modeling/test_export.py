@@ -1,0 +1,65 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Exported models take batches and lengths that the example did not have, with gradients on or off."""
+
+import warnings
+
+import pytest
+import torch
+from torch.export import Dim
+from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
+
+from .zoo import classifier, language_model, random_batch, stir
+
+
+SMALL = {"num_hidden_layers": 1, "num_decoder_layers": 1}
+
+
+def by_torch(model, batch):
+    sizes = {0: Dim("batch", min=1, max=64), 1: Dim("length", min=1, max=48)}
+    shapes = dict.fromkeys(batch, sizes)
+    return torch.export.export(model, (), kwargs=batch, dynamic_shapes=shapes, strict=False)
+
+
+def by_transformers(model, batch):
+    return DynamoExporter().export(model, batch, config=DynamoConfig(dynamic=True)).program
+
+
+# By whom, with gradients, as in a process that did not ask for less, or without, and of what.
+EXPORTS = {
+    "encoder": (by_torch, True, lambda: language_model(**SMALL).encoder),
+    "masked language model": (by_transformers, False, lambda: language_model(decoder="diffusion", **SMALL)),
+    "classifier": (by_torch, False, lambda: classifier("ViaDecoder", "perceiver0-recursive", **SMALL)),
+}
+
+
+def assert_same_outputs(exported, model, rows, length):
+    batch = random_batch(rows, length, padding=(0, 1, 2))
+    found = exported(**batch)
+    found, expected = (output[0] if isinstance(output, tuple) else output for output in (found, model(**batch)))
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(found[name], value, atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_export_with_free_batch_and_length(name):
+    export, gradients, make = EXPORTS[name]
+    model, batch = stir(make()), random_batch()
+    with torch.set_grad_enabled(gradients):
+        program = export(model, batch)
+    for rows, length in ((3, 13), (1, 5), (5, 48)):
+        assert_same_outputs(program.module(), model, rows, length)
+
+
+def test_a_traced_encoder_takes_other_batches():
+    encoder, batch = stir(language_model().encoder).requires_grad_(False), random_batch()
+
+    def concepts(input_ids, attention_mask):
+        return encoder(input_ids, attention_mask).last_hidden_state
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(concepts, tuple(batch.values()))
+        for rows, length in ((3, 13), (1, 13), (5, 13), (2, 20)):
+            other = random_batch(rows, length, padding=(0, 1, 2)).values()
+            torch.testing.assert_close(traced(*other), concepts(*other), atol=5e-5, rtol=1e-4)
