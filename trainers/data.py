@@ -1,19 +1,46 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Text from the Hub, from files or from the embedded corpus, as pieces of tokens for pretraining."""
+"""Text from the Hub, from files or from the embedded corpus: where it is, and which columns of it are texts."""
 
-import random
-from collections.abc import Iterator
+import codecs
+import csv
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, DatasetDict, IterableDatasetDict
+from datasets import Dataset, DatasetDict, Features, IterableDatasetDict, Value
+from datasets.arrow_writer import SchemaInferenceError
+from datasets.exceptions import DatasetGenerationCastError, DatasetGenerationError
+from huggingface_hub.errors import StrictDataclassError
+from pyarrow import ArrowInvalid, types
 
+from .distributed import process_index
+
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED_CORPUS = Path(__file__).parent / "embedded_corpus"
 
 STREAMED_VALIDATION_ROWS = 1000
 
-FILE_FORMATS = {"txt": "text", "json": "json", "jsonl": "json", "csv": "csv", "parquet": "parquet"}
+# So many rows of a stream tell the types of its columns where it does not know them.
+TYPED_ROWS = 100
+
+# By a file's ending: the loader of `datasets` and its options. Quotes mean nothing in tsv files, as in those of GLUE.
+FILE_FORMATS = {
+    "txt": ("text", {"encoding": "utf-8-sig"}),
+    "json": ("json", {}),
+    "jsonl": ("json", {}),
+    "csv": ("csv", {}),
+    "tsv": ("csv", {"sep": "\t", "quoting": csv.QUOTE_NONE}),
+    "parquet": ("parquet", {}),
+}
+
+
+# -- loading
 
 
 def load_text(
@@ -26,6 +53,7 @@ def load_text(
     seed: int = 0,
     cache_dir: str | None = None,
     token: str | None = None,
+    revision: str | None = None,
 ) -> DatasetDict | IterableDatasetDict:
     """
     Raw text with splits `train` and `validation`.
@@ -35,50 +63,99 @@ def load_text(
             after a colon: `Skylion007/openwebtext,wikimedia/wikipedia:20231101.en`. Without it and without files: the
             embedded corpus.
         dataset_config_name: configuration of a single data set.
-        train_file, validation_file: txt, json, jsonl, csv or parquet.
+        train_file, validation_file: files with an ending of `FILE_FORMATS`.
         streaming: read without downloading or converting first.
         validation_split_percentage: part of train that becomes `validation` where there is none; of a stream, the
             first `STREAMED_VALIDATION_ROWS` rows.
         seed: of that split.
         cache_dir, token: as in `datasets`.
+        revision: branch, tag or commit of the data sets, which are at the Hub.
 
     Raises:
-        ValueError: a data set or file that does not exist, cannot be read or has an unknown ending; no train split;
-            several data sets without a common column.
+        ValueError: a data set or file that does not exist, cannot be read or has an unknown ending; no train split,
+            or one that cannot be divided; a stream without rows; several data sets without a common column.
     """
     options = {"cache_dir": cache_dir, "token": token, "streaming": streaming}
     if dataset_name is not None and (train_file or validation_file):
         raise ValueError("Give --dataset_name or --train_file/--validation_file, not both.")
+    if revision is not None and dataset_name is None:
+        raise ValueError("--dataset_revision needs a --dataset_name.")
     if train_file is None and validation_file is not None:
         raise ValueError("--validation_file needs a --train_file.")
     if train_file is not None:
         files = {"train": train_file, "validation": validation_file}
         raw = load_files({split: file for split, file in files.items() if file is not None}, options)
+        if validation_file is not None and Path(train_file).samefile(validation_file) and process_index() == 0:
+            logger.warning("The validation text is the training text (%s): its results are not held out.", train_file)
     else:
-        raw = load_named(dataset_name or str(EMBEDDED_CORPUS), dataset_config_name, options)
+        raw = load_named(dataset_name or str(EMBEDDED_CORPUS), dataset_config_name, options, revision)
+    source = train_file or dataset_name or "the embedded corpus"
     if "train" not in raw:
         raise ValueError(f"The data has no train split, only {sorted(raw)}.")
     if "validation" not in raw and "test" in raw:
         raw["validation"] = raw["test"]
     if "validation" not in raw:
-        if streaming:
-            raw["validation"] = raw["train"].take(STREAMED_VALIDATION_ROWS)
-            raw["train"] = raw["train"].skip(STREAMED_VALIDATION_ROWS)
-        else:
-            parts = raw["train"].train_test_split(test_size=validation_split_percentage / 100, seed=seed)
-            raw["train"], raw["validation"] = parts["train"], parts["test"]
+        divide = divide_stream if streaming else divide_rows
+        raw["train"], raw["validation"] = divide(raw["train"], source, validation_split_percentage, seed)
     return raw
 
 
-def load_named(names: str, config: str | None, options: dict) -> DatasetDict | IterableDatasetDict:
+def divide_rows(rows: Dataset, source: str, percentage: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Training and validation rows of one split; ValueError if one of them would be empty."""
+    if not 0 < percentage < 100:
+        raise ValueError(
+            f"validation_split_percentage must lie between 0 and 100, not {percentage}: {source} has no validation "
+            "split, which is therefore taken from its train split. Or give --validation_file."
+        )
+    if len(rows) < 2:
+        if not text_columns(rows):
+            text_column(rows)  # says what the row holds
+        raise ValueError(
+            f"{source} has {len(rows)} row{'s' * (len(rows) != 1)}, which cannot be divided: give --validation_file, "
+            "or one text a line."
+        )
+    held_out = min(math.ceil(len(rows) * percentage / 100), len(rows) - 1)
+    parts = rows.train_test_split(test_size=held_out, seed=seed)
+    return parts["train"], parts["test"]
+
+
+def divide_stream(rows, source: str, percentage: float, seed: int) -> tuple:
+    """The first `STREAMED_VALIDATION_ROWS` rows of a stream are its validation rows; ValueError if that is all, or if
+    they cannot be read."""
+    train = rows.skip(STREAMED_VALIDATION_ROWS)
+    try:
+        first = next(iter(train), None)
+    except Exception as error:
+        raise ValueError(f"The stream of {source} cannot be read: {first_line(error)}") from error
+    if first is None:
+        raise ValueError(
+            f"The stream of {source} has no row beyond the first {STREAMED_VALIDATION_ROWS:,}, which are the "
+            "validation text: give --validation_file, or leave --streaming out."
+        )
+    return train, rows.take(STREAMED_VALIDATION_ROWS)
+
+
+def load_named(
+    names: str, config: str | None, options: dict, revision: str | None = None
+) -> DatasetDict | IterableDatasetDict:
     """Data sets by name, as in `load_text`; several are joined, streams by turns, until the last has ended."""
     found = []
     for item in names.split(","):
         name, colon, own_config = item.strip().partition(":")
+        if revision is not None and Path(name).exists():
+            raise ValueError(f"{name} is a local folder; --dataset_revision is for data sets at the Hub.")
+        if Path(name).is_file():
+            raise ValueError(f"{name} is a file, not a data set; give it by --train_file.")
         try:
-            found.append(datasets.load_dataset(name, own_config if colon else config, **options))
+            raw = datasets.load_dataset(name, own_config if colon else config, revision=revision, **options)
         except Exception as error:
-            raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
+            hint = ""
+            if "scripts are no longer supported" in str(error):
+                hint = " (the Hub has most such data sets as parquet files: --dataset_revision refs/convert/parquet)"
+            raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}{hint}") from error
+        for rows in raw.values():
+            check_fields(rows, name)
+        found.append(raw)
     if len(found) == 1:
         return found[0]
     common = set.intersection(*(set(column_names(raw["train"])) for raw in found))
@@ -95,139 +172,264 @@ def load_named(names: str, config: str | None, options: dict) -> DatasetDict | I
 
 
 def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDatasetDict:
-    """Local files, all of one format, told from their endings (a compression's ending may follow)."""
-    formats = set()
-    for file in files.values():
+    """
+    Local files, one for each split, whose formats are told from their endings (a compression's ending may follow).
+
+    The splits are loaded on their own, so that their formats and columns may differ.
+
+    Raises:
+        ValueError: a file that does not exist, is empty, has an unknown ending or cannot be read; the message names
+            it and says why.
+    """
+    raw = IterableDatasetDict() if options.get("streaming") else DatasetDict()
+    for split, file in files.items():
         if not Path(file).is_file():
-            raise ValueError(f"The data file {file} does not exist.")
-        endings = [suffix.lstrip(".") for suffix in Path(file).suffixes]
+            folder = "is a folder, not a file; give it by --dataset_name" if Path(file).is_dir() else "does not exist"
+            raise ValueError(f"The data file {file} {folder}.")
+        endings = [suffix.lstrip(".").lower() for suffix in Path(file).suffixes]
         known = [FILE_FORMATS[ending] for ending in endings if ending in FILE_FORMATS]
         if not known:
             raise ValueError(f"The data file {file} has none of the known endings {sorted(FILE_FORMATS)}.")
-        formats.add(known[-1])
-    if len(formats) > 1:
-        raise ValueError(f"Train and validation files must have one format, not {sorted(formats)}.")
+        with open(file, "rb") as stream:
+            start = stream.read(2)
+        if not start:
+            raise ValueError(f"The data file {file} is empty.")
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"The data file {file} cannot be read: its encoding is UTF-16; save it as UTF-8.")
+        kind, own_options = known[-1]
+        try:
+            raw[split] = datasets.load_dataset(
+                kind, data_files={split: str(file)}, split=split, **own_options, **options
+            )
+            found = has_rows(raw[split], kind)
+        except Exception as error:
+            empty = isinstance(cause_of(error), StopIteration | SchemaInferenceError)
+            if not empty and "corresponds to no data" not in str(error):
+                raise ValueError(f"The data file {file} cannot be read: {first_line(error)}") from error
+            found = False
+        if not found:
+            raise ValueError(f"The data file {file} has no row.")
+        check_fields(raw[split], file)
+    return raw
+
+
+def has_rows(dataset, kind: str) -> bool:
+    """Whether there are rows; raises what reading them would raise: of a stream the first ones, of json, whose bytes
+    nobody has decoded yet, all."""
+    if not isinstance(dataset, Dataset):
+        return bool(list(dataset.take(TYPED_ROWS)))
+    if kind == "json":
+        for number, rows in enumerate(dataset.with_format("arrow").iter(TYPED_ROWS)):
+            try:
+                rows.validate(full=True)
+            except ArrowInvalid:
+                dataset[number * TYPED_ROWS : (number + 1) * TYPED_ROWS]  # decodes, and says what is wrong
+                raise
+    return len(dataset) > 0
+
+
+def check_fields(dataset, source: str) -> None:
+    """
+    Refuse csv text in which names and cells do not stand one below the other.
+
+    Raises:
+        ValueError: rows with more fields than the header (pandas takes their first fields for an index, so that the
+            cells lie below the wrong names), or a separator other than the one that was expected.
+    """
+    if getattr(dataset.info, "builder_name", None) != "csv":
+        return
+    columns = column_names(dataset)
+    if "__index_level_0__" in columns:
+        raise ValueError(
+            f"Rows of {source} have more fields than its header; remove the separator at their end, put quotes around "
+            "fields that hold one, or name the column."
+        )
+    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+        raise ValueError(
+            f"{source} has one column, {columns[0]!r}: its separator is not that of its ending, a comma in .csv and "
+            "a tab in .tsv."
+        )
+
+
+# -- columns of text
+
+
+def features_of(dataset) -> Features:
+    """Types of the columns; those of its first `TYPED_ROWS` rows where a stream does not know them."""
+    if dataset.features is not None:
+        return dataset.features
     try:
-        return datasets.load_dataset(formats.pop(), data_files=files, **options)
+        return Dataset.from_list(list(dataset.take(TYPED_ROWS))).features
     except Exception as error:
-        raise ValueError(f"The data file {' or '.join(files.values())} cannot be read: {first_line(error)}") from error
+        raise ValueError(f"The stream cannot be read: {first_line(error)}") from error
 
 
 def column_names(dataset) -> list[str]:
-    """Columns of a data set; those of its first row where a stream does not know them."""
-    return dataset.column_names or list(next(iter(dataset)))
+    """Columns of a data set or stream."""
+    return list(features_of(dataset))
+
+
+def type_name(feature) -> str:
+    """What a column holds: "texts", "numbers", "lists", "dictionaries", "nothing", "mixed values", "images", …"""
+    kind = type(feature).__name__
+    if kind == "Json":
+        return "mixed values"
+    if kind in ("Image", "Audio", "Video", "Pdf", "Nifti"):
+        return f"{kind.lower()}s"
+    arrow = Features(column=feature).arrow_schema.field("column").type
+    checks = {
+        "texts": (types.is_string, types.is_large_string),
+        "numbers": (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal),
+        "lists": (types.is_list, types.is_large_list, types.is_fixed_size_list),
+        "dictionaries": (types.is_struct,),
+        "nothing": (types.is_null,),
+    }
+    return next((name for name, tests in checks.items() if any(test(arrow) for test in tests)), f"{arrow} values")
+
+
+def text_columns(dataset) -> list[str]:
+    """The columns that hold texts."""
+    return [name for name, feature in features_of(dataset).items() if type_name(feature) == "texts"]
+
+
+def check_text_column(dataset, name: str) -> None:
+    """
+    Refuse a column that cannot be read as texts; numbers can.
+
+    Raises:
+        ValueError: there is no column `name`, or it holds something else.
+    """
+    features = features_of(dataset)
+    if name not in features:
+        raise ValueError(f"There is no column {name!r}; the columns are {list(features)}.")
+    held = type_name(features[name])
+    if held not in ("texts", "numbers", "mixed values"):
+        found = text_columns(dataset)
+        others = f"the columns of text are {found}" if found else "no column holds texts"
+        raise ValueError(f"The column {name!r} holds {held}, not texts; {others}.")
 
 
 def text_column(dataset, name: str | None = None) -> str:
-    """The column that holds text: `name`, else "text", else the first one; ValueError when `name` is not there."""
-    columns = column_names(dataset)
-    if name is not None and name not in columns:
-        raise ValueError(f"There is no column {name!r}; the columns are {columns}.")
-    return name or ("text" if "text" in columns else columns[0])
+    """
+    The column that holds the text: `name`, else "text", else the only column of texts.
+
+    Raises:
+        ValueError: `name` is not there or cannot be read as texts; without it, none or several columns hold texts.
+    """
+    features = features_of(dataset)
+    if name is None and "text" in features:
+        name = "text"
+    if name is not None:
+        check_text_column(dataset, name)
+        return name
+    found = text_columns(dataset)
+    if not found:
+        held = ", ".join(f"{column!r} holds {type_name(feature)}" for column, feature in features.items())
+        raise ValueError(f"No column holds texts: {held}.")
+    if len(found) > 1:
+        raise ValueError(f"Which column holds the text? --text_column {' | '.join(found)}.")
+    return found[0]
+
+
+def as_texts(dataset, columns: Iterable[str], keep: Iterable[str] = (), name: str = "data"):
+    """
+    A data set or stream of the columns `columns`, in which each cell is a string, and `keep`, as they are.
+
+    A missing text is the empty one, and a warning tells how many there are; a number is its digits.
+
+    Args:
+        columns: that hold texts.
+        keep: further columns.
+        name: of the data, in messages.
+
+    Raises:
+        ValueError: as `check_text_column`, or all texts of a column are missing. In a stream, and in columns of mixed
+            values, cells are checked when they are read.
+    """
+    columns = list(columns)
+    for column in columns:
+        check_text_column(dataset, column)
+    features = features_of(dataset)
+    dataset = dataset.select_columns([*columns, *keep])
+    odd = [column for column in columns if type_name(features[column]) != "texts"]
+    if isinstance(dataset, Dataset):
+        for column in columns:
+            parts = dataset.select_columns(column).with_format("arrow").iter(10_000)
+            missing = sum(part[column].null_count for part in parts)
+            if missing and missing == len(dataset):
+                raise ValueError(f"All texts of the {name} are missing: its column {column!r} is empty.")
+            if missing:
+                odd.append(column)
+                if process_index() == 0:
+                    logger.warning(
+                        "Column %r of the %s: %s of %s texts are missing and count as empty.", column, name,
+                        f"{missing:,}", f"{len(dataset):,}",
+                    )  # fmt: skip
+        if not odd:
+            return dataset
+    types = {column: Value("large_string") if column in columns else features[column] for column in [*columns, *keep]}
+    counted = isinstance(dataset, Dataset)
+    options = {"desc": "Reading texts"} if counted else {}
+    return dataset.map(TextCells(columns, name, told=counted), batched=True, features=Features(types), **options)
+
+
+@dataclass
+class TextCells:
+    """
+    Makes strings of cells; used with `Dataset.map(batched=True)`.
+
+    Args:
+        columns: that hold texts.
+        name: of the data.
+        told: whether it is known that texts are missing; otherwise the first one is told.
+    """
+
+    columns: list[str]
+    name: str
+    told: bool
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        if not self.told and any(cell is None for column in self.columns for cell in rows[column]):
+            logger.warning("Texts of the %s are missing and count as empty.", self.name)
+            self.told = True
+        return rows | {column: [self.read(cell, column) for cell in rows[column]] for column in self.columns}
+
+    @staticmethod
+    def read(cell, column: str) -> str:
+        if cell is None:
+            return ""
+        if isinstance(cell, float) and cell.is_integer():  # whole numbers beside missing ones
+            return str(int(cell))
+        if isinstance(cell, str | int | float | Decimal):
+            return str(cell)
+        kinds = {list: "a list", dict: "a dictionary"}
+        raise ValueError(f"The column {column!r} holds {kinds.get(type(cell), type(cell).__name__)}, not a text.")
 
 
 def iterate_texts(dataset, column: str, limit: int | None = None) -> Iterator[str]:
     """The texts of at most `limit` rows."""
-    for number, row in enumerate(dataset):
-        if limit is not None and number >= limit:
-            return
-        yield row[column] or ""
+    rows = as_texts(dataset, [column])
+    for row in rows if limit is None else rows.take(limit):
+        yield row[column]
 
 
-def special_ends(tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer puts before and after a text."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(full) - len(bare) + 1) if full[i : i + len(bare)] == bare)
-    return full[:start], full[start + len(bare) :]
+def cause_of(error: BaseException) -> BaseException:
+    """The error itself, or the one below errors that only say that something failed."""
+    while error.__cause__ is not None:
+        vague = isinstance(error, DatasetGenerationError | StrictDataclassError)
+        if str(error).strip() and (not vague or isinstance(error, DatasetGenerationCastError)):
+            break
+        error = error.__cause__
+    return error
 
 
-class PieceMaker:
-    """
-    Cuts text into pieces of tokens; used with `Dataset.map(batched=True)`.
-
-    The rows of a batch are joined (with the separator token between) and cut every `max_length` tokens, so that
-    nothing is lost and nothing padded; a share `short_piece_probability` of the pieces is shorter, down to 4 tokens,
-    so that the model knows texts of every length (as in BERT's pretraining). With `line_by_line` rows are not
-    joined.
-
-    Args:
-        tokenizer: a fast tokenizer.
-        max_length: longest piece with its special tokens.
-        short_piece_probability: see above.
-        line_by_line: see above.
-        seed: of the lengths.
-    """
-
-    def __init__(self, tokenizer, max_length: int, short_piece_probability: float, line_by_line: bool, seed: int):
-        self.tokenizer, self.line_by_line, self.seed = tokenizer, line_by_line, seed
-        self.before, self.after = special_ends(tokenizer)
-        self.length = max_length - len(self.before) - len(self.after)
-        if self.length < 4:
-            raise ValueError(f"max_seq_length {max_length} leaves no room for text beside the special tokens.")
-        self.short_piece_probability = short_piece_probability
-
-    def __call__(self, texts: list[str], indices: list[int]) -> dict[str, list[list[int]]]:
-        rows = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        draw = random.Random(self.seed * 1_000_003 + indices[0])
-        if not self.line_by_line:
-            separator = [] if self.tokenizer.sep_token_id is None else [self.tokenizer.sep_token_id]
-            rows = [[token for row in rows if row for token in [*row, *separator]]]
-        pieces = []
-        for row in rows:
-            start = 0
-            while start < len(row):
-                short = draw.random() < self.short_piece_probability
-                length = draw.randint(4, self.length) if short else self.length
-                pieces.append([*self.before, *row[start : start + length], *self.after])
-                start += length
-        return {"input_ids": pieces}
-
-
-class PairMaker:
-    """
-    Tokens of texts and of those that mean the same; used with `Dataset.map(batched=True)`.
-
-    Args:
-        tokenizer: a fast tokenizer.
-        max_length: longest text with its special tokens; longer ones are cut, and `cut_tokens` tells by how much.
-    """
-
-    def __init__(self, tokenizer, max_length: int):
-        self.tokenizer, self.max_length = tokenizer, max_length
-        before, after = special_ends(tokenizer)
-        self.before, self.after = before, after
-
-    def __call__(self, texts: list[str], others: list[str]) -> dict[str, list]:
-        columns = {"input_ids": [], "pair_input_ids": [], "cut_tokens": []}
-        for pair in zip(texts, others, strict=True):
-            rows = self.tokenizer(list(pair), add_special_tokens=False, return_attention_mask=False, verbose=False)
-            room = self.max_length - len(self.before) - len(self.after)
-            ids = [[*self.before, *row[:room], *self.after] for row in rows["input_ids"]]
-            columns["input_ids"].append(ids[0])
-            columns["pair_input_ids"].append(ids[1])
-            columns["cut_tokens"].append(sum(max(0, len(row) - room) for row in rows["input_ids"]))
-        return columns
-
-
-def make_pairs(dataset, column: str, other: str, maker: PairMaker, num_proc: int | None = None):
-    """Apply a [`PairMaker`]; the result has the columns `input_ids`, `pair_input_ids` and `cut_tokens`."""
-    columns = column_names(dataset)
-    if other not in columns:
-        raise ValueError(f"There is no column {other!r}; the columns are {columns}.")
-    options = {} if not isinstance(dataset, Dataset) else {"num_proc": num_proc, "desc": "Tokenizing pairs of texts"}
-    return dataset.map(maker, input_columns=[column, other], batched=True, remove_columns=columns, **options)
-
-
-def make_pieces(dataset, column: str, maker: PieceMaker, num_proc: int | None = None):
-    """Apply a [`PieceMaker`] to a data set or a stream; the result has the column `input_ids`."""
-    options = {} if not isinstance(dataset, Dataset) else {"num_proc": num_proc, "desc": "Cutting text into pieces"}
-    columns = column_names(dataset)
-    return dataset.map(
-        maker, with_indices=True, input_columns=[column], batched=True, remove_columns=columns, **options
-    )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """The cause of an error in one line; a line that ends in a colon, or is very short, is joined to the next one."""
+    cause = cause_of(error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if isinstance(cause, DatasetGenerationCastError):
+        lines = lines[1:]
+    line = " ".join(lines[:2] if lines and (lines[0].endswith(":") or len(lines[0]) < 40) else lines[:1])
+    if isinstance(cause, UnicodeDecodeError):
+        line += " (save it as UTF-8)"
+    return line or type(cause).__name__

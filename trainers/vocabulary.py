@@ -6,11 +6,18 @@ B batch, N tokens, V vocabulary.
 """
 
 import json
+import re
+import unicodedata
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+
+WORD_TABLES = ("opens", "continues", "begins_inside", "ends_inside", "carries")
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,11 @@ class Vocabulary:
         mask_token_id, pad_token_id: ids.
         special: bool [V], special tokens.
         opens: bool [V], tokens that begin a word whatever stands before them.
+        continues: bool [V], tokens that go on with what stands before them: with a character of several bytes, or
+            with a mark on one.
         begins_inside, ends_inside: bool [V], tokens whose first, or last, character can stand inside a word. A token
             goes on with a word if it begins inside one and the token before it ends inside one.
+        carries: bool [V], tokens that end inside a word if the token before them does.
         tokenizer: itself.
     """
 
@@ -31,8 +41,10 @@ class Vocabulary:
     pad_token_id: int
     special: torch.Tensor
     opens: torch.Tensor
+    continues: torch.Tensor
     begins_inside: torch.Tensor
     ends_inside: torch.Tensor
+    carries: torch.Tensor
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
     @classmethod
@@ -52,44 +64,110 @@ class Vocabulary:
         special = torch.zeros(size, dtype=torch.bool)
         special[tokenizer.all_special_ids] = True
         tables = word_tables(tokenizer, size, special)
-        return cls(size, tokenizer.mask_token_id, tokenizer.pad_token_id, special, *tables, tokenizer)
+        return cls(size, tokenizer.mask_token_id, tokenizer.pad_token_id, special, **tables, tokenizer=tokenizer)
 
     def to(self, device) -> "Vocabulary":
-        tables = ("special", "opens", "begins_inside", "ends_inside")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tables})
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("special", *WORD_TABLES)})
 
     def word_starts(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Where words begin, bool [B, N]; special tokens are words of their own."""
-        ends_before = torch.zeros_like(input_ids, dtype=torch.bool)
-        ends_before[:, 1:] = self.ends_inside[input_ids[:, :-1]]
-        return self.opens[input_ids] | ~(self.begins_inside[input_ids] & ends_before)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        told_at = torch.where(self.carries[input_ids], 0, places).cummax(dim=1).values
+        ends_inside = self.ends_inside[input_ids].gather(1, told_at)[:, :-1]
+        after, before = input_ids[:, 1:], input_ids[:, :-1]
+        joined = self.continues[after] | (self.begins_inside[after] & ends_inside)
+        starts = torch.ones_like(input_ids, dtype=torch.bool)
+        starts[:, 1:] = self.opens[after] | self.special[before] | ~joined
+        return starts
 
 
-def word_tables(tokenizer, size: int, special: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def word_tables(tokenizer, size: int, special: torch.Tensor) -> dict[str, torch.Tensor]:
     """
-    `opens`, `begins_inside` and `ends_inside` [V] for the three ways in which tokenizers mark words: WordPiece marks
-    what continues one, byte-level BPE and SentencePiece mark the space before one.
+    The tables of words, each [V], for the ways in which tokenizers mark words: WordPiece marks what continues one,
+    byte-level BPE and SentencePiece mark the space before one, some BPE marks the end of one. Within these marks the
+    characters decide, see [`character_kind`].
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    continues = backend["model"].get("continuing_subword_prefix") or ""
-    opens, begins, ends = (torch.zeros(size, dtype=torch.bool) for _ in range(3))
+    prefix = backend["model"].get("continuing_subword_prefix") or ""
+    suffix = backend["model"].get("end_of_word_suffix") or ""
+    byte_level = "ByteLevel" in json.dumps([backend["pre_tokenizer"], backend["decoder"]])
+    bytes_of = {character: byte for byte, character in bytes_to_unicode().items()} if byte_level else {}
+    apart, rows = set(special.nonzero().flatten().tolist()), []
     for index, token in enumerate(tokenizer.convert_ids_to_tokens(range(size))):
-        if token is None or special[index]:
-            opens[index] = True
-        elif backend["model"]["type"] == "WordPiece":
-            opens[index] = not token.startswith(continues)
-            begins[index] = ends[index] = True
-        else:
-            # The bytes of space, newline and tab in byte-level BPE, and SentencePiece's space.
-            bare = token.lstrip("ĠĊĉč▁")
-            opens[index] = bare != token or not bare
-            begins[index], ends[index] = _inside(bare[:1]), _inside(bare[-1:])
-    return opens, begins, ends
+        if token is None or index in apart:
+            rows.append((True, False, False, False, False))
+            continue
+        content = token_bytes(token.removeprefix(prefix).removesuffix(suffix), bytes_of)
+        bare = content.lstrip(b" \n\t\r")
+        marked = not token.startswith(prefix) if prefix else bare != content or not bare
+        # Bytes at the start that go on with a character, then characters, of which the last may lack bytes.
+        rest, *units = re.findall(rb"^[\x80-\xbf]*|[\x00-\x7f\xc0-\xff][\x80-\xbf]*", bare)
+        kinds = [unit_kind(unit) for unit in units]
+        known = [kind for kind in kinds if kind != MARK]
+        ended = bool(suffix) and token.endswith(suffix)
+        continues = bool(rest) or kinds[:1] == [MARK]
+        ends_inside, carries = known[-1:] == [LETTER] and not ended, bool(bare) and not known and not ended
+        rows.append((marked, continues, kinds[:1] == [LETTER], ends_inside, carries))
+    return dict(zip(WORD_TABLES, torch.tensor(rows).T.contiguous(), strict=True))
 
 
-def _inside(character: str) -> bool:
-    # Characters beyond ASCII are letters, or bytes of one in byte-level BPE.
-    return bool(character) and (character.isalnum() or not character.isascii())
+def token_bytes(token: str, bytes_of: dict[str, int]) -> bytes:
+    """
+    What a token stands for.
+
+    Args:
+        token: as the vocabulary has it.
+        bytes_of: byte for which a character stands, in byte-level BPE; else empty.
+    """
+    try:
+        return bytes([bytes_of[character] for character in token])
+    except KeyError:  # no byte-level BPE, or a token that was added to it
+        pass
+    if re.fullmatch("<0x[0-9A-F]{2}>", token):  # SentencePiece's bytes
+        return bytes([int(token[3:5], 16)])
+    return token.replace("▁", " ").encode("utf-8", "replace")
+
+
+# Characters that stand within words, that are words or separators by themselves, and that belong to the one before.
+LETTER, SINGLE, MARK = "letter", "single", "mark"
+
+# Scripts without spaces between words, as their characters' names begin; each character counts as a word, as in
+# BERT's tokenizer for Chinese.
+UNSPACED = {
+    "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH", "BOPOMOFO", "THAI", "LAO", "KHMER",
+    "MYANMAR",
+}  # fmt: skip
+
+
+def character_kind(character: str) -> str:
+    """Whether a character is a letter or digit within words, a word or separator by itself, or a mark on the one
+    before."""
+    if unicodedata.category(character)[0] == "M" or character in "\u200c\u200d":  # joiners within words
+        return MARK
+    if not character.isalnum() or unicodedata.name(character, "").split(" ")[0] in UNSPACED:
+        return SINGLE
+    return LETTER
+
+
+@cache
+def unit_kind(unit: bytes) -> str:
+    """
+    The kind of a character in UTF-8, of which bytes at the end may be missing: then that of most of the characters
+    that begin so, but SINGLE if characters of an unspaced script are among them.
+    """
+    try:
+        return character_kind(unit.decode())
+    except UnicodeDecodeError:
+        length = 2 if unit[0] < 0xE0 else 3 if unit[0] < 0xF0 else 4
+    first, last = (unit.ljust(length, fill)[:length] for fill in (b"\x80", b"\xbf"))
+    first = max(first, {2: b"\xc2\x80", 3: b"\xe0\xa0\x80", 4: b"\xf0\x90\x80\x80"}[length])
+    try:
+        span = range(ord(first.decode()), ord(last.decode()) + 1)
+    except UnicodeDecodeError:  # no character begins so
+        return SINGLE
+    letters = [chr(point) for point in span if chr(point).isalnum()]
+    unspaced = any(character_kind(character) == SINGLE for character in letters)
+    return LETTER if 2 * len(letters) > len(span) and not unspaced else SINGLE
 
 
 class CleanBatch(NamedTuple):

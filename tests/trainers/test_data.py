@@ -1,6 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Text from every source, cut into pieces without loss."""
+"""Text from every source, and the columns of it that are texts."""
 
+import codecs
+import gzip
 import json
 import os
 import subprocess
@@ -8,23 +10,22 @@ import sys
 
 import datasets
 import pytest
+from datasets.exceptions import DatasetGenerationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.data import (
     EMBEDDED_CORPUS,
-    PairMaker,
-    PieceMaker,
+    as_texts,
+    first_line,
+    iterate_texts,
+    load_files,
     load_text,
-    make_pairs,
-    make_pieces,
-    special_ends,
     text_column,
+    text_columns,
 )
-from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import ROOT, TEXTS
-from .kit import make_trainer
 
 
 def write(folder, name, kind):
@@ -77,11 +78,35 @@ def test_the_embedded_corpus():
         ({"validation_file": "v.txt"}, "needs a --train_file"),
         ({"dataset_name": "a/b", "train_file": "t.txt"}, "not both"),
         ({"dataset_name": "no/such-data-set"}, "'no/such-data-set' cannot be read"),
+        ({"revision": "main"}, "--dataset_revision needs a --dataset_name"),
+        ({"dataset_name": str(EMBEDDED_CORPUS), "revision": "main"}, "is a local folder"),
     ],
 )
 def test_impossible_sources_are_told(options, message):
     with pytest.raises(ValueError, match=message):
         load_text(**options)
+
+
+def test_a_revision_of_the_hub_and_data_sets_that_are_scripts(monkeypatch):
+    def load(name, config, revision, **options):
+        if revision is None:
+            raise RuntimeError("Dataset scripts are no longer supported, but found openwebtext.py")
+        return datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": TEXTS}))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    message = "no longer supported, but found openwebtext.py .*--dataset_revision refs/convert/parquet"
+    with pytest.raises(ValueError, match=message):
+        load_text("Skylion007/openwebtext")
+    raw = load_text("Skylion007/openwebtext", revision="refs/convert/parquet")
+    assert sorted([*raw["train"]["text"], *raw["validation"]["text"]]) == sorted(TEXTS)
+
+
+def test_a_stream_that_breaks_off_is_told(tmp_path):
+    lines = [json.dumps({"text": "a b"}) for _ in range(500)]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join([*lines, '{"text": "cut'])[: -len("cut")])
+    with pytest.raises(ValueError, match="a.jsonl cannot be read: .*JSON parse error"):
+        load_text(train_file=str(file), streaming=True)
 
 
 def test_unreadable_files_are_told(tmp_path):
@@ -92,75 +117,10 @@ def test_unreadable_files_are_told(tmp_path):
         load_text(train_file=str(odd))
     with pytest.raises(ValueError, match="broken.parquet cannot be read"):
         load_text(train_file=str(broken), cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match="one format"):
-        load_text(train_file=write(tmp_path, "t", "txt"), validation_file=write(tmp_path, "v", "csv"))
-    with pytest.raises(ValueError, match="no column 'words'"):
-        text_column(datasets.Dataset.from_dict({"text": TEXTS}), "words")
-
-
-@given(
-    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=6),
-    limit=st.integers(6, 30),
-    share=st.sampled_from([0.0, 0.3, 1.0]),
-    line_by_line=st.booleans(),
-    seed=st.integers(0, 5),
-)
-@settings(max_examples=40, deadline=None)
-def test_pieces_hold_all_tokens_in_order(lengths, limit, share, line_by_line, seed):
-    texts = [" ".join(["dog"] * count) for count in lengths]
-    tokenizer = TOKENIZER
-    maker = PieceMaker(tokenizer, limit, share, line_by_line, seed)
-    pieces = maker(texts, list(range(len(texts))))["input_ids"]
-    assert all(len(piece) <= limit for piece in pieces)
-    assert all(piece[0] == tokenizer.cls_token_id and piece[-1] == tokenizer.sep_token_id for piece in pieces)
-    joined = [token for piece in pieces for token in piece[1:-1]]
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    separator = [] if line_by_line else [tokenizer.sep_token_id]
-    assert joined == [token for row in rows if row for token in [*row, *separator]]
-    assert pieces == maker(texts, list(range(len(texts))))["input_ids"]
-    if share == 0 and not line_by_line:
-        assert all(len(piece) == limit for piece in pieces[:-1])
-
-
-TOKENIZER = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64)
-
-
-def test_special_ends():
-    assert special_ends(TOKENIZER) == ([TOKENIZER.cls_token_id], [TOKENIZER.sep_token_id])
-
-
-def test_tokenizers_of_others(shared):
-    from transformers import AutoTokenizer
-
-    for name in ("bert-base-uncased", "smollm2"):
-        tokenizer = AutoTokenizer.from_pretrained(shared / "data" / "tokenizers" / name)
-        before, after = special_ends(tokenizer)
-        assert tokenizer("a dog")["input_ids"] == [
-            *before, *tokenizer("a dog", add_special_tokens=False)["input_ids"], *after
-        ]  # fmt: skip
-
-
-def test_streams_are_cut_too():
-    stream = datasets.Dataset.from_dict({"text": TEXTS}).to_iterable_dataset()
-    maker = PieceMaker(TOKENIZER, 16, 0.0, False, 0)
-    pieces = [row["input_ids"] for row in make_pieces(stream, "text", maker)]
-    assert sum(len(piece) - 2 for piece in pieces) == sum(len(ids) - 1 for ids in TOKENIZER(TEXTS)["input_ids"])
-
-
-def test_trained_tokenizers_lose_nothing():
-    for text in (*TEXTS, "Ünïcödé — 你好 🙂", "two  spaces\nand a line"):
-        # A word at the start is the word that stands elsewhere: with a space before it.
-        assert TOKENIZER.decode(TOKENIZER(text)["input_ids"], skip_special_tokens=True) == " " + text
-    assert TOKENIZER.pad_token_id == 0 and TOKENIZER.mask_token_id is not None
-    with pytest.raises(ValueError, match="at least 261"):
-        train_tokenizer(TEXTS, 200, 64)
-
-
-def test_a_tokenizer_of_small_letters_reads_capitals_as_them():
-    lower = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64, lower_case=True)
-    assert lower("The Old House")["input_ids"] == lower("the old house")["input_ids"]
-    assert lower.decode(lower("The Old House")["input_ids"], skip_special_tokens=True).strip() == "the old house"
-    assert TOKENIZER("The Old House")["input_ids"] != TOKENIZER("the old house")["input_ids"]
+    with pytest.raises(ValueError, match="is a folder, not a file; give it by --dataset_name"):
+        load_text(train_file=str(tmp_path))
+    with pytest.raises(ValueError, match="is a file, not a data set; give it by --train_file"):
+        load_text(str(odd))
 
 
 def folder_of(path, rows):
@@ -170,8 +130,9 @@ def folder_of(path, rows):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_several_data_sets_are_one(streaming, tmp_path):
+def test_several_data_sets_are_one(streaming, tmp_path, monkeypatch):
     """Their common columns; every text once (streams take turns until the last has ended)."""
+    monkeypatch.setattr("trainers.data.STREAMED_VALIDATION_ROWS", 1)
     first = folder_of(tmp_path / "a", {"text": TEXTS[:2], "id": [1, 2]})
     second = folder_of(tmp_path / "b", {"text": TEXTS[2:], "url": ["x", "y"]})
     raw = load_text(f"{first}, {second}:default", streaming=streaming, cache_dir=str(tmp_path / "cache"))
@@ -188,42 +149,6 @@ def test_a_stream_without_validation_gives_its_first_rows(tmp_path, monkeypatch)
     raw = load_text(folder_of(tmp_path / "a", {"text": TEXTS}), streaming=True, cache_dir=str(tmp_path / "cache"))
     assert [row["text"] for row in raw["validation"]] == TEXTS[:1]
     assert [row["text"] for row in raw["train"]] == TEXTS[1:]
-
-
-def test_pairs_keep_their_texts_and_tell_what_was_cut(tokenizer):
-    rows = datasets.Dataset.from_dict({"a": TEXTS, "b": TEXTS[::-1]})
-    whole = make_pairs(rows, "a", "b", PairMaker(tokenizer, 64))
-    assert whole["input_ids"] == tokenizer(TEXTS)["input_ids"]
-    assert whole["pair_input_ids"] == tokenizer(TEXTS[::-1])["input_ids"]
-    assert sum(whole["cut_tokens"]) == 0
-    cut = make_pairs(rows, "a", "b", PairMaker(tokenizer, 12))
-    assert all(len(ids) == 12 and ids[-1] == full[-1] for ids, full in zip(cut["input_ids"], whole["input_ids"]))
-    missing = sum(map(len, whole["input_ids"])) - sum(map(len, cut["input_ids"]))
-    assert sum(cut["cut_tokens"]) == 2 * missing
-    with pytest.raises(ValueError, match="There is no column 'c'"):
-        make_pairs(rows, "a", "c", PairMaker(tokenizer, 12))
-
-
-def test_pieces_are_made_once(tokenizer, tmp_path):
-    """The second time they come from the cache: the tokenizer's hash does not change with use."""
-    source = folder_of(tmp_path / "a", {"text": TEXTS * 3})
-    fingerprints = set()
-    for _ in range(2):
-        raw = datasets.load_dataset(source, cache_dir=str(tmp_path / "cache"))["train"]
-        maker = PieceMaker(tokenizer, 16, 0.1, False, 0)
-        fingerprints.add(make_pieces(raw, "text", maker)._fingerprint)
-        tokenizer(TEXTS, padding=True, truncation=True, max_length=8)
-    assert len(fingerprints) == 1
-
-
-def test_batches_of_similar_length(tokenizer, pieces, tmp_path):
-    many, padding = datasets.concatenate_datasets([pieces] * 8), {}
-    for strategy in ("group_by_length", "random"):
-        trainer = make_trainer(tokenizer, many, tmp_path, train_sampling_strategy=strategy)
-        masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
-        assert sum(map(len, masks)) == len(many)
-        padding[strategy] = sum(int((mask == 0).sum()) for mask in masks)
-    assert padding["group_by_length"] < padding["random"] / 3
 
 
 def test_each_process_reads_its_own_shards(tmp_path):
@@ -243,3 +168,229 @@ def test_each_process_reads_its_own_shards(tmp_path):
     seen = [json.loads((folder / f"seen_{rank}.json").read_text()) for rank in range(2)]
     assert set(seen[0]).isdisjoint(seen[1])
     assert sorted(seen[0] + seen[1]) == sorted(10 * shard + n + 5 for shard in range(4) for n in range(8))
+
+
+# -- files as people have them
+
+
+CSV = "id,text\n" + "".join(f'{number},"{text}"\n' for number, text in enumerate(TEXTS))
+JSONL = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS)
+
+
+def save(folder, name, content, encoding="utf-8"):
+    path = folder / name
+    content = content if isinstance(content, bytes) else content.encode(encoding)
+    path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
+    return str(path)
+
+
+def read(file, **options):
+    """All texts of a file, as the training text."""
+    raw = load_text(train_file=file, validation_file=file, cache_dir=os.path.dirname(file), **options)["train"]
+    return list(iterate_texts(raw, text_column(raw)))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.CSV", CSV),
+        ("a.TXT", "\n".join(TEXTS)),
+        ("a.b.csv.gz", CSV),
+        ("a.JSONL.GZ", JSONL),
+        ("a.tsv", "id\ttext\n" + "".join(f"{n}\t{text}\n" for n, text in enumerate(TEXTS))),
+        ("bom.txt", codecs.BOM_UTF8 + "\n".join(TEXTS).encode()),
+        ("bom.csv", codecs.BOM_UTF8 + CSV.encode()),
+        ("bom.jsonl", codecs.BOM_UTF8 + JSONL.encode()),
+        ("strings.json", json.dumps(TEXTS)),
+        ("index.csv", CSV.replace("id,text", ",content")),
+    ],
+)
+def test_a_file_is_read_whatever_its_ending_and_header(name, content, streaming, tmp_path):
+    assert read(save(tmp_path, name, content), streaming=streaming) == TEXTS
+
+
+def test_quotes_mean_nothing_in_tsv_files(tmp_path):
+    file = save(tmp_path, "a.tsv", 'text\n"Go on\nHe said "no" twice\n')
+    assert read(file) == ['"Go on', 'He said "no" twice']
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("latin1.txt", "café au lait".encode("latin-1"), r"can't decode byte 0xe9 in position 3.*save it as UTF-8"),
+        ("latin1.csv", "text\ncafé\n".encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
+        ("latin1.jsonl", '{"text": "café"}\n'.encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
+        ("utf16.csv", CSV.encode("utf-16"), "its encoding is UTF-16; save it as UTF-8"),
+        ("cut.jsonl", JSONL[:-20], "Missing a closing quotation mark in string. in row 3"),
+        ("ragged.csv", "id,text\n1,a b\n2,c, d, e\n", "Expected 2 fields in line 3, saw 4"),
+        ("quote.csv", CSV + '9,"open\n', "EOF inside string starting at row 5"),
+        ("trail.csv", 'text,source\n"a b",web page,\n"c d",web page,\n', "more fields than its header"),
+        ("semicolon.csv", "text;source\na b;web\n", "its separator is not that of its ending"),
+        ("tab.csv", "text\tsource\na b\tweb\n", "its separator is not that of its ending"),
+        ("empty.txt", "", "is empty"),
+        ("header.csv", "id,text\n", "has no row"),
+        ("blank.jsonl", "\n\n", "has no row"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named_with_the_cause(name, content, message, streaming, tmp_path):
+    with pytest.raises(ValueError, match=rf"(?s){name}.*{message}"):
+        read(save(tmp_path, name, content), streaming=streaming)
+
+
+def test_the_splits_may_have_other_columns_and_formats(tmp_path):
+    files = {"train": save(tmp_path, "a.csv", CSV), "validation": save(tmp_path, "b.jsonl", JSONL)}
+    raw = load_files(files, {"cache_dir": str(tmp_path)})
+    assert raw["train"].column_names == ["id", "text"] and raw["validation"].column_names == ["text"]
+    for rows in raw.values():
+        assert as_texts(rows, ["text"])["text"][:] == TEXTS
+
+
+def test_training_text_as_validation_text_is_told(tmp_path, caplog):
+    read(save(tmp_path, "a.txt", "\n".join(TEXTS)))
+    assert "its results are not held out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (["one"], {}, "has 1 row, which cannot be divided: give --validation_file, or one text a line"),
+        (TEXTS, {"validation_split_percentage": 0}, "must lie between 0 and 100, not 0"),
+        (TEXTS, {"validation_split_percentage": 100}, "must lie between 0 and 100, not 100"),
+        (TEXTS, {"validation_split_percentage": float("nan")}, "must lie between 0 and 100, not nan"),
+        (TEXTS, {"streaming": True}, "no row beyond the first 1,000"),
+    ],
+)
+def test_text_that_cannot_be_divided_is_told(rows, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_text(train_file=save(tmp_path, "a.txt", "\n".join(rows)), cache_dir=str(tmp_path), **options)
+
+
+def test_two_rows_are_one_of_each_split(tmp_path):
+    raw = load_text(train_file=save(tmp_path, "a.txt", "one\ntwo"), validation_split_percentage=99)
+    assert len(raw["train"]) == len(raw["validation"]) == 1
+
+
+# -- columns
+
+
+ROWS = {
+    "id": [1, 2, 3],
+    "lists": [["a"], ["b"], ["c"]],
+    "nests": [{"en": "a"}, {"en": "b"}, {"en": "c"}],
+    "nothing": [None, None, None],
+    "body": ["a", None, "c"],
+    "share": [1.5, None, 3.0],
+}
+
+
+def source(rows, streaming):
+    data = datasets.Dataset.from_dict(rows)
+    return data.to_iterable_dataset() if streaming else data
+
+
+def untyped(rows):
+    """A stream that does not know its columns."""
+    columns = list(rows)
+
+    def generate():
+        for values in zip(*rows.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+    return datasets.IterableDataset.from_generator(generate)
+
+
+@pytest.mark.parametrize("make", [lambda rows: source(rows, False), lambda rows: source(rows, True), untyped])
+def test_the_only_column_of_texts_is_found(make):
+    data = make(ROWS)
+    assert text_columns(data) == ["body"] and text_column(data) == "body"
+    for name, held in (("lists", "lists"), ("nests", "dictionaries"), ("nothing", "nothing")):
+        with pytest.raises(ValueError, match=rf"'{name}' holds {held}, not texts; the columns of text are \['body'\]"):
+            text_column(data, name)
+    with pytest.raises(ValueError, match="no column 'words'; the columns are"):
+        text_column(data, "words")
+    with pytest.raises(ValueError, match="Which column holds the text. --text_column body . title"):
+        text_column(make(ROWS | {"title": ["x", "y", "z"]}))
+    assert text_column(make(ROWS | {"text": ["x", "y", "z"]})) == "text"
+    with pytest.raises(ValueError, match="'text' holds lists, not texts"):
+        text_column(make(ROWS | {"text": ROWS["lists"]}))
+    with pytest.raises(ValueError, match="No column holds texts: 'id' holds numbers, 'nests' holds dictionaries"):
+        text_column(make({"id": [1], "nests": [{"en": "a"}]}))
+
+
+def test_images_are_no_texts():
+    features = datasets.Features(text=datasets.Image())
+    with pytest.raises(ValueError, match="'text' holds images, not texts; no column holds texts"):
+        text_column(datasets.Dataset.from_dict({"text": []}, features=features))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_cells_become_strings(streaming, caplog):
+    data = as_texts(source(ROWS, streaming), ["body", "share", "id"], keep=["lists"], name="train text")
+    rows = list(data)
+    assert [row["body"] for row in rows] == ["a", "", "c"]
+    assert [row["share"] for row in rows] == ["1.5", "", "3"]
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
+    assert [row["lists"] for row in rows] == ROWS["lists"] and "nests" not in rows[0]
+    if streaming:
+        assert caplog.text.count("Texts of the train text are missing and count as empty.") == 1
+    else:
+        assert "Column 'body' of the train text: 1 of 3 texts are missing and count as empty." in caplog.text
+
+
+def test_a_column_of_missing_texts_is_refused():
+    features = datasets.Features(text=datasets.Value("string"))
+    with pytest.raises(ValueError, match="All texts of the train text are missing: its column 'text' is empty"):
+        as_texts(datasets.Dataset.from_dict({"text": [None, None]}, features=features), ["text"], name="train text")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_mixed_cells_are_texts_or_are_told(streaming, tmp_path):
+    lines = [json.dumps({"text": text}) for text in ("a", 7, None, 2.5)]
+    assert read(save(tmp_path, "a.jsonl", "\n".join(lines)), streaming=streaming) == ["a", "7", "", "2.5"]
+    lines.append(json.dumps({"text": ["a"]}))
+    with pytest.raises(Exception, match="The column 'text' holds a list, not a text|cannot be read"):
+        read(save(tmp_path, "b.jsonl", "\n".join(lines)), streaming=streaming)
+
+
+@given(st.lists(st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=5)), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_every_cell_is_read_the_same_from_rows_and_streams(cells):
+    rows = {"text": [*cells, "end"]}
+    expected = [cell or "" for cell in rows["text"]]
+    for streaming in (False, True):
+        assert list(iterate_texts(source(rows, streaming), "text")) == expected
+        assert list(iterate_texts(source(rows, streaming), "text", limit=2)) == expected[:2]
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("The first line says what is wrong with the file.\nThe second does not."),
+         "The first line says what is wrong with the file."),
+        (ValueError(""), "ValueError"),
+        (ValueError("Config name is missing.\nPlease pick one: a"), "Config name is missing. Please pick one: a"),
+        (RuntimeError("Error(s) in loading state_dict for ConceptEncoderForMaskedLM:\n\tsize mismatch for a"),
+         "Error(s) in loading state_dict for ConceptEncoderForMaskedLM: size mismatch for a"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line(error, line):
+    assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("outer", "line"),
+    [
+        (DatasetGenerationError("An error occurred while generating the dataset"), "the cause"),
+        (ValueError(""), "the cause"),
+        (ValueError("The checkpoint 'a' cannot be read: the cause"), "The checkpoint 'a' cannot be read: the cause"),
+    ],
+)
+def test_an_error_that_says_nothing_gives_its_cause(outer, line):
+    outer.__cause__ = KeyError()
+    outer.__cause__.__cause__ = ValueError("the cause")
+    assert first_line(outer) == line

@@ -5,19 +5,47 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset, Features, Sequence, Value, load_from_disk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trainers.script import untrained_like
+from trainers import token_frequency
 from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
+from trainers.untrained import untrained_like
 
 from .kit import make_model
 
 
+def pieces_of(rows, streaming=False):
+    data = Dataset.from_dict({"input_ids": rows})
+    return data.to_iterable_dataset() if streaming else data
+
+
+@given(rows=st.lists(st.lists(st.integers(0, 6), max_size=5), min_size=1, max_size=9))
+@settings(max_examples=25, deadline=None)
+def test_counts_are_those_of_a_loop_over_rows(rows):
+    expected = [float(sum(row.count(token) for row in rows)) for token in range(7)]
+    data = Dataset.from_dict({"input_ids": rows}, features=Features(input_ids=Sequence(Value("int32"))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainers.token_frequency.ROWS", 4)
+        for pieces in (data, data.select(range(len(rows))[::-1]), data.to_iterable_dataset()):
+            assert token_counts(pieces, 7).tolist() == expected
+
+
+def test_tokens_are_counted_once(tmp_path, monkeypatch):
+    """The second start reads what the first one has counted."""
+    pieces_of([[1, 2], [3, 4, 0]]).save_to_disk(tmp_path / "pieces")
+    first = token_counts(load_from_disk(tmp_path / "pieces"), 6)
+    monkeypatch.setattr(token_frequency.np, "bincount", None)
+    assert token_counts(load_from_disk(tmp_path / "pieces"), 6).tolist() == first.tolist()
+
+
 def test_counts_and_their_entropy():
-    counts = token_counts([[1, 2], [3, 4, 0]], 6)
+    counts = token_counts(pieces_of([[1, 2], [3, 4, 0]]), 6)
     assert counts.tolist() == [1, 1, 1, 1, 1, 0]
     assert unigram_entropy(counts, ignored=[0]) == pytest.approx(math.log(4))
     assert counts[0] == 1
-    assert unigram_entropy(token_counts([[1, 1, 1]], 5)) == 0
+    assert unigram_entropy(token_counts(pieces_of([[1, 1, 1]]), 5)) == 0
 
 
 def test_smooth_inverse_frequency():
