@@ -1,11 +1,17 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Training of concept models: objectives, the Trainer, metrics, cards. Needs the extra `train`."""
 
-from .collator import ConceptDataCollator
-from .metrics import concept_metrics, reconstruction_metrics
-from .objectives import OBJECTIVES
-from .trainer import ConceptTrainer
-from .training_args import ConceptTrainingArguments
+try:
+    from .collator import ConceptDataCollator
+    from .metrics import concept_metrics, reconstruction_metrics
+    from .objectives import OBJECTIVES
+    from .trainer import ConceptTrainer
+    from .training_args import ConceptTrainingArguments
+except ModuleNotFoundError as error:
+    package = error.name.partition(".")[0]
+    raise ImportError(
+        f"trainers needs the package {package}, which the extra has: pip install 'concept-encoder[train]'."
+    ) from error
 
 
 __all__ = [

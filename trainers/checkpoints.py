@@ -10,23 +10,23 @@ most that folder, which the next run clears.
 import errno
 import hashlib
 import json
-import math
 import os
+import pickle
 import re
 import shutil
 import zipfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .data import first_line
 
 
 MANIFEST = "checkpoint_manifest.json"
 STAGING = ".checkpoint-staging"
-LOSS_SINCE_LOG = "loss_since_log_{}.json"
 
 
 class CheckpointError(ValueError):
@@ -35,6 +35,14 @@ class CheckpointError(ValueError):
 
 class TrainingDivergedError(ArithmeticError):
     """The loss or the gradient is not finite."""
+
+
+class RunInterrupted(KeyboardInterrupt, SystemExit):
+    """A signal ended the run after a checkpoint; unhandled, it ends the process with the signal's exit code."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.code = 128 + number
 
 
 def _sync(path: Path) -> None:
@@ -133,7 +141,7 @@ def newest_sound(run_dir: str | os.PathLike, before: float = float("inf")) -> Pa
     return next((path for path in reversed(earlier) if _flaw(path) is None), None)
 
 
-def _way_on(run_dir: str | os.PathLike, before: int) -> str:
+def way_on(run_dir: str | os.PathLike, before: int) -> str:
     """What to do when the step `before` of a run is lost, as the end of a sentence."""
     remaining = newest_sound(run_dir, before)
     if remaining is None:
@@ -155,8 +163,16 @@ def verify_checkpoint(path: str | os.PathLike) -> None:
         )
     if flaw := _flaw(folder):
         step = _step(folder)
-        way_on = "give another" if step is None else _way_on(folder.parent, step)
-        raise CheckpointError(f"The checkpoint {path} is damaged: {flaw}; {way_on}.")
+        go_on = "give another" if step is None else way_on(folder.parent, step)
+        raise CheckpointError(f"The checkpoint {path} is damaged: {flaw}; {go_on}.")
+
+
+def _has_optimizer(folder: Path) -> bool:
+    """Whether a checkpoint was written with the state of its optimizer, by one process, FSDP or DeepSpeed."""
+    names = {path.name for path in folder.iterdir()}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # no manifest, or one that verification will report
+        names |= set(json.loads((folder / MANIFEST).read_text())["files"])
+    return any(name.startswith(("optimizer", "global_step")) for name in names)
 
 
 def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathLike) -> str:
@@ -168,7 +184,7 @@ def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathL
         resume: True or "last" for the one with the highest step there, or the path of a checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is damaged. An older one is named, never taken.
+        CheckpointError: there is none, it is damaged, or it holds only a model. An older one is named, never taken.
     """
     if resume is True or resume == "last":
         found = list_checkpoints(output_dir)
@@ -178,7 +194,15 @@ def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathL
                 "give the output_dir of the run that is to go on."
             )
         resume = found[-1]
-    verify_checkpoint(resume)
+    folder = Path(resume)
+    if inner := list_checkpoints(folder):
+        raise CheckpointError(f"{folder} is the folder of a run, not a checkpoint; give its last one, {inner[-1]}.")
+    if folder.is_dir() and not _has_optimizer(folder):
+        raise CheckpointError(
+            f"{folder} holds no optimizer to go on with (save_only_model, or the end of a run); start a new run from "
+            "its model instead: --model_name_or_path."
+        )
+    verify_checkpoint(folder)
     return str(resume)
 
 
@@ -198,13 +222,13 @@ def _move_away(folders: list[Path], staging: Path) -> None:
         os.replace(folder, staging / folder.name)
 
 
-def _discard(folders: list[Path], run_dir: Path) -> None:
+def discard(folders: list[Path], run_dir: Path) -> None:
     """Remove checkpoints so that none is ever seen half removed."""
     _move_away(folders, run_dir / STAGING)
     clear_staging(run_dir)
 
 
-def _publish(staged: Path, final: Path) -> None:
+def publish(staged: Path, final: Path) -> None:
     """Give a complete checkpoint its name, in the place of another of that name."""
     if final.exists():
         _move_away([final], final.parent / STAGING / "replaced")
@@ -212,7 +236,7 @@ def _publish(staged: Path, final: Path) -> None:
     _sync(final.parent)
 
 
-def _writing_reason(error: BaseException, staged: Path) -> str | None:
+def writing_reason(error: BaseException, staged: Path) -> str | None:
     """Why the system did not write, in its words; None for an error of another kind."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -231,164 +255,20 @@ def _writing_reason(error: BaseException, staged: Path) -> str | None:
     return str(error)
 
 
-class SafeCheckpointsMixin:
-    """
-    For subclasses of [`transformers.Trainer`], before it among the bases: atomic, verified checkpoints, resumed runs
-    that equal uninterrupted ones bit for bit, and an end to training that has diverged.
-
-    Resumption is exact as long as data set and collator draw no random numbers. Set `logging_nan_inf_filter=False`:
-    the filter hides losses that are not finite.
-    """
-
-    _staging: Path | None = None
-
-    def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        """
-        As in [`Trainer`], with what a killed run left behind cleared, and the checkpoint verified.
-
-        Args:
-            resume_from_checkpoint: True or "last", or the path of a checkpoint.
-
-        Raises:
-            CheckpointError: as in [`find_checkpoint`]; or a checkpoint cannot be written.
-            TrainingDivergedError: the loss or the gradient is not finite.
-        """
-        if self.args.should_save:
-            clear_staging(self.args.output_dir)
-        self.accelerator.wait_for_everyone()
-        if resume_from_checkpoint:
-            resume_from_checkpoint = find_checkpoint(self.args.output_dir, resume_from_checkpoint)
-        if self.args.device.type == "cpu":
-            # With several processes it is "cpu:0", onto which torch.load does not load in transformers 5.5.
-            self.args.__dict__["_setup_devices"] = torch.device("cpu")
-        self._grad_norms, self._checked_step = 0.0, None
-        return super().train(resume_from_checkpoint or None, *args, **kwargs)
-
-    # Writing
-
-    def _get_output_dir(self, trial):
-        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
-
-    def _push_from_checkpoint(self, checkpoint_folder):
-        if self._staging is None:  # else it does not have its name yet
-            super()._push_from_checkpoint(checkpoint_folder)
-
-    def _save_checkpoint(self, model, trial):
-        run_dir = Path(self._get_output_dir(trial))
-        final = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self._staging = run_dir / STAGING
-        staged = self._staging / final.name
-        try:
-            super()._save_checkpoint(model, trial)
-            if self.state.best_global_step:
-                best = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-                if best == final or best.exists():
-                    self.state.best_model_checkpoint = str(best)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self.state.save_to_json(str(staged / TRAINER_STATE_NAME))  # again: the best checkpoint has a new name
-                write_manifest(staged)
-                _publish(staged, final)
-        except BaseException as error:
-            reason = _writing_reason(error, staged)
-            if self.args.should_save:
-                clear_staging(run_dir)
-            if reason is None:
-                raise
-            step = self.state.global_step
-            raise CheckpointError(
-                f"The checkpoint of step {step} could not be written to {final} ({reason}); put that right, then "
-                f"{_way_on(run_dir, step)}."
-            ) from error
-        finally:
-            self._staging = None
-        if self.args.should_save:
-            self._rotate(run_dir, final)
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(final))
-        self.accelerator.wait_for_everyone()
-
-    def _rotate(self, run_dir: Path, newest: Path) -> None:
-        """Keep `save_total_limit` checkpoints, the newest and the best among them."""
-        limit, surplus = self.args.save_total_limit, []
-        if limit is not None and limit > 0:
-            kept = {newest.name, Path(self.state.best_model_checkpoint or newest).name}
-            # By time, since a run that went on from an earlier checkpoint may have later ones beside it.
-            found = sorted(list_checkpoints(run_dir), key=os.path.getmtime)
-            count = max(0, len(found) - max(limit, len(kept)))
-            surplus = [path for path in found if path.name not in kept][:count]
-        _discard(surplus, run_dir)
-
-    def _finalize_training(self, trial, *args, **kwargs):
-        best = self.state.best_model_checkpoint
-        if self.args.should_save and self.args.save_total_limit == 1 and best is not None and Path(best).is_dir():
-            # transformers removes all but the best here, and could be killed at it.
-            run_dir = Path(self._get_output_dir(trial))
-            _discard([path for path in list_checkpoints(run_dir) if path.name != Path(best).name], run_dir)
-        return super()._finalize_training(trial, *args, **kwargs)
-
-    # Going on
-
-    def get_train_dataloader(self):
-        """As in [`Trainer`]; the order depends on seed and epoch alone."""
-        self._order = torch.Generator()
-        # The seed of the process would do for accelerate, but other code may have set it since.
-        self.accelerator.dataloader_config.data_seed = self._data_seed
-        return super().get_train_dataloader()
-
-    @property
-    def _data_seed(self) -> int:
-        return self.args.seed if self.args.data_seed is None else self.args.data_seed
-
-    def _get_train_sampler(self, *args, **kwargs):
-        sampler = super()._get_train_sampler(*args, **kwargs)
-        if isinstance(sampler, LengthGroupedSampler):  # would draw from the process's generator
-            sampler.generator = self._order
-        return sampler
-
-    def _run_epoch(self, *args, epoch, **kwargs):
-        self._order.manual_seed(self._data_seed + epoch)
-        if self._checked_step is None:
-            self._checked_step = self.state.global_step
-        super()._run_epoch(*args, epoch=epoch, **kwargs)
-
-    def _save_rng_state(self, output_dir):
-        super()._save_rng_state(output_dir)
-        # Losses are logged as means over steps; those since the last log are part of the state.
-        kept = {"loss": float(self._tr_loss), "logged_step": self._globalstep_last_logged}
-        Path(output_dir, LOSS_SINCE_LOG.format(self.args.process_index)).write_text(json.dumps(kept))
-
-    def _load_rng_state(self, checkpoint):
-        super()._load_rng_state(checkpoint)
-        path = Path(checkpoint, LOSS_SINCE_LOG.format(self.args.process_index))
-        if path.is_file():  # not in checkpoints of transformers' own
-            kept = json.loads(path.read_text())
-            self._globalstep_last_logged = kept["logged_step"]
-            self._tr_loss += kept["loss"]
-            self._total_loss_scalar -= kept["loss"]  # which is of the steps of this call alone
-
-    # Divergence
-
-    def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
-        # With a gradient scaler, steps with infinite gradients are left out; the weights stay as they were.
-        if grad_norm is not None and not self.accelerator.optimizer_step_was_skipped:
-            self._grad_norms = self._grad_norms + grad_norm  # what is not finite stays in a sum
-        control = self.control
-        due = control.should_log or control.should_evaluate or control.should_save or control.should_training_stop
-        if due or self.args.device.type == "cpu":  # elsewhere each look at a number waits for the device
-            self._check_finite(tr_loss)
-        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
-
-    def _check_finite(self, tr_loss: torch.Tensor) -> None:
-        """TrainingDivergedError unless the losses since the last log and all gradients since the last check are."""
-        step = self.state.global_step
-        sums = {"loss": tr_loss, "gradient": self._grad_norms}
-        infinite = [name for name, value in sums.items() if not math.isfinite(float(value))]
-        since, self._checked_step, self._grad_norms = self._checked_step + 1, step, 0.0
-        if infinite:
-            when = f"at step {step}" if since >= step else f"between steps {since} and {step}"
-            way_on = _way_on(self._get_output_dir(None), since)
-            raise TrainingDivergedError(
-                f"Training diverged {when}, where {' and '.join(infinite)} ceased to be finite; {way_on}, with a "
-                "lower learning_rate or max_grad_norm, a longer warm-up, or bf16 in place of fp16."
-            )
+@contextmanager
+def reading(checkpoint: str | os.PathLike):
+    """What goes wrong while the state of a checkpoint is read becomes a CheckpointError of one sentence."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} holds something else than tensors and numbers, which is not read, as it "
+            "may run code."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} does not fit this run ({type(error).__name__}: {first_line(error)}); resume "
+            "it with the options of its run."
+        ) from error

@@ -1,12 +1,23 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Exchange between the processes of a run, or nothing where there is only one. R rows of this process."""
 
+import os
+
 import torch
 import torch.distributed as dist
 
 
 def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
+
+
+def check_processes(args) -> None:
+    """ValueError where several processes were started, but each would train alone by these training arguments."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and args.world_size == 1:
+        raise ValueError(
+            f"{started} processes were started, but without a GPU for each they would train alone: add --use_cpu."
+        )
 
 
 def process_index() -> int:

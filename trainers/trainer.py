@@ -3,49 +3,71 @@
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from accelerate.utils import DynamoBackend
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback
+from transformers.training_args import OptimizerNames
+from transformers.utils import logging
 
 from modeling_concept.loading_concept import load_state_dict
 
 from .backbone import adapter_state, backbone_parameters, has_adapters, load_adapter_state, merged_state_dict
-from .checkpoints import SafeCheckpointsMixin
-from .collator import ConceptDataCollator
-from .evaluation import EvaluationSums, shuffled_gain
+from .checkpoints import CheckpointError, reading
+from .collator import ConceptDataCollator, PieceCutter
+from .evaluation import EvaluationMixin, without_prefix
 from .gradient_cache import plan_joint_losses
 from .hub import HubPushMixin
-from .metrics import concept_metrics, reconstruction_metrics
+from .metrics import concept_metrics
 from .model_card import RunFacts, make_card
 from .noise import Noise, make_key
 from .objectives import Mixture, Objective
 from .optimizers import make_optimizer, parameter_groups, wsd_defaults
+from .resuming import RUN_RECORD, check_model, check_record
 from .runs import git_state
+from .safe_checkpoints import SafeCheckpointsMixin
+from .script import CONCEPT_MODEL_TYPES
 from .step import StepBatch, StepPlan
 from .training_args import ConceptTrainingArguments
 from .training_model import TrainingModel
 from .vocabulary import CleanBatch, Vocabulary, cut_texts
 
 
-EVALUATION_SEED = 20260208
+logger = logging.get_logger(__name__)
 
 # Beside weights and optimizer in a checkpoint: heads of objectives, weights of losses.
 TRAINING_STATE = "training_state.pt"
 
+# What an optimizer reads from its saved state, whatever the arguments say; learning rates are those of the arguments.
+OPTIMIZER_OPTIONS = ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+
 
 class ConciseProgress(ProgressCallback):
-    """The progress bar, which shows what stands without a slash in its name; trackers get everything."""
+    """Progress bars with names, which show what stands without a slash in its name; trackers get everything."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description("training")
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
+        if (bar := self.prediction_bar) is not None:
+            if not bar.desc:
+                bar.set_description("evaluation")
+            if bar.n >= bar.total:  # also where nobody calls `on_evaluate`
+                bar.close()
+                self.prediction_bar = None
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         shown = {name: value for name, value in (logs or {}).items() if "/" not in name}
         super().on_log(args, state, control, logs=shown, **kwargs)
 
 
-class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
+class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Trainer):
     """
     [`Trainer`] into which objectives and concept losses are composed.
 
@@ -58,26 +80,36 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         args: choose objectives, concept losses and training forms, unless `objective` is given.
         objective: an objective or a mixture instead.
         processing_class: the tokenizer.
-        Others as in [`Trainer`]; data sets have the column `input_ids`, and `pair_input_ids` for pairs of texts.
+        train_dataset, eval_dataset: with the column `input_ids` (and `pair_input_ids` for pairs of texts), or with
+            the column `text`, which is cut into pieces as `run_pretraining.py` does: rows are joined and cut every
+            `max_sequence_length` tokens of the model, a tenth of the training pieces shorter. Several evaluation sets
+            are a dict; their metrics are `eval_<name>_loss` and so on.
+        Others as in [`Trainer`].
 
-    `facts` tell the card of an unfinished run what the Trainer does not know: data, command, licence.
+    `facts` tell the card of an unfinished run what the Trainer does not know: data, command, licence. `start_record`
+    is what checkpoints keep of the model's start, and a resumed run must have in common with them.
 
     Raises:
-        ValueError: the model cannot be trained so; several GPUs in one process.
+        ValueError: the model cannot be trained so, data without these columns, an argument that nothing would read,
+            or several GPUs in one process.
     """
 
     facts: RunFacts | None = None
+    start_record: dict = {}
 
     def __init__(
         self,
-        model,
-        args: ConceptTrainingArguments,
+        model=None,
+        args: ConceptTrainingArguments | None = None,
         *,
-        processing_class,
+        processing_class=None,
         objective: Objective | Mixture | None = None,
+        train_dataset=None,
+        eval_dataset=None,
         data_collator=None,
         **kwargs,
     ):
+        check_arguments(model, args, processing_class, kwargs)
         self.mixture = args.make_mixture("denoising") if objective is None else Mixture.of(objective)
         terms = args.make_terms()
         self.schedule = args.make_schedule()
@@ -85,9 +117,14 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         self.training_model = TrainingModel(model, self.mixture, terms, args.make_weighting(terms), args.make_forms())
         if args.n_gpu > 1:
             raise ValueError("Several GPUs need a process each: start with torchrun or accelerate launch.")
+        if data_collator is None:
+            data_collator = ConceptDataCollator(processing_class)
+            cutter = PieceCutter(processing_class, model.config, args)
+            self._cut = cutter.evaluation_pieces
+            train_dataset, eval_dataset = cutter.training_pieces(train_dataset), self._cut(eval_dataset)
         super().__init__(
-            model, args, data_collator=data_collator or ConceptDataCollator(processing_class),
-            processing_class=processing_class, **kwargs,
+            model, args, data_collator=data_collator, processing_class=processing_class, train_dataset=train_dataset,
+            eval_dataset=eval_dataset, **kwargs,
         )  # fmt: skip
         # Losses are parts of the step's mean: neither transformers (the names of 5.5 and of later versions) nor
         # accelerate must divide them by the number of accumulated batches.
@@ -101,9 +138,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
         self.vocabulary = Vocabulary.of(processing_class).to(args.device)
-        self._untrained: dict[str, float] = {}
-        self._evaluation: EvaluationSums | None = None
         self._reset_logs()
+        self.check_best_metric()
 
     # What is trained.
 
@@ -118,21 +154,30 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
                 self.model = model
                 self.callback_handler.model = model
 
+    @property
+    def optimizer_name(self) -> str:
+        """`--matrix_optimizer`, or what `--optim` names instead of AdamW."""
+        own = self.args.matrix_optimizer == "muon" or self.args.optim in ("adamw_torch", "adamw_torch_fused")
+        return self.args.matrix_optimizer if own else OptimizerNames(self.args.optim).value
+
+    def make_groups(self, model=None) -> list[dict]:
+        """Groups of parameters with their learning rates and weight decay, as an optimizer takes them."""
+        args, inner, rates = self.args, self.training_model.model, []
+        if args.backbone_learning_rate is not None:
+            trained = [p for p in backbone_parameters(inner) if p.requires_grad]
+            rates.append((trained, args.backbone_learning_rate))
+        if (rate := args.token_table_rate(inner.config)) is not None:
+            rates.append(([inner.get_input_embeddings().weight], rate))
+        return parameter_groups(
+            self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
+            muon=args.matrix_optimizer == "muon",
+        )  # fmt: skip
+
     def create_optimizer(self, model=None):
         """AdamW, or Muon for hidden matrices, unless `--optim` names another one of transformers'."""
         if self.optimizer is None:
-            args = self.args
-            inner, rates = self.training_model.model, []
-            if args.backbone_learning_rate is not None:
-                trained = [p for p in backbone_parameters(inner) if p.requires_grad]
-                rates.append((trained, args.backbone_learning_rate))
-            if (rate := args.token_table_rate(inner.config)) is not None:
-                rates.append(([inner.get_input_embeddings().weight], rate))
-            groups = parameter_groups(
-                self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
-                muon=args.matrix_optimizer == "muon",
-            )  # fmt: skip
-            if args.matrix_optimizer == "adamw" and args.optim not in ("adamw_torch", "adamw_torch_fused"):
+            args, groups = self.args, self.make_groups(model)
+            if self.optimizer_name != args.matrix_optimizer:
                 for group in groups:
                     group.pop("hidden_matrices", None)
                 optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.training_model)
@@ -255,81 +300,43 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         self._reset_logs()
         return logs
 
-    # Evaluation.
+    def _sums(self):
+        terms = {name: float(value) for name, value in self._terms.items()}
+        return super()._sums() | {"terms": terms, "steps": self._steps}
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Adds to the sums of the evaluation; nothing is returned, as batches hold different numbers of items."""
-        batch = self.clean(self._prepare_inputs(inputs))
-        batch = batch.rows(slice(0, self._real_rows(len(batch.input_ids))))
-        self.training_model.eval()
-        with self.compute_loss_context_manager(), self.accelerator.autocast():
-            if len(batch.input_ids):
-                self._evaluation.add(batch)
-        return None, None, None
-
-    def _real_rows(self, rows: int) -> int:
-        """How many of a batch's rows are not repetitions, by which the last batch is made even over processes."""
-        state = self.accelerator.gradient_state
-        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return rows
-        return max(0, min(rows, state.remainder - self.accelerator.process_index * rows))
-
-    def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
-        """Losses in nats as means over items, not over batches, and metrics of concepts and reconstructions."""
-        started = time.perf_counter()
-        was_training = self.training_model.training
-        self._evaluation = EvaluationSums(self.training_model, self.mixture.for_evaluation(), EVALUATION_SEED)
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        results, self._evaluation = self._evaluation.results(), None
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in results.items()})
-        output.metrics.update(self.text_metrics(metric_key_prefix))
-        if self.state.global_step == 0:
-            self._untrained = _without_prefix(output.metrics, metric_key_prefix)
-        self.training_model.train(was_training)
-        self._clock += time.perf_counter() - started  # no part of the training's speed
-        return output
-
-    def metric_batches(self):
-        """Clean batches of evaluation texts that are evenly spread over the data (the first ones of a stream); so are
-        those of each batch, in which texts are therefore no neighbours."""
-        count, size = self.args.concept_metric_samples, self.args.per_device_eval_batch_size
-        data = self.eval_dataset
-        if hasattr(data, "__len__"):
-            places = sorted({round(i) for i in torch.linspace(0, len(data) - 1, min(count, len(data))).tolist()})
-            rows = [data[place] for place in places]
-        else:
-            rows = [row for _, row in zip(range(count), data, strict=False)]
-        collator = ConceptDataCollator(self.processing_class)
-        stride = -(-len(rows) // size)
-        for start in range(stride):
-            yield self.clean(self._prepare_inputs(collator(rows[start::stride])))
-
-    def concepts(self, model=None) -> torch.Tensor | None:
-        """Concepts [T, C, H] of the clean evaluation texts that metrics are computed on; None where there are none."""
-        if not self.args.concept_metric_samples:
-            return None
-        encoder = (model or self.training_model.model).base_model
-        with encoder.reading(), self.accelerator.autocast():
-            found = [encoder(batch.input_ids, batch.attention_mask) for batch in self.metric_batches()]
-        return torch.cat([output.last_hidden_state.float().cpu() for output in found])
-
-    def text_metrics(self, prefix: str = "eval") -> dict[str, float]:
-        """Concept and reconstruction metrics of the evaluation texts, and the gain over shuffled concepts."""
-        if not self.args.concept_metric_samples or self.eval_dataset is None:
-            return {}
-        model = self.training_model.model
-        self.training_model.eval()
-        metrics = concept_metrics(self.concepts())
-        with self.accelerator.autocast():
-            metrics |= shuffled_gain(
-                self.training_model, self.mixture.for_evaluation(), self.metric_batches, EVALUATION_SEED
-            )
-            if getattr(model.config, "decoder_target", None) in ("text", "both"):
-                batches = (batch._asdict() for batch in self.metric_batches())
-                metrics |= reconstruction_metrics(model, batches, self.processing_class.all_special_ids)
-        return {f"{prefix}_{name}": value for name, value in metrics.items()}
+    def _add_sums(self, kept):
+        super()._add_sums(kept)
+        self._terms, self._steps = dict(kept.get("terms", {})), kept.get("steps", 0)
 
     # Checkpoints.
+
+    def run_record(self) -> dict:
+        """What a checkpoint keeps of its run, beside the configuration, so that no other run goes on from it."""
+        return {
+            **self.start_record,
+            "objective": self.mixture.describe(),
+            "objectives": self.mixture.options(),
+            "concept_losses": [term.name for term in self.training_model.terms],
+            "concept_loss_options": {
+                term.name: {"weight": term.weight, **asdict(term.loss)} for term in self.training_model.terms
+            },
+            "loss_weighting": self.args.loss_weighting,
+            "optimizer": self.optimizer_name,
+            **{name: getattr(self.args, name) for name in OPTIMIZER_OPTIONS},
+            "trained_tensors": [len(group["params"]) for group in self.make_groups()],
+        }
+
+    def check_resume(self, resume_from_checkpoint) -> str | None:
+        """As in [`SafeCheckpointsMixin`]; a checkpoint of another model, objective, loss or optimizer is refused."""
+        checkpoint = super().check_resume(resume_from_checkpoint)
+        if checkpoint is not None:
+            if missing := [name for name in (RUN_RECORD, TRAINING_STATE) if not Path(checkpoint, name).is_file()]:
+                raise CheckpointError(
+                    f"{checkpoint} has no {missing[0]}; give a checkpoint that ConceptTrainer wrote."
+                )
+            check_model(checkpoint, self.training_model.model)
+            check_record(checkpoint, self.run_record())
+        return checkpoint
 
     def _save(self, output_dir=None, state_dict=None):
         """The concept model as it loads without this package and without peft: LoRA updates are merged."""
@@ -342,10 +349,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
             super()._save(output_dir, state_dict=state_dict)
         finally:
             self.model = wrapped
-        folder = Path(output_dir or self.args.output_dir)
-        facts = {"objective": self.mixture.describe(), "objectives": self.mixture.options(), **git_state()}
-        facts["concept_losses"] = [term.name for term in self.training_model.terms]
-        (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        if self.args.should_save:  # transformers may call this on every process
+            facts = {**self.run_record(), **git_state()}
+            text = json.dumps(facts, indent=2) + "\n"
+            Path(output_dir or self.args.output_dir, RUN_RECORD).write_text(text, encoding="utf-8")
 
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
@@ -358,7 +365,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self.training_model.load_own_state(self._training_state(checkpoint)["own"])
+            with reading(checkpoint):
+                self.training_model.load_own_state(self._training_state(checkpoint)["own"])
 
     def _training_state(self, checkpoint):
         return torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
@@ -371,23 +379,48 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, Trainer):
         kept = {id(parameter) for parameter in backbone_parameters(model)}
         wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}
         wanted |= {name for name, _ in model.named_buffers()}
-        saved = load_state_dict(checkpoint)
-        model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
-        load_adapter_state(model, self._training_state(checkpoint)["adapters"])
+        with reading(checkpoint):
+            saved = load_state_dict(checkpoint)
+            model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
+            load_adapter_state(model, self._training_state(checkpoint)["adapters"])
 
     def draft_card(self):
         """The card of a run that is not finished: its last evaluation beside that before the first step."""
-        args, evaluations = self.args, [entry for entry in self.state.log_history if "eval_loss" in entry]
+        args = self.args
+        evaluations = [entry for entry in self.state.log_history if any(name.startswith("eval_") for name in entry)]
         folder = Path(args.output_dir)
-        facts = self.facts or RunFacts(args.run_name or folder.name, self.hub_model_id or str(folder), self.mixture)
+        facts = self.facts or RunFacts(args.run_name or folder.name, self.hub_model_id or folder.name, self.mixture)
         facts = replace(
             facts,
-            trained=_without_prefix(evaluations[-1], "eval") if evaluations else {},
+            trained=without_prefix(evaluations[-1], "eval") if evaluations else {},
             untrained=self._untrained,
             training={"optimizer steps": f"{self.state.global_step:,} of {self.state.max_steps:,}", **git_state()},
         )
         return make_card(self.training_model.model, args, facts)
 
 
-def _without_prefix(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-    return {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}
+def check_arguments(model, args, processing_class, others: dict) -> None:
+    """ValueError, in one sentence, for arguments of [`ConceptTrainer`] that it cannot use."""
+    if model is None or others.get("model_init") is not None:
+        raise ValueError("ConceptTrainer trains a model that is there: give model, not model_init.")
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            "ConceptTrainer trains the whole concept model, not a PEFT model around it; for LoRA updates of a "
+            "pretrained backbone call trainers.backbone.train_backbone(model, 'lora') instead of get_peft_model."
+        )
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if model_type not in CONCEPT_MODEL_TYPES or not hasattr(model, "lm_head"):
+        raise ValueError(
+            f"ConceptTrainer trains concept models with a decoder, such as ConceptEncoderForMaskedLMPerceiver, not "
+            f"{type(model).__name__}."
+        )
+    if not isinstance(args, ConceptTrainingArguments):
+        raise ValueError(f"ConceptTrainer needs args of ConceptTrainingArguments, not {type(args).__name__}.")
+    if processing_class is None:
+        raise ValueError("ConceptTrainer needs the model's tokenizer: processing_class=tokenizer.")
+    unread = ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer_cls_and_kwargs")
+    if given := [name for name in unread if others.get(name) is not None]:
+        raise ValueError(
+            f"ConceptTrainer does not use {given[0]}: its objectives make losses and metrics, and --optim or "
+            "optimizers=(optimizer, scheduler) choose the optimizer."
+        )

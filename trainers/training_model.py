@@ -113,7 +113,13 @@ class TrainingModel(nn.Module):
         encoded = type(encoded)(**{**encoded, "last_hidden_state": concepts})
         if self.compiled:
             inputs = inputs | {"supervised_num": self._supervised_num(inputs)}
-        return self.model(**inputs, encoder_outputs=encoded, continuation=continuation, num_items_in_batch=items).loss
+        return self.model(
+            **inputs,
+            encoder_outputs=encoded,
+            continuation=continuation,
+            num_items_in_batch=items,
+            return_logits=False,  # also in evaluation only supervised positions are computed
+        ).loss
 
     def _supervised_num(self, inputs) -> int:
         """Rounded up to a multiple of an eighth of the length, so that few shapes are compiled."""

@@ -27,7 +27,8 @@ def main(path):
             tokenizer, pieces, folder / f"run_{number}", teacher=plan["teacher"], objective=objective,
             concept_losses=losses, max_steps=3, optim="sgd", learning_rate=0.1, ddp_backend="gloo",
             per_device_train_batch_size=8 // int(os.environ["WORLD_SIZE"]), per_device_eval_batch_size=3,
-            concept_metric_samples=0,
+            concept_metric_samples=0, save_strategy="no" if number else "steps", save_steps=1,
+            save_total_limit=3,
         )  # fmt: skip
         trainer.train()
         entries = [entry for entry in trainer.state.log_history if "loss" in entry]

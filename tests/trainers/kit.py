@@ -52,8 +52,9 @@ def make_model(model_type, tokenizer, seed=0, **options):
     return kind.model_class(make_config(recursive, **{**sizes, "mask_token_id": tokenizer.mask_token_id, **options}))
 
 
-def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher=None, **options):
-    """A trainer of a small model that suits the objective; `options` are training arguments."""
+def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher=None, eval_dataset=None, **options):
+    """A trainer of a small model that suits the objective, which evaluates on `pieces` unless another set is given;
+    `options` are training arguments."""
     defaults = {
         "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
         "logging_steps": 1, "per_device_train_batch_size": 4, "max_steps": 2, "warmup_steps": 0,
@@ -69,8 +70,9 @@ def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher
             needed["concept_mean"] = "free"
         model = make_model(model_type or model_type_for(mixture), tokenizer, **needed)
     return ConceptTrainer(
-        model, arguments, objective=mixture, processing_class=tokenizer, train_dataset=pieces, eval_dataset=pieces
-    )
+        model, arguments, objective=mixture, processing_class=tokenizer, train_dataset=pieces,
+        eval_dataset=pieces if eval_dataset is None else eval_dataset,
+    )  # fmt: skip
 
 
 def step_losses(trainer) -> list[float]:

@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import is_torch_greater_or_equal
 
-from trainers import checkpoints
+from trainers import checkpoints, safe_checkpoints
 from trainers.checkpoints import (
     MANIFEST,
     STAGING,
     CheckpointError,
-    SafeCheckpointsMixin,
+    RunInterrupted,
     TrainingDivergedError,
     clear_staging,
     find_checkpoint,
@@ -38,6 +38,8 @@ from trainers.checkpoints import (
     newest_sound,
     verify_checkpoint,
 )
+from trainers.runs import LOCK
+from trainers.safe_checkpoints import SafeCheckpointsMixin
 
 
 pytestmark = pytest.mark.skipif(
@@ -223,13 +225,22 @@ def test_resumption_within_a_stream_is_exact(tmp_path):
     assert_same(trainer, whole)
 
 
-def test_the_mean_loss_of_a_resumed_run_is_over_its_own_steps(straight, tmp_path):
-    make_trainer(tmp_path, logging_steps=4, save_steps=3).train()
+@pytest.mark.parametrize("step", [3, 6, 9, STEPS])
+def test_the_mean_loss_of_a_resumed_run_is_over_all_its_steps(step, straight, tmp_path):
+    whole = make_trainer(tmp_path, logging_steps=4, save_steps=3).train()
+    assert whole.training_loss == whole.metrics["train_loss"]
+    assert whole.training_loss == pytest.approx(sum(losses(straight).values()) / STEPS, rel=1e-6)
     trainer = make_trainer(tmp_path, logging_steps=4, save_steps=3)
-    found = trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3")).training_loss
-    total = sum(loss for step, loss in losses(straight).items() if step > 3)
-    # transformers divided by all steps at first.
-    assert min(abs(found - total / 7), abs(found - total / 10)) < 1e-3
+    found = trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    assert found.training_loss == found.metrics["train_loss"] == pytest.approx(whole.training_loss, rel=1e-12)
+    assert trainer.state.log_history[-1]["train_loss"] == found.training_loss
+
+
+def test_the_mean_loss_after_a_checkpoint_of_plain_transformers_is_over_the_steps_since(tmp_path):
+    make_trainer(tmp_path, kind=Trainer, max_steps=4).train()
+    trainer = make_trainer(tmp_path, max_steps=6)
+    found = trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4")).training_loss
+    assert found == pytest.approx((losses(trainer)[5] + losses(trainer)[6]) / 2, rel=1e-6)
 
 
 # Killed
@@ -248,8 +259,9 @@ class DiesWriting(SafeTrainer):
             die()
 
     def _save_checkpoint(self, model, trial):
-        if self.state.global_step == 4 and self.moment.startswith("_"):
-            setattr(checkpoints, self.moment, lambda *args: die())
+        if self.state.global_step == 4 and self.moment in ("_sha256", "publish", "discard"):
+            module = checkpoints if self.moment == "_sha256" else safe_checkpoints
+            setattr(module, self.moment, lambda *args: die())
         super()._save_checkpoint(model, trial)
 
 
@@ -260,20 +272,21 @@ def run_and_die(folder, moment):
     make_trainer(folder, kind=DiesWriting, save_total_limit=1).train()
 
 
-@pytest.mark.parametrize("moment", [1, 8, "half a file", "_sha256", "_publish", "_discard"])
+@pytest.mark.parametrize("moment", [1, 8, "half a file", "_sha256", "publish", "discard"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(moment, straight, tmp_path):
     code, _ = finish(*start(run_and_die, tmp_path, moment))
     assert code == -signal.SIGKILL
-    expected = {1: [], 8: [2, 4, 6], "_discard": [2, 4]}.get(moment, [2])
+    expected = {1: [], 8: [2, 4, 6], "discard": [2, 4]}.get(moment, [2])
     assert steps(tmp_path) == expected
     for path in list_checkpoints(tmp_path):
         verify_checkpoint(path)
-    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in list_checkpoints(tmp_path)} <= {STAGING}
+    others = {path.name for path in tmp_path.iterdir()} - {path.name for path in list_checkpoints(tmp_path)}
+    assert LOCK in others and others <= {STAGING, LOCK}
     assert (tmp_path / STAGING).exists() == isinstance(moment, str)
     trainer = make_trainer(tmp_path)
     trainer.train(resume_from_checkpoint="last" if expected else None)
     assert_same(trainer, straight)
-    assert not (tmp_path / STAGING).exists()
+    assert not (tmp_path / STAGING).exists() and not (tmp_path / LOCK).exists()
 
 
 WATCHERS = []
@@ -293,7 +306,7 @@ def watched(folder, spare):
             return
         WATCHERS.clear()
         events.append(event)
-        assert {path.name for path in folder.iterdir() if path not in list_checkpoints(folder)} <= {STAGING}
+        assert {path.name for path in folder.iterdir() if path not in list_checkpoints(folder)} <= {STAGING, LOCK}
         for path in list_checkpoints(folder):
             verify_checkpoint(path)
         later = Path(shutil.copytree(folder, spare))
@@ -694,7 +707,8 @@ def test_steps_that_a_gradient_scaler_skips_are_no_divergence(tmp_path):
 
 
 def train_twice(rank, port, folder):
-    """Losses of a run of two processes, and of runs that go on from its first and second epoch."""
+    """Losses of a run of two processes, of runs that go on from its first and second epoch, and of one that a signal
+    to the second process has ended."""
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -709,6 +723,14 @@ def train_twice(rank, port, folder):
         resumed.train(resume_from_checkpoint=f"{folder}/whole/checkpoint-{step}")
         found.append(losses(resumed))
     make_trainer(f"{folder}/best", **options, **best).train()
+    ends = At(4, lambda: signal.raise_signal(signal.SIGTERM) if rank == 1 else None)
+    try:
+        make_trainer(f"{folder}/stopped", callback=ends, **{**options, "save_steps": 3}).train()
+    except RunInterrupted as error:
+        assert error.code == 128 + signal.SIGTERM and steps(f"{folder}/stopped") == [3, 4]
+        again = make_trainer(f"{folder}/stopped", **{**options, "save_strategy": "no"})
+        again.train(resume_from_checkpoint="last")
+        found.append(losses(again))
     return found
 
 
@@ -720,7 +742,7 @@ def test_two_processes_save_and_resume(tmp_path):
     assert [code for code, _ in results] == [0, 0]
     for _, (whole, *resumed) in results:
         assert len(whole) == STEPS
-        assert resumed == [whole] * 3
+        assert resumed == [whole] * 4
     for path in list_checkpoints(tmp_path / "whole"):
         verify_checkpoint(path)
         assert {"rng_state_0.pth", "rng_state_1.pth"} < set(json.loads((path / MANIFEST).read_text())["files"])

@@ -5,6 +5,8 @@ import dataclasses
 import json
 import math
 import os
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from trainers.checkpoints import verify_checkpoint
 from trainers.concept_losses import CONCEPT_LOSSES
 from trainers.model_types import MODEL_TYPES
 from trainers.objectives import OBJECTIVES
@@ -63,21 +66,32 @@ def test_a_step_is_the_same_however_it_is_split(objective, losses, tokenizer, pi
 
 
 def test_two_processes_are_one(tokenizer, pieces, tmp_path, teacher):
-    """Every run as above by torchrun with two gloo processes, against this process alone."""
+    """Every run as above with the two gloo processes of cpu.yaml, against one process of torchrun."""
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     pieces.save_to_disk(tmp_path / "pieces")
     plan = {"runs": RUNS, "folder": str(tmp_path), "teacher": str(teacher)}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     script = ROOT / "tests" / "trainers" / "distributed_script.py"
     outputs = {}
-    for processes in (1, 2):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    config = ROOT / "examples" / "accelerate_configs" / "cpu.yaml"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launchers = {
+        1: ["torch.distributed.run", "--standalone", "--nproc-per-node=1"],
+        2: ["accelerate.commands.launch", "--config_file", str(config), "--main_process_port", port],
+    }
+    for processes, launcher in launchers.items():
+        command = [sys.executable, "-m", *launcher]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [*command, str(script), str(tmp_path / "plan.json")],
             capture_output=True, text=True, timeout=600, env=environment,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-4000:]
+        for step in (1, 2, 3):  # of the first run, which saves at each step
+            verify_checkpoint(tmp_path / "run_0" / f"checkpoint-{step}")
+        shutil.rmtree(tmp_path / "run_0")
         outputs[processes] = json.loads((tmp_path / f"found_{processes}.json").read_text())
     for one, two in zip(outputs[1], outputs[2], strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5), one["run"]

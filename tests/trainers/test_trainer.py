@@ -53,7 +53,7 @@ def test_evaluation_is_a_mean_over_items_and_repeats_exactly(objective, tokenize
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_evaluation_loss_equals_a_hand_computation(model_type, tokenizer, pieces, tmp_path):
-    from trainers.trainer import EVALUATION_SEED
+    from trainers.evaluation import EVALUATION_SEED
 
     trainer = make_trainer(tokenizer, pieces, tmp_path, model_type)
     batch = clean_batch(tokenizer, pieces["input_ids"])
@@ -105,7 +105,7 @@ def test_texts_whose_concepts_are_exchanged_are_no_neighbours(tokenizer, pieces,
     trainer = make_trainer(tokenizer, pieces, tmp_path, per_device_eval_batch_size=4, concept_metric_samples=10)
     found = [
         [ids[mask.bool()].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
-        for batch in trainer.metric_batches()
+        for batch in trainer.metric_batches(pieces)
     ]
     assert found == [pieces["input_ids"][start::3] for start in range(3)]
 

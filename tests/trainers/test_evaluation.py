@@ -1,0 +1,235 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""What the Trainer evaluates is what it was given; data with text; arguments that it cannot use; progress bars."""
+
+import math
+
+import datasets
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import BertConfig, BertForMaskedLM, TrainingArguments
+
+import modeling_concept
+from trainers import ConceptTrainer, ConceptTrainingArguments
+from trainers.objectives import OBJECTIVES
+from trainers.pieces import PieceMaker, make_pieces
+
+from ..conftest import TEXTS
+from ..modeling.zoo import make_config
+from .kit import make_model, make_trainer, step_losses
+
+
+def numbers(metrics, prefix):
+    """Metrics without their prefix and without times."""
+    names = [name for name in metrics if name.startswith(f"{prefix}_")]
+    found = {name.removeprefix(f"{prefix}_"): metrics[name] for name in names}
+    return {name: value for name, value in found.items() if not name.endswith(("time", "second"))}
+
+
+@pytest.fixture(scope="module")
+def junk(tokenizer):
+    """Texts that say the same, so that nothing depends on them."""
+    return datasets.Dataset.from_dict({"input_ids": [tokenizer(TEXTS[0])["input_ids"]] * 6})
+
+
+# Which data
+
+
+def test_metrics_are_those_of_the_set_that_is_evaluated(tokenizer, pieces, junk, tmp_path):
+    """As the evaluation set of a Trainer, given to `evaluate`, to `predict`, in a dict, or where there is no other."""
+    as_own = make_trainer(tokenizer, junk, tmp_path)
+    expected = numbers(as_own.evaluate(), "eval")
+    assert expected["content_fraction"] == pytest.approx(0, abs=1e-5) and abs(expected["concept_gain"]) < 1e-5
+    own = make_trainer(tokenizer, pieces, tmp_path)
+    before = numbers(own.evaluate(), "eval")
+    assert before["content_fraction"] > 0.1
+    assert numbers(own.evaluate(junk, metric_key_prefix="test"), "test") == pytest.approx(expected)
+    assert numbers(own.predict(junk).metrics, "test") == pytest.approx(expected)
+    assert numbers(own.evaluate(), "eval") == pytest.approx(before)
+    assert own._untrained["loss"] == before["loss"]
+    sets = own.evaluate({"a": pieces, "b": junk})
+    assert numbers(sets, "eval_a") == pytest.approx(before) and numbers(sets, "eval_b") == pytest.approx(expected)
+    persistent = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    workers = make_trainer(tokenizer, pieces, tmp_path, eval_dataset={"a": pieces, "b": pieces}, **persistent)
+    workers.evaluate()
+    assert numbers(workers.evaluate(junk), "eval") == pytest.approx(expected)
+    none = ConceptTrainer(own.model, own.args, processing_class=tokenizer, train_dataset=pieces)
+    assert numbers(none.evaluate(junk), "eval") == pytest.approx(expected)
+
+
+def test_several_evaluation_sets(tokenizer, pieces, junk, tmp_path):
+    sets = {"a": pieces, "b": junk}
+    options = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    options |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_b_loss", "greater_is_better": False}
+    trainer = make_trainer(tokenizer, pieces, tmp_path, eval_dataset=sets, **options)
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if any(name.startswith("eval_") for name in entry)]
+    assert [next(name for name in entry if name.endswith("_loss")) for entry in entries] == [
+        "eval_a_loss", "eval_b_loss"
+    ] * 2  # fmt: skip
+    assert all("eval_b_concept_gain" in entry for entry in entries[1::2])
+    assert trainer.state.best_metric == min(entry["eval_b_loss"] for entry in entries[1::2])
+    assert torch.equal(trainer.concepts(), trainer.concepts(pieces))
+    assert f"{trainer.state.max_steps} of {trainer.state.max_steps}" in str(trainer.draft_card())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_single_text_leaves_out_what_compares_texts(objective, tokenizer, pieces, tmp_path, teacher):
+    """What is left is that text's own; a loss that compares texts is not a number."""
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, teacher=teacher, objective=objective, eval_dataset=pieces.select([3])
+    )
+    metrics = trainer.evaluate()
+    assert trainer.concepts() is None
+    assert not {"eval_content_fraction", "eval_concept_gain", "eval_suffix_gain"} & set(metrics)
+    assert math.isnan(metrics["eval_loss"]) == (objective == "contrastive")
+    trainer.train()
+
+
+# Text
+
+
+def test_text_is_cut_as_the_pretraining_script_cuts_it(tokenizer, tmp_path):
+    texts = datasets.Dataset.from_dict({"text": TEXTS * 8, "source": ["book"] * 32})
+    trainer = make_trainer(tokenizer, texts, tmp_path, max_steps=2)
+    found = {"train": trainer.train_dataset, "validation": trainer.eval_dataset}
+    for split, share in (("train", 0.1), ("validation", 0.0)):
+        maker = PieceMaker(tokenizer, 64, share, False, trainer.args.seed)
+        assert found[split]["input_ids"] == make_pieces(texts, "text", maker)["input_ids"]
+    trainer.train()
+    assert all(map(math.isfinite, step_losses(trainer)))
+    expected = numbers(trainer.evaluate(), "eval")
+    for data in (texts, texts.to_list(), texts.to_iterable_dataset()):
+        assert numbers(trainer.evaluate(data, metric_key_prefix="test"), "test")["loss"] == pytest.approx(
+            expected["loss"]
+        )
+
+
+@pytest.mark.parametrize("given", ["train", "eval", "dict", "evaluate", "predict", "list"])
+def test_data_without_text_are_refused_with_their_columns(given, tokenizer, pieces, tmp_path):
+    wrong = datasets.Dataset.from_dict({"sentence": TEXTS, "label": [0] * 4})
+    sentence = r"needs a column input_ids of token ids, or a column text, but the data have \['sentence', 'label'\]"
+    with pytest.raises(ValueError, match=sentence):
+        if given in ("train", "list"):
+            make_trainer(tokenizer, wrong if given == "train" else wrong.to_list(), tmp_path, eval_dataset=pieces)
+        elif given in ("eval", "dict"):
+            make_trainer(tokenizer, pieces, tmp_path, eval_dataset={"a": wrong} if given == "dict" else wrong)
+        else:
+            getattr(make_trainer(tokenizer, pieces, tmp_path), given)(wrong)
+
+
+def test_rows_that_cannot_be_read_are_refused(tokenizer, pieces, tmp_path):
+    splits = datasets.DatasetDict({"train": pieces, "test": pieces})
+    with pytest.raises(ValueError, match=r"a dict of data sets; give one of \['train', 'test'\]"):
+        make_trainer(tokenizer, splits, tmp_path)
+    with pytest.raises(ValueError, match="no row, or no token of text"):
+        make_trainer(tokenizer, datasets.Dataset.from_dict({"text": ["", ""]}), tmp_path)
+    with pytest.raises(ValueError, match="no row, or no token of text"):
+        make_trainer(tokenizer, pieces, tmp_path, eval_dataset=pieces.select([]))
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, place):
+            return {"text": TEXTS[place % 4]}
+
+    with pytest.raises(ValueError, match=r"Rows need input_ids, a list of token ids, but have \['text'\]"):
+        make_trainer(tokenizer, Rows(), tmp_path, eval_dataset=pieces).train()
+
+
+# Arguments
+
+
+def wrong_arguments(tokenizer):
+    model = make_model("perceiver_posonly_mlm", tokenizer)
+    lora = LoraConfig(target_modules="all-linear", r=2)
+    bert = BertForMaskedLM(
+        BertConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    )
+    return {
+        "model_init": ({"model": None, "model_init": lambda: model}, "give model, not model_init"),
+        "no model": ({"model": None}, "give model, not model_init"),
+        "peft": ({"model": get_peft_model(make_model("perceiver_mlm", tokenizer), lora)}, "train_backbone"),
+        "bert": ({"model": bert}, "concept models with a decoder, such as .*, not BertForMaskedLM"),
+        "encoder": (
+            {"model": modeling_concept.ConceptEncoder(make_config())},
+            "concept models with a decoder, such as .*, not ConceptEncoder",
+        ),
+        "plain arguments": (
+            {"args": TrainingArguments(output_dir="none", report_to="none")},
+            "args of ConceptTrainingArguments, not TrainingArguments",
+        ),
+        "no arguments": ({"args": None}, "args of ConceptTrainingArguments, not NoneType"),
+        "no tokenizer": ({"processing_class": None}, "processing_class=tokenizer"),
+        "compute_metrics": ({"compute_metrics": lambda found: {}}, "does not use compute_metrics"),
+        "compute_loss_func": ({"compute_loss_func": lambda *_: 0}, "does not use compute_loss_func"),
+        "preprocess_logits_for_metrics": (
+            {"preprocess_logits_for_metrics": lambda *_: 0},
+            "does not use preprocess_logits_for_metrics",
+        ),
+        "optimizer_cls_and_kwargs": (
+            {"optimizer_cls_and_kwargs": (torch.optim.SGD, {"lr": 1.0})},
+            "does not use optimizer_cls_and_kwargs",
+        ),
+    }
+
+
+def test_arguments_that_cannot_be_used_are_refused(tokenizer, pieces, tmp_path):
+    arguments = ConceptTrainingArguments(output_dir=str(tmp_path / "run"), report_to="none", use_cpu=True)
+    for name, (wrong, sentence) in wrong_arguments(tokenizer).items():
+        right = {"model": make_model("perceiver_posonly_mlm", tokenizer), "args": arguments}
+        options = {**right, "processing_class": tokenizer, "train_dataset": pieces, "eval_dataset": pieces, **wrong}
+        with pytest.raises(ValueError, match=sentence) as raised:
+            ConceptTrainer(**options)
+        assert "\n" not in str(raised.value), name
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("objective", ["denoising", "masked_diffusion", "denoising,+contrastive:0.1"])
+def test_the_metric_of_the_best_model_is_one_of_the_evaluations(objective, tokenizer, pieces, tmp_path):
+    options = {"objective": objective, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "best"}
+    measured = make_trainer(tokenizer, pieces, tmp_path, objective=objective).evaluate()
+    with pytest.raises(ValueError, match="metric_for_best_model 'accuracy' is none of the .*'concept_gain'") as error:
+        make_trainer(tokenizer, pieces, tmp_path, metric_for_best_model="accuracy", **options)
+    known = error.value.args[0].split(": ")[1]
+    for name in {name.removeprefix("eval_") for name in measured if name.startswith("eval_")} - {
+        "model_preparation_time"
+    }:
+        assert repr(name) in known
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    trainer = make_trainer(tokenizer, pieces, tmp_path, metric_for_best_model="eval_concept_gain", **options)
+    assert trainer.training_model.training
+    torch.manual_seed(5)
+    trainer.check_best_metric()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with pytest.raises(ValueError, match="'loss' is none of .*'a_loss', .*'b_loss'"):
+        make_trainer(
+            tokenizer, pieces, tmp_path, eval_dataset={"a": pieces, "b": pieces}, metric_for_best_model="loss",
+            **{**options, "objective": "denoising", "concept_metric_samples": 0},
+        )  # fmt: skip
+
+
+# Progress
+
+
+def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path, capsys):
+    trainer = make_trainer(
+        tokenizer,
+        pieces,
+        tmp_path,
+        disable_tqdm=False,
+        per_device_eval_batch_size=4,
+        eval_strategy="steps",
+        eval_steps=1,
+    )
+    progress = trainer.callback_handler.callbacks[-1]
+    trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True)
+    assert progress.prediction_bar is None
+    shown = capsys.readouterr().err
+    assert "evaluation: 100%" in shown and "4/4" in shown
+    trainer.train()
+    assert progress.prediction_bar is progress.training_bar is None
+    shown = capsys.readouterr().err
+    assert "training: 100%" in shown and "2/2" in shown and " 0it [" not in shown

@@ -1,0 +1,398 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""A run that goes on from a checkpoint is the same run; its folder is its own; a signal ends it with a checkpoint."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import TrainerCallback, TrainingArguments
+
+from trainers.checkpoints import (
+    MANIFEST,
+    CheckpointError,
+    RunInterrupted,
+    find_checkpoint,
+    list_checkpoints,
+    verify_checkpoint,
+)
+from trainers.runs import LOCK, StopSignals, run_lock
+
+from .kit import make_model, make_trainer, step_losses
+from .test_checkpoints import At, assert_same, steps, straight  # noqa: F401 (a fixture)
+from .test_checkpoints import make_trainer as make_safe_trainer
+
+
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
+SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+
+
+# Who writes
+
+
+def test_a_process_that_is_not_the_writer_writes_nothing_but_its_own_state(tokenizer, pieces, tmp_path, monkeypatch):
+    """Whatever a run calls to write, in a process that transformers tells not to."""
+    trainer = make_trainer(tokenizer, pieces, tmp_path, **{**SAVING, "save_steps": 1, "eval_strategy": "steps"})
+    monkeypatch.setattr(TrainingArguments, "should_save", False)
+    monkeypatch.setattr(trainer, "is_world_process_zero", lambda: False)
+    trainer.train()
+    trainer.save_model()
+    trainer.save_state()
+    trainer.save_metrics("eval", trainer.evaluate())
+    trainer.create_model_card()
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"rng_state.pth", "loss_since_log_0.json"}
+
+
+# Whose checkpoint it is
+
+
+@pytest.fixture(scope="module")
+def finished(tokenizer, pieces, tmp_path_factory):
+    """A finished run with two checkpoints; its folder is not to be changed."""
+    trainer = make_trainer(tokenizer, pieces, tmp_path_factory.mktemp("finished"), **SAVING)
+    trainer.train()
+    trainer.save_model()
+    trainer.save_state()
+    return trainer
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return Path(shutil.copytree(finished.args.output_dir, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "sentence"),
+    [
+        ({"objective": "masked_lm"}, {}, "objective denoising, not masked_lm"),
+        ({"deletion_rate": 0.3}, {}, "deletion_rate 0.2, not 0.3"),
+        ({}, {"hidden_size": 16}, "hidden_size 32, not 16"),
+        ({}, {"concept_num": 3}, "concept_num 6, not 3"),
+        ({}, {"hidden_dropout_prob": 0.2}, "hidden_dropout_prob 0.0, not 0.2"),
+        (
+            {},
+            {"model_type": "perceiver_mlm"},
+            "class ConceptEncoderForMaskedLMPerceiverPosOnly, not ConceptEncoderFor",
+        ),
+        ({}, {"model_type": "recursive_mlm"}, "class ConceptEncoderForMaskedLMPerceiverPosOnly, not RecursiveConcept"),
+        ({"concept_losses": "vicreg:0.1"}, {}, "concept_losses none, not vicreg"),
+        ({"loss_weighting": "learnable"}, {}, "loss_weighting fixed, not learnable"),
+        ({"optim": "adafactor"}, {}, "optimizer adamw, not adafactor"),
+        ({"matrix_optimizer": "muon"}, {}, "optimizer adamw, not muon"),
+        ({"weight_decay": 0.0}, {}, "weight_decay 0.01, not 0.0"),
+        ({"adam_beta2": 0.9}, {}, "adam_beta2 0.95, not 0.9"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_run_is_refused_with_both_values(
+    options, model, sentence, finished, tokenizer, pieces, tmp_path
+):
+    model = make_model(**{"model_type": "perceiver_posonly_mlm", "tokenizer": tokenizer, **model})
+    trainer = make_trainer(tokenizer, pieces, tmp_path, model=model, **{**SAVING, **options})
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for call in (trainer.check_resume, trainer.train):
+        with pytest.raises(CheckpointError, match=f"was made with .*{sentence}.*options of its run") as raised:
+            call(f"{finished.args.output_dir}/checkpoint-2")
+        assert "\n" not in str(raised.value)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_and_options_of_a_concept_loss_belong_to_the_run(tokenizer, pieces, tmp_path):
+    losses = "uniformity:0.1"
+    make_trainer(tokenizer, pieces, tmp_path, concept_losses=losses, **SAVING).train()
+    for options, sentence in (
+        ({"concept_losses": "uniformity:0.2"}, "weight 0.1, not 0.2"),
+        ({"concept_losses": losses, "uniformity_temperature": 3.0}, "uniformity_temperature 2.0, not 3.0"),
+    ):
+        with pytest.raises(CheckpointError, match=sentence):
+            make_trainer(tokenizer, pieces, tmp_path, **options, **SAVING).check_resume("last")
+
+
+def test_what_a_record_does_not_tell_is_not_compared(finished, folder, tokenizer, pieces):
+    """Checkpoints of earlier versions have no optimizer in it."""
+    path = folder / "checkpoint-2" / "training_run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({name: record[name] for name in ("objective", "objectives", "concept_losses")}))
+    (path.parent / MANIFEST).unlink()
+    resumed = make_trainer(tokenizer, pieces, folder, **SAVING)
+    resumed.train(resume_from_checkpoint=path.parent)
+    assert step_losses(resumed) == step_losses(finished)
+    other = make_trainer(tokenizer, pieces, folder, optim="adafactor", **SAVING)
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 does not fit this run \(KeyError: .*options of its run"):
+        other.train(resume_from_checkpoint=path.parent)
+
+
+def test_the_folder_of_a_run_and_models_alone_are_no_checkpoints(finished, folder, tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path / "new", **SAVING)
+    with pytest.raises(CheckpointError, match=f"{folder} is the folder of a run, not a .* {folder}/checkpoint-4"):
+        trainer.train(resume_from_checkpoint=folder)
+    for checkpoint in list_checkpoints(folder):
+        shutil.rmtree(checkpoint)
+    with pytest.raises(CheckpointError, match=f"{folder} holds no optimizer .* --model_name_or_path"):
+        trainer.train(resume_from_checkpoint=folder)
+    alone = make_trainer(tokenizer, pieces, tmp_path / "alone", save_only_model=True, **SAVING)
+    alone.train()
+    with pytest.raises(CheckpointError, match="checkpoint-4 holds no optimizer .*save_only_model"):
+        alone.train(resume_from_checkpoint="last")
+
+
+@pytest.mark.parametrize("name", ["training_run.json", "training_state.pt", "config.json"])
+def test_a_checkpoint_that_another_trainer_wrote_is_refused(name, folder, tokenizer, pieces):
+    (folder / "checkpoint-4" / MANIFEST).unlink()
+    (folder / "checkpoint-4" / name).unlink()
+    with pytest.raises(CheckpointError, match=f"checkpoint-4.*{name}"):
+        make_trainer(tokenizer, pieces, folder, **SAVING).train(resume_from_checkpoint="last")
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.mkdir, ("evil",))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "training_state.pt", "rng_state.pth"])
+def test_code_in_a_checkpoint_is_not_run(name, folder, tokenizer, pieces, monkeypatch):
+    monkeypatch.chdir(folder)
+    torch.save({"param_groups": Evil()}, folder / "checkpoint-2" / name)
+    (folder / "checkpoint-2" / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="checkpoint-2 holds something else than tensors") as raised:
+        make_trainer(tokenizer, pieces, folder, **SAVING).train(resume_from_checkpoint=folder / "checkpoint-2")
+    assert isinstance(raised.value.__cause__, pickle.UnpicklingError) and not Path("evil").exists()
+
+
+# The same run
+
+
+@pytest.mark.parametrize("end", ["within an epoch", "at the end of one"])
+def test_resuming_a_finished_run_makes_no_step(end, tmp_path):
+    options = {"max_steps": 8} if end == "within an epoch" else {}
+    options |= {"save_total_limit": 2, "lr_scheduler_type": "constant", "logging_steps": 3}
+    whole = make_safe_trainer(tmp_path, **options)
+    found = whole.train()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = make_safe_trainer(tmp_path, **options)
+    result = again.train(resume_from_checkpoint="last")
+    assert result.global_step == again.state.global_step == whole.state.global_step
+    assert result.training_loss == pytest.approx(found.training_loss, rel=1e-12)
+    assert_same(again, whole)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_sums_of_objectives_go_on(tokenizer, pieces, tmp_path):
+    """Means over the steps since the last log, of which some lie before the checkpoint."""
+    options = {"objective": MIXTURE, "concept_losses": "vicreg:0.1", "max_steps": 8, "logging_steps": 4}
+    options |= {"save_strategy": "steps", "save_steps": 3, "save_total_limit": None}
+    whole = make_trainer(tokenizer, pieces, tmp_path, **options)
+    expected = whole.train()
+    resumed = make_trainer(tokenizer, pieces, tmp_path, **options)
+    found = resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert found.training_loss == expected.training_loss
+    logs = [
+        [{k: v for k, v in entry.items() if "loss" in k} for entry in trainer.state.log_history]
+        for trainer in (whole, resumed)
+    ]
+    assert logs[0] == logs[1] and len(logs[0]) == 3
+
+
+def test_a_faithful_resumption_is_not_warned_about(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(transformers.trainer_utils.logger, "warning_once", warnings.append)
+    options = {"eval_strategy": "steps", "eval_steps": 0.25, "save_steps": 0.5, "logging_steps": 0.1}
+    make_safe_trainer(tmp_path, **options).train()
+    trainer = make_safe_trainer(tmp_path, **options)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert warnings == []
+    assert (trainer.args.eval_steps, trainer.args.save_steps, trainer.args.logging_steps) == (0.25, 0.5, 0.1)
+    other = make_safe_trainer(tmp_path, **{**options, "eval_steps": 0.5})
+    other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert len(warnings) == 1 and "eval_steps: 5 (from args) != 3" in warnings[0]
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_another_learning_rate_is_that_of_the_steps_to_come(factor, tmp_path):
+    options = {"lr_scheduler_type": "cosine", "warmup_steps": 2}
+    make_safe_trainer(tmp_path / "a", **options).train()
+    rates = {}
+    for name, rate in (("same", 0.05), ("other", 0.05 * factor)):
+        trainer = make_safe_trainer(tmp_path / name, learning_rate=rate, save_strategy="no", **options)
+        trainer.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
+        rates[name] = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry][4:]
+    assert rates["other"] == pytest.approx([rate * factor for rate in rates["same"]])
+
+
+def test_a_run_without_a_step_is_an_error(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, per_device_train_batch_size=1000, dataloader_drop_last=True, save_strategy="epoch"
+    )
+    with pytest.raises(ValueError, match="No step was made, as the training data gave no batch of 1000 rows"):
+        trainer.train()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Two runs in one folder
+
+
+def hold(folder, ready, leave):
+    with run_lock(folder):
+        os.write(ready, b"1")
+        os.read(leave, 1)
+
+
+def test_the_second_run_in_a_folder_is_refused_and_the_first_goes_on(tmp_path):
+    """Also when it would resume, and nothing of the first is cleared."""
+    make_safe_trainer(tmp_path).train()
+    (tmp_path / ".checkpoint-staging").mkdir()
+    (ready, started), (leave, end) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        hold(tmp_path, started, leave)
+        os._exit(0)
+    os.read(ready, 1)
+    holder = json.loads((tmp_path / LOCK).read_text())
+    assert (holder["host"], holder["pid"]) == (socket.gethostname(), child)
+    sentence = f"Another run trains in {tmp_path} \\(process {child} on {socket.gethostname()}\\); choose another"
+    for resume in (None, "last"):
+        trainer = make_safe_trainer(tmp_path)
+        for call in (trainer.train, trainer.check_resume):
+            with pytest.raises(ValueError, match=sentence):
+                call(resume)
+    assert (tmp_path / ".checkpoint-staging").is_dir() and (tmp_path / LOCK).is_file()
+    os.write(end, b"1")
+    os.waitpid(child, 0)
+    make_safe_trainer(tmp_path).train(resume_from_checkpoint="last")
+    assert not (tmp_path / LOCK).exists() and not (tmp_path / ".checkpoint-staging").exists()
+
+
+@pytest.mark.parametrize(
+    ("holder", "held"),
+    [
+        ({"pid": os.getpid()}, True),
+        ({"pid": os.getpid(), "started": 1.0}, False),  # the number of an earlier process
+        ({"pid": 2**22 + 1}, False),
+        ({"pid": os.getpid(), "host": "elsewhere"}, False),  # the system would know of it where files are shared
+        ({}, False),
+        (None, False),
+    ],
+    ids=["this process", "its number, earlier", "no process", "another machine", "no holder", "empty"],
+)
+def test_locks_of_dead_processes_are_taken_over(holder, held, tmp_path):
+    content = "" if holder is None else json.dumps({"host": socket.gethostname(), **holder} if holder else {})
+    (tmp_path / LOCK).write_text(content)
+    if held:
+        with pytest.raises(ValueError, match="Another run trains"), run_lock(tmp_path):
+            pass
+    else:
+        with run_lock(tmp_path):
+            assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+    assert (tmp_path / LOCK).exists() == held
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(number, straight, tmp_path, capsys):  # noqa: F811
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_total_limit": 1, "load_best_model_at_end": True}
+    trainer = make_safe_trainer(tmp_path / "run", callback=At(5, lambda: signal.raise_signal(number)), **options)
+    with pytest.raises(SystemExit) as raised:
+        trainer.train()
+    assert isinstance(raised.value, (RunInterrupted, KeyboardInterrupt)) and raised.value.code == 128 + number
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"{number.name} ended the run at step 5 of 10; {tmp_path}/run/checkpoint-5 is kept, go on from it by "
+        "resume_from_checkpoint='last'."
+    )
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint-4", "checkpoint-5"}
+    resumed = make_safe_trainer(tmp_path / "run")
+    resumed.train(resume_from_checkpoint=find_checkpoint(tmp_path / "run", "last"))
+    assert_same(resumed, straight)
+
+
+def test_a_signal_ends_an_evaluation_at_once(straight, tmp_path):  # noqa: F811
+    seen = []
+
+    class Interrupts(TrainerCallback):
+        def on_prediction_step(self, args, state, control, **kwargs):
+            seen.append(state.global_step)
+            if len(seen) == 6:
+                signal.raise_signal(signal.SIGTERM)
+
+    options = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 1}
+    trainer = make_safe_trainer(tmp_path, callback=Interrupts(), **options)
+    with pytest.raises(RunInterrupted, match="SIGTERM ended the run at step 4 of 10; .*checkpoint-4 is kept"):
+        trainer.train()
+    assert seen == [2, 2, 2, 2, 4, 4] and steps(tmp_path) == [2, 4]
+    resumed = make_safe_trainer(tmp_path)
+    resumed.train(resume_from_checkpoint="last")
+    assert_same(resumed, straight)
+
+
+def test_the_second_signal_ends_the_run_at_once(tmp_path):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        make_safe_trainer(tmp_path, callback=At(5, twice)).train()
+    assert not isinstance(raised.value, RunInterrupted)
+    assert steps(tmp_path) == [2, 4] and not (tmp_path / LOCK).exists()
+
+
+def test_a_process_ends_with_the_exit_code_of_the_signal(tokenizer, pieces, tmp_path):
+    """Without a model or card that looks finished."""
+
+    class Ends(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        trainer = make_trainer(tokenizer, pieces, tmp_path, **SAVING)
+        trainer.add_callback(Ends())
+        try:
+            trainer.train()
+            trainer.save_model()
+        except SystemExit as error:
+            os._exit(error.code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-3"}
+    verify_checkpoint(tmp_path / "checkpoint-3")
+    make_trainer(tokenizer, pieces, tmp_path, **SAVING).train(resume_from_checkpoint="last")
+
+
+def test_signals_are_left_alone_where_they_cannot_or_must_not_be_taken(tmp_path):
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and shells do for what runs in the background
+    try:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert not signals.received and signal.getsignal(signal.SIGTERM) == signals._note
+        thread = threading.Thread(target=lambda: make_safe_trainer(tmp_path, max_steps=1).train())
+        thread.start()
+        thread.join()
+        assert steps(tmp_path) == [1]
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_what_a_launcher_passes_on_is_no_second_signal(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    moments = iter([10.0, 10.1, 12.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signals.received == signal.SIGINT
