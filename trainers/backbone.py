@@ -5,15 +5,20 @@ Pretrained backbones below the concepts: reading one, putting it into a concept 
 V tokens of the source, V' of the concept model, E width of the source.
 """
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn as nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from modeling_concept.configuration_concept import make_backbone_config
 from modeling_concept.positions_concept import text_layout
 from modeling_concept.pretrained_concept import PretrainedTokens
+
+from .data import first_line
 
 
 # What a configuration says about something else than the layers.
@@ -36,6 +41,7 @@ class Backbone(NamedTuple):
         model_type: transformers' name of its architecture.
         width: E.
         vocab_size: V.
+        source: Hub id or folder that it was read from.
     """
 
     config: dict[str, Any] | None
@@ -44,6 +50,7 @@ class Backbone(NamedTuple):
     model_type: str
     width: int
     vocab_size: int
+    source: str = ""
 
 
 def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
@@ -63,7 +70,7 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
     try:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name_or_path} cannot be read as a transformers model: {error}") from error
+        raise ValueError(f"{name_or_path} cannot be read as a transformers model: {first_line(error)}") from error
     depth, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if config.is_encoder_decoder or depth is None or width is None:
         raise ValueError(
@@ -77,7 +84,7 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
             name_or_path, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"The weights of {name_or_path} cannot be read: {error}") from error
+        raise ValueError(f"The weights of {name_or_path} cannot be read: {first_line(error)}") from error
     embedding = token_embedding(source)
     if embedding is None or embedding.embedding_dim != width:
         raise ValueError(f"{name_or_path} ({config.model_type}) has no token table of its width {width}.")
@@ -101,7 +108,7 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
     if tokens is not None:
         tokens.load_state_dict(layers)
         check_states(source.eval(), tokens, table, num_layers, name_or_path)
-    return Backbone(cut, table, layers, config.model_type, width, embedding.num_embeddings)
+    return Backbone(cut, table, layers, config.model_type, width, embedding.num_embeddings, name_or_path)
 
 
 def token_embedding(source: PreTrainedModel) -> nn.Embedding | None:
@@ -170,6 +177,7 @@ def load_backbone(model: PreTrainedModel, backbone: Backbone) -> None:
     """
     Copy a backbone into a concept model, whose other weights stay as they are. Rows V to V' of its table (tokens
     added to the tokenizer, such as a mask token) become the mean of the V others. A head tied to the table stays so.
+    `config.backbone_source` records what was loaded, so that the start can be made again.
 
     Raises:
         ValueError: the model was configured for another backbone or for fewer tokens, or weights do not fit.
@@ -194,9 +202,48 @@ def load_backbone(model: PreTrainedModel, backbone: Backbone) -> None:
         try:
             embeddings.backbone.load_state_dict(backbone.layers)
         except RuntimeError as error:
-            raise ValueError(f"The weights do not fit the model's backbone: {error}") from error
+            raise ValueError(f"The weights do not fit the model's backbone: {first_line(error)}") from error
     table[: backbone.vocab_size] = backbone.table.to(table)
     table[backbone.vocab_size :] = backbone.table.mean(dim=0).to(table)
+    scale_tied_head(model)
+    model.config.backbone_source = {
+        # A folder is recorded beside the checkpoint only, which does not go to the Hub.
+        "name_or_path": None if Path(backbone.source).is_dir() else backbone.source,
+        "num_layers": 0 if backbone.config is None else make_backbone_config(backbone.config).num_hidden_layers,
+        "vocab_size": backbone.vocab_size,
+        "sha256": fingerprint(backbone.table, backbone.layers),
+    }
+
+
+@torch.no_grad()
+def scale_tied_head(model: PreTrainedModel) -> None:
+    """
+    Let a new decoder that reads tokens, with a head tied to a pretrained token table, start near the uniform
+    distribution.
+
+    The rows of some tables have a large common part, and differ most along it: a tenth of the variance of SmolLM2's
+    rows lies in one of 576 directions. Decoder queries made of rows have that part too, most of all those of a mask
+    token that was added as the mean of the rows, so the same tokens get the largest logits whatever the text, and the
+    loss starts at 110 nats. The norm before the head starts with a smaller scale, at which the logits of the common
+    part of a normalised row have variance 1. Nothing changes where it is less already, where the head is not tied or
+    has no norm before it, and in decoders whose queries are positions, which learn faster at the full scale.
+    """
+    decoder, head = getattr(model, "decoder", None), model.get_output_embeddings()
+    norm, table = getattr(decoder, "output_norm", None), model.get_input_embeddings().weight
+    if norm is None or head is None or head.weight is not table or not decoder.reads_tokens:
+        return
+    mean = table.mean(dim=0)
+    along = ((table - mean) @ mean).square().mean()
+    variance = table.shape[1] * along / table.square().sum(dim=1).mean()
+    norm.weight.fill_(variance.clamp(min=1).rsqrt())
+
+
+def fingerprint(table: torch.Tensor, layers: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the weights of a backbone: a table [V, E] and layers by name."""
+    digest = hashlib.sha256()
+    for value in (table, *(layers[name] for name in sorted(layers))):
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"], lora_rank: int = 8) -> None:
@@ -291,5 +338,5 @@ def load_adapter_state(model: PreTrainedModel, state: dict[str, torch.Tensor]) -
         name for name in {*own, *state} if name not in own or name not in state or own[name].shape != state[name].shape
     )
     if wrong:
-        raise ValueError(f"The LoRA updates do not fit the model at {wrong[:3]}: use the same backbone and lora_rank.")
+        raise ValueError(f"The LoRA updates do not fit the model at {wrong[:3]}: use the same backbone and lora_r.")
     model.load_state_dict(state, strict=False)

@@ -2,6 +2,7 @@
 """Pretrained backbones: the source's own states whatever is hidden, nothing random, and what trains of them."""
 
 import copy
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, LlamaConfig, LlamaModel
 
 import modeling_concept as models
 from modeling_concept.positions_concept import text_layout
@@ -206,6 +207,33 @@ def test_loading_leaves_nothing_random_and_nothing_else_touched(sources):
     own = ("encoder.embeddings.backbone.", "encoder.embeddings.token_embeddings.", "lm_head.")
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) == (not name.startswith(own)), name
+
+
+@torch.no_grad()
+def test_a_tied_head_starts_near_the_uniform_distribution(tmp_path):
+    """Although the rows of the table have a large common part, as those of SmolLM2; other tables change nothing."""
+    source = LlamaModel(LlamaConfig(**SIZES))
+    table = source.get_input_embeddings().weight
+    table.copy_(torch.randn_like(table) / 4)
+    ids = torch.randint(5, V, (4, 12))
+    for common, tied, decoder in (
+        (0, True, "token_position"), (3, True, "token_position"), (0, True, "diffusion"),
+        (0, False, "token_position"), (0, True, "position"),
+    ):  # fmt: skip
+        table += common * (1 + torch.randn(len(table), 1) / 2)
+        source.save_pretrained(tmp_path)
+        options = {"tie_word_embeddings": tied, "decoder_type": decoder, "mask_token_id": V}
+        torch.manual_seed(0)
+        model = make_model(read_backbone(str(tmp_path), 0), **options)
+        scale = model.decoder.output_norm.weight
+        has_common_part = table.mean(dim=0).norm() > 1
+        scaled = has_common_part and tied and decoder != "position"
+        assert (scale < 1).all() if scaled else scale.eq(1).all()
+        if scaled or not has_common_part:
+            uniform, masked = math.log(V + 1), torch.where(torch.rand(ids.shape) < 0.5, V, ids)
+            assert model(input_ids=masked, labels=ids).loss < uniform + 1
+    model = make_model(read_backbone(str(tmp_path), 0), **options, decoder_output_norm=False)
+    assert model.decoder.output_norm is None
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -403,7 +431,7 @@ def test_updates_are_put_back(sources):
     with pytest.raises(ValueError, match="no LoRA updates"):
         load_adapter_state(other, state)
     train_backbone(other, "lora", lora_rank=3)
-    with pytest.raises(ValueError, match="same backbone and lora_rank"):
+    with pytest.raises(ValueError, match="same backbone and lora_r"):
         load_adapter_state(other, state)
 
 

@@ -27,7 +27,7 @@ from trainers.objectives import (
 from trainers.objectives.base import TokenObjective, two_crops, two_spans
 from trainers.objectives.contrastive import ContrastiveHead
 from trainers.training_model import TrainingForms, TrainingModel
-from trainers.vocabulary import CleanBatch, Vocabulary
+from trainers.vocabulary import WORD_TABLES, CleanBatch, Vocabulary
 from trainers.weighting import FixedWeighting
 
 from ..conftest import TEXTS
@@ -273,7 +273,7 @@ def test_nelbo_equals_exact_enumeration(uniform, tokenizer):
 
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary = type(vocabulary)(
-        size, size, 99, torch.zeros(size + 1, dtype=torch.bool), *([None] * 3), tokenizer=None
+        size, size, 99, torch.zeros(size + 1, dtype=torch.bool), *([None] * len(WORD_TABLES)), tokenizer=None
     )
     ids = torch.tensor([text]).expand(len(patterns), -1)
     batch = CleanBatch(ids, torch.ones_like(ids), vocabulary)

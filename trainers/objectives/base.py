@@ -107,7 +107,7 @@ class TokenObjective(Objective):
         if self.needs_token_queries and kind not in ("diffusion", "token_position"):
             raise ValueError(
                 f"{name} needs a decoder that reads tokens (diffusion or token_position), not {kind!r}; choose "
-                "another --model_type."
+                "another --model_type, which starts from a checkpoint of this one by --init_encoder_from."
             )
         if config.decoder_target not in (target, "both"):
             raise ValueError(

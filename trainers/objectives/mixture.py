@@ -61,8 +61,9 @@ class Mixture:
         if self.mean_only and config.concept_mean != "free":
             raise ValueError(
                 f"{' and '.join(self.objectives)} alone would train no layer: only the mean of the concepts is seen, "
-                'which is that of the token embeddings here; start with concept_mean="free", or add an objective '
-                "that reads text back."
+                'which is that of the token embeddings here; set concept_mean="free" (with a checkpoint by '
+                "--config_overrides concept_mean=free,token_weighting=false), or add an objective that reads text "
+                "back."
             )
         for objective in self.objectives.values():
             objective.check(config)

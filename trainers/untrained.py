@@ -1,0 +1,76 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The network as it was before training, which stands beside the trained one in every table."""
+
+import copy
+
+import torch
+
+from .backbone import Backbone, fingerprint, load_backbone, read_backbone
+from .data import first_line
+from .resuming import read_record
+
+
+class UntrainedError(ValueError):
+    """The network before training cannot be made again; the message is one line that says why."""
+
+
+@torch.no_grad()
+def untrained_like(model, seed: int):
+    """
+    A network of the same class and configuration with fresh weights. What was not learned from the training text stays
+    as it is: the tokenizer, the weights that tokens have by their frequency, and the weights with which a pretrained
+    backbone started. Those are the model's own where training left them as they were, and are read again from their
+    source otherwise.
+
+    Args:
+        model: a concept model, or any other model of transformers.
+        seed: of the fresh weights. The global generators are left alone.
+
+    Raises:
+        UntrainedError: it is not known, or cannot be read, with which weights the backbone started.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = type(model)(copy.deepcopy(model.config)).eval().to(model.device)
+    base = model.base_model
+    if getattr(base, "token_weights", None) is not None:
+        untrained.base_model.token_weights.weights.copy_(base.token_weights.weights)
+    source = getattr(model.config, "backbone_source", None)
+    if source:
+        start_backbone(untrained, model, source)
+    elif source is None and getattr(model.config, "backbone_config", None) is not None:
+        raise UntrainedError(
+            "There is no untrained network to compare with: the checkpoint does not say which model its pretrained "
+            "layers were taken from."
+        )
+    if getattr(model, "_tokenizer", None) is not None:  # else it is read from the checkpoint, as that of `model`
+        untrained.tokenizer = model._tokenizer
+    return untrained
+
+
+def start_backbone(untrained, model, source: dict) -> None:
+    """Give `untrained` the table and the layers with which the backbone of `model` started (`backbone_source`)."""
+    embeddings, config, size = model.base_model.embeddings, model.config.backbone_config, source["vocab_size"]
+    table = embeddings.token_embeddings.weight[:size]
+    layers = {} if embeddings.backbone is None else embeddings.backbone.state_dict()
+    name = source["name_or_path"] or read_record(model.name_or_path).get("backbone")
+    unchanged = fingerprint(table, layers) == source["sha256"]
+    if name is None and not unchanged:
+        raise UntrainedError(
+            "There is no untrained network to compare with: the folder from which the backbone was read is not "
+            "recorded beside the checkpoint."
+        )
+    try:
+        if unchanged:
+            backbone = Backbone(config, table, layers, (config or {}).get("model_type", ""), table.shape[1], size)
+        else:
+            backbone = read_backbone(name, source["num_layers"])
+            if fingerprint(backbone.table, backbone.layers) != source["sha256"]:
+                raise ValueError("its weights are not those that the training started from")
+        load_backbone(untrained, backbone)
+    except (OSError, ValueError) as error:
+        raise UntrainedError(
+            "There is no untrained network to compare with: the starting weights of the backbone cannot be read again "
+            f"from {name!r}: {first_line(error)}"
+        ) from error
+    untrained.config.backbone_source = dict(source)
