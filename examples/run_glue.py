@@ -10,9 +10,11 @@ validation set is only reported, beside the majority class, a bag of words and t
     python examples/run_glue.py --model_name_or_path outputs/… --task_name all --learning_rates 1e-4 3e-4 \
         --seeds 1 2 3 --baseline_models prajjwal1/bert-tiny
 
-`all` are mrpc, stsb, qqp and mnli, `all-glue` all nine. `--dataset_name` may be a local folder with a configuration
-for each task, `--train_file` and `--validation_file` hold own rows with the columns of the task. Arguments may also
-stand in a JSON file, given first.
+`all` are mrpc, stsb, qqp and mnli, `all-glue` all nine, `mnli-matched` one half of mnli. `--dataset_name` may be a
+local folder with a configuration for each task; `--train_file`, `--validation_file` and `--test_file` hold own rows
+with the columns of the task. Other columns and classes are for `run_classification.py`. `--do_predict` writes
+predictions for the test split, beside or without `--do_train` and `--do_eval`. Arguments may also stand in a JSON
+file, given first.
 """
 
 from trainers.script import parse_arguments, run_script

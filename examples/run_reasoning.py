@@ -11,7 +11,7 @@ encoder from a standard checkpoint. ProsQA is not on the Hub: `--task_name prosq
 tasks. Other options as in `run_glue.py`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainers.reporting import results_folder
@@ -35,6 +35,7 @@ class ReasoningTaskArguments(TaskArguments):
     """[`TaskArguments`] for texts that must be whole."""
 
     max_seq_length: int = field(default=100_000, metadata={"help": "Longest text; what the model takes by default."})
+    allow_truncation: bool = field(default=False, metadata={"help": "Go on where texts are cut."})
 
 
 @dataclass
@@ -51,6 +52,8 @@ def main():
     tasks, task_args.dataset_name = select_reasoning_tasks(
         task_args.task_name or ["prontoqa"], task_args.dataset_name, task_args.train_file
     )
+    if task_args.allow_truncation:
+        tasks = [replace(task, whole_texts=False) for task in tasks]
     path = model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
     checkpoint = read_checkpoint(
         path, tokenizer_name=model_args.tokenizer_name, trust_remote_code=model_args.trust_remote_code

@@ -4,11 +4,12 @@
 import re
 from dataclasses import dataclass, field, fields, make_dataclass
 
-from transformers import TrainingArguments
-
+from .checked_args import CheckedTrainingArguments
 from .concept_losses import CONCEPT_LOSSES
 from .loss_terms import LossTerm, make_weighting, parse_terms
+from .model_card import CardArguments
 from .objectives import OBJECTIVES, Mixture, parse_mixture
+from .results import choose_trackers
 from .runs import git_state
 from .schedule import StepSchedule, parse_lengths, parse_numbers
 from .training_model import TrainingForms
@@ -47,13 +48,26 @@ ConceptLossArguments.__doc__ = "The options of all concept losses, made from the
 
 
 @dataclass
-class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, TrainingArguments):
+class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, CardArguments, CheckedTrainingArguments):
     """
     [`TrainingArguments`] with the defaults of a short pretraining run, the objectives and the concept losses.
 
     Raises:
         ValueError: an unknown name, an impossible value, or an option of something that was not chosen.
     """
+
+    without_effect = {
+        **CheckedTrainingArguments.without_effect,
+        "do_predict": "there is nothing to predict; encode, reconstruct and complete are methods of the model",
+        "label_smoothing_factor": "the loss of an objective is a likelihood, which smoothed labels would change",
+        "enable_jit_checkpoint": "SIGTERM always leaves a checkpoint",
+        "average_tokens_across_devices": "a loss is always the mean over the labels of all processes",
+        **dict.fromkeys(
+            ("prediction_loss_only", "include_for_metrics", "batch_eval_metrics", "eval_do_concat_batches",
+             "eval_use_gather_object", "eval_accumulation_steps", "label_names"),
+            "an evaluation adds up losses and keeps no outputs",
+        ),
+    }  # fmt: skip
 
     objective: str | None = field(
         default=None,
@@ -136,6 +150,9 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
     save_strategy: str = field(default="steps", metadata={"help": "When to save a checkpoint."})
     save_steps: float = field(default=0.5, metadata={"help": "Save every so many steps, or this share of all."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
+    )
     hub_private_repo: bool = field(
         default=True, metadata={"help": "Whether a repository made by --push_to_hub is private; false publishes it."}
     )
@@ -152,6 +169,7 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, Trainin
             raise ValueError("concept_noise and step_supervision cannot be negative.")
         unnamed = self.output_dir is None
         super().__post_init__()
+        choose_trackers(self.report_to)
         if unnamed:
             self.output_dir = None  # transformers would say "trainer_output"; the run's name is not known yet
         if self.accelerator_config.dispatch_batches is None:

@@ -34,19 +34,27 @@ def test_scripts_run_exactly_their_tasks(script, arguments, tasks, monkeypatch):
 
 
 def test_options_of_a_file_and_of_the_command_line(tmp_path, monkeypatch):
-    (tmp_path / "run.json").write_text(json.dumps({"task_name": ["rte", "cola"], "seeds": [1, 2], "limit": 9}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"task_name": ["rte", "cola"], "seeds": [1, 2], "max_eval_samples": 9})
+    )
     found = []
     monkeypatch.setattr(run_glue, "run_tasks", lambda *given: found.extend(given))
-    monkeypatch.setattr(sys, "argv", ["script", str(tmp_path / "run.json"), "--limit", "7", "--use_cpu", "true"])
+    monkeypatch.setattr(
+        sys, "argv", ["script", str(tmp_path / "run.json"), "--max_eval_samples", "7", "--use_cpu", "true"]
+    )
     run_glue.main()
-    assert ([task.name for task in found[1]], found[3].limit, found[4].seeds) == (["rte", "cola"], 7, [1, 2])
+    assert ([task.name for task in found[1]], found[3].max_eval_samples, found[4].seeds) == (
+        ["rte", "cola"],
+        7,
+        [1, 2],
+    )
     assert found[4].report_to == [] and found[4].hub_private_repo and found[4].learning_rate == 3e-4
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task_name", "mrcp"], "Unknown task 'mrcp'; choose of"),
+        (["--task_name", "mrcp"], "Unknown task 'mrcp'; did you mean 'mrpc'?"),
         ([], "There is no checkpoint in outputs/: give --model_name_or_path"),
         (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
         (["--task_nam", "mrpc", "--wrong", "1"], "There is no option --task_nam;"),
@@ -63,7 +71,7 @@ def test_the_newest_checkpoint_and_mrpc_are_taken(checkpoints, toy_glue, tmp_pat
     shutil.copytree(checkpoints["concept"], tmp_path / "outputs" / "pretrained")
     done = run_script(
         "run_glue.py", tmp_path, "--model_type", "perceiver_decoder_cls", "--dataset_name", toy_glue,
-        "--num_train_epochs", 2, "--limit", 12, "--use_cpu", "true",
+        "--num_train_epochs", 2, "--max_train_samples", 12, "--max_eval_samples", 12, "--use_cpu", "true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for word in ("majority class", "bag of words", "untrained", "pretrained", "f1", "accuracy",

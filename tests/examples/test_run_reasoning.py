@@ -65,6 +65,7 @@ def test_one_fine_tuned_model_at_several_iterations(
     }
     shown = capsys.readouterr().out
     assert TEST.split()[0] in shown and "0.0 % of the rows" in shown
+    assert all(f" K={count} " in shown for count in counts)  # headings, without the name of the model
     assert ("Recursive encoder from" in shown) == ("--recursive" in options)
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     assert facts["num_iterations"] == list(counts) and (tmp_path / "out" / "prontoqa" / "config.json").exists()

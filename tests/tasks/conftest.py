@@ -84,7 +84,7 @@ def run(toy_glue, tmp_path, monkeypatch):
             "glue",
             select_tasks(tasks),
             ModelArguments(model_name_or_path=str(checkpoint), **{"baselines": ["none"], **(model_options or {})}),
-            TaskArguments(dataset_name=str(toy_glue), **(task_options or {})),
+            TaskArguments(**{"dataset_name": str(toy_glue), **(task_options or {})}),
             FineTuningArguments(**{**defaults, **options}),
         )
 

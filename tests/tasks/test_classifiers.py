@@ -17,12 +17,14 @@ from trainers.tasks.classifiers import (
     TextCollator,
     TextEncoder,
     classifier_type_of,
+    concepts_alone,
     head_modules,
     read_checkpoint,
 )
 from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
+from ..trainers.kit import make_model
 
 
 HEADS = {
@@ -60,7 +62,7 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
     assert new == ["classifier.bias", "classifier.weight"]  # of another shape
     assert (score.num_labels, score.config.problem_type) == (1, "regression")
 
-    untrained = [checkpoint.make_untrained(TASKS["mnli"], seed)[0].state_dict() for seed in (1, 1, 2)]
+    untrained = [checkpoint.make_untrained(TASKS["mnli"], seed).state_dict() for seed in (1, 1, 2)]
     assert untrained[0].keys() == model.state_dict().keys()
     matrices = [
         name
@@ -87,6 +89,49 @@ def test_the_type_of_a_checkpoint(checkpoints):
         read_checkpoint(str(checkpoints["bert"]), "gpt")
     with pytest.raises(ValueError, match="'nowhere' cannot be read"):
         read_checkpoint("nowhere")
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_without_a_decoder_of_the_text_the_concepts_are_pooled(recursive, tokenizer, tmp_path):
+    """Of continuations, and of encoders alone; a saved classifier stays what it is."""
+    model = make_model("recursive_mlm" if recursive else "prefix_diffusion", tokenizer)
+    if not recursive:
+        model.save_pretrained(tmp_path / "prefix")
+        assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "prefix")) == "perceiver_cls"
+    model.encoder.save_pretrained(tmp_path / "encoder")
+    assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "encoder")) == "perceiver_cls"
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    assert read_checkpoint(str(tmp_path / "encoder")).load(TASKS["mrpc"], 0)[1] == HEADS["perceiver_cls"]
+    if not recursive:
+        tokenizer.save_pretrained(tmp_path / "prefix")
+        asked, _ = read_checkpoint(str(tmp_path / "prefix"), "perceiver_decoder_cls").load(TASKS["mrpc"], 0)
+        asked.save_pretrained(tmp_path / "asked")
+        assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "asked")) == "perceiver_decoder_cls"
+        assert concepts_alone(asked)
+
+
+def test_the_untrained_classifier_keeps_what_tokens_weigh(tokenizer, tmp_path):
+    """Frequencies of words are no training, in fine-tuning as in every other evaluation."""
+    model = make_model("perceiver_posonly_mlm", tokenizer, concept_mean="embeddings", token_weighting=True)
+    model.base_model.token_weights.weights.uniform_()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for kind in ("perceiver_cls", "perceiver_decoder_cls", "perceiver_pair_cls"):
+        untrained = read_checkpoint(str(tmp_path), kind).make_untrained(TASKS["mrpc"], 1)
+        assert torch.equal(untrained.encoder.token_weights.weights, model.base_model.token_weights.weights)
+        assert not torch.equal(untrained.get_input_embeddings().weight, model.get_input_embeddings().weight)
+
+
+def test_tokens_around_the_concepts_are_asked_for(checkpoints):
+    path = str(checkpoints["recursive"])
+    for asked, alone in ((None, True), (False, True), (True, False)):
+        model, _ = read_checkpoint(path, reads_tokens=asked).load(TASKS["mrpc"], 0)
+        assert concepts_alone(model) == alone
+    posonly, _ = read_checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
+    assert concepts_alone(posonly)  # its decoder reads no tokens
+    assert concepts_alone(read_checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
+    with pytest.raises(ValueError, match="an option of perceiver_decoder_cls, not of perceiver_cls"):
+        read_checkpoint(path, "perceiver_cls", reads_tokens=True)
 
 
 @pytest.mark.parametrize(("source", "part"), [("bert", "encoder.layer.0"), ("concept", "decoder.")])

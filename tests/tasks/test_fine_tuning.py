@@ -2,19 +2,22 @@
 """Fine-tuning end to end: every type of classifier, rates and seeds, iterations, LoRA, and what is written."""
 
 import json
+import math
 from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
 from trainers.tasks import TASKS, fine_tuning, frame, load_task
-from trainers.tasks.classifiers import TextCollator, TextEncoder, read_checkpoint
+from trainers.tasks.classifiers import Checkpoint, TextCollator, TextEncoder, read_checkpoint
 from trainers.tasks.fine_tuning import Cell, FineTuningArguments, System, fine_tune, read_predictions
+from trainers.untrained import UntrainedError
 
 
 def predictions(folder, data, **options):
@@ -71,14 +74,151 @@ def test_both_splits_of_mnli_seeds_and_rates(checkpoints, run, tmp_path):
     lines = [(result.system, result.split, result.metric) for result in results]
     assert lines == [(system, split, "accuracy") for system in ("concept", UNTRAINED) for split in splits]
     cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
-    assert len(cells) == 2 * 2 + 2  # the untrained encoder is given the chosen rate alone
-    mine = [cell for cell in cells if cell["system"] == "concept"]
-    rate = max((0.01, 0.001), key=lambda rate: sum(c["selection"] for c in mine if c["learning_rate"] == rate))
-    assert {cell["learning_rate"] for cell in cells if cell["system"] == UNTRAINED} == {rate}
+    assert len(cells) == 2 * 2 * 2  # the untrained network is tuned as widely
     for result in results:
+        mine = [cell for cell in cells if cell["system"] == result.system]
+        rate = max((0.01, 0.001), key=lambda rate: sum(c["selection"] for c in mine if c["learning_rate"] == rate))
         chosen = [cell for cell in cells if (cell["system"], cell["learning_rate"]) == (result.system, rate)]
         values = [cell["evaluation"][result.system][result.split]["accuracy"] for cell in chosen]
         assert (result.value, result.spread) == (pytest.approx(fmean(values)), pytest.approx(stdev(values)))
+
+
+def test_a_baseline_that_is_not_defined_is_an_empty_column(checkpoints, toy_glue, run, tmp_path, capsys):
+    rows = {"sentence1": ["one"] * 6, "sentence2": ["two"] * 6, "label": [1] * 6}
+    for split in ("train", "validation"):
+        Dataset.from_dict(rows).to_json(tmp_path / f"{split}.json")
+    files = {f"{split}_file": str(tmp_path / f"{split}.json") for split in ("train", "validation")}
+    model_options = {"baselines": ["majority", "tfidf"]}
+    results = run(["mrpc"], checkpoints["concept"], model_options, {"dataset_name": None, **files}, max_steps=1)
+    values = {(result.system, result.metric): result.value for result in results}
+    assert list(dict.fromkeys(result.system for result in results)) == ["concept", MAJORITY, BAG_OF_WORDS]
+    assert values[MAJORITY, "accuracy"] == 1 and math.isnan(values[BAG_OF_WORDS, "accuracy"])
+    assert not math.isnan(values["concept", "f1"])
+    shown = capsys.readouterr().out
+    assert "bag of words (tf-idf): not defined on mrpc (This solver needs samples of at least 2 classes" in shown
+    assert "6 validation rows of" in shown and "which stands in for nyu-mll/glue" in " ".join(shown.split())
+    card = ModelCard.load(tmp_path / "out" / "mrpc" / "README.md")
+    entries = {entry.metric_name: (entry.dataset_type, entry.dataset_name) for entry in card.data.eval_results}
+    assert set(entries.values()) == {("own data", "mrpc, own data")}
+    assert set(entries) == {"f1", "accuracy"}
+
+
+def test_what_is_known_is_on_the_disk_before_anything_else_is_begun(checkpoints, run, tmp_path, monkeypatch):
+    """The second system fails: the first one's results, baselines, model and card are there."""
+    tune = frame.fine_tune
+
+    def fails(system, *others):
+        if system.untrained:
+            raise RuntimeError("out of memory")
+        return tune(system, *others)
+
+    monkeypatch.setattr(frame, "fine_tune", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(["cola", "mrpc"], checkpoints["concept"], {"baselines": list(frame.BASELINE_NAMES)}, max_steps=1)
+    results = read_results(tmp_path / "out" / "results.json")
+    assert [result.system for result in results] == ["concept", MAJORITY, BAG_OF_WORDS]
+    assert read_checkpoint(str(tmp_path / "out" / "cola")).load(TASKS["cola"], 0)[1] == []
+    assert "accuracy" not in (card := (tmp_path / "out" / "cola" / "README.md").read_text()) and MAJORITY in card
+    with pytest.raises(ValueError, match="already holds .*cola and results.json.*choose another --output_dir.$"):
+        run(["cola"], checkpoints["concept"])
+
+
+def test_without_an_untrained_network_its_column_is_empty(checkpoints, run, monkeypatch, capsys):
+    def missing(self, task, seed):
+        raise UntrainedError("There is no untrained network to compare with: its source is gone.")
+
+    monkeypatch.setattr(Checkpoint, "make_untrained", missing)
+    results = run(["cola"], checkpoints["concept"], {"baselines": ["untrained"]}, max_steps=1)
+    assert [math.isnan(result.value) for result in results] == [False, True]
+    assert capsys.readouterr().out.count("its source is gone") == 1
+
+
+def test_a_model_that_is_used_as_it_is(checkpoints, toy_glue, run, tmp_path, capsys):
+    """Trained once; evaluated again, and predictions as the model gives them."""
+    task_options = {"max_eval_samples": 8}
+    first = run(["stsb"], checkpoints["concept"], task_options=task_options, do_train=True, do_eval=True, max_steps=2)
+    folder = str(tmp_path / "out" / "stsb")
+    again = run(["stsb"], folder, task_options=task_options, do_train=False, output_dir=str(tmp_path / "again"))
+    assert [result.value for result in again] == pytest.approx([result.value for result in first])
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["results.json"]
+    assert json.loads((tmp_path / "again" / "results.json").read_text())["cells"][0]["learning_rate"] is None
+
+    test = load_task(TASKS["stsb"], str(toy_glue)).evaluation["validation"].remove_columns("label")
+    test = test.rename_columns({"text_a": "sentence1", "text_b": "sentence2"})
+    test.to_csv(tmp_path / "new.csv")
+    files = {"dataset_name": None, "test_file": str(tmp_path / "new.csv"), "max_predict_samples": 5}
+    assert run(["stsb"], folder, task_options=files, do_predict=True, output_dir=str(tmp_path / "predicted")) == []
+    head, *lines = (tmp_path / "predicted" / "predict_results_stsb.txt").read_text().splitlines()
+    expected = predictions(folder, load_task(TASKS["stsb"], str(toy_glue)))[:5] * 5  # scores from 0 to 5
+    assert head == "index\tprediction" and [line.split("\t")[0] for line in lines] == list("01234")
+    assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("source", "task", "message"),
+    [
+        ("concept", "mrpc", "concept is no trained classifier of mrpc: classifier.bias.* would be random"),
+        ("classifier", "cola", r"its classes are \['not_equivalent', 'equivalent'\], those of the task \['unacc"),
+        ("classifier", "stsb", "no trained classifier of stsb: classifier"),
+    ],
+)
+def test_only_a_classifier_of_the_task_is_used_as_it_is(source, task, message, checkpoints, run, tmp_path):
+    path = checkpoints["concept"]
+    if source == "classifier":
+        read_checkpoint(str(path)).load(TASKS["mrpc"], 0)[0].save_pretrained(tmp_path / "classifier")
+        read_checkpoint(str(path)).tokenizer.save_pretrained(tmp_path / "classifier")
+        path = tmp_path / "classifier"
+    with pytest.raises(ValueError, match=message):
+        run([task], path, do_train=False)
+
+
+def test_epochs_and_rates_are_chosen_by_the_metric_asked_for(checkpoints, run, tmp_path):
+    run(["mrpc"], checkpoints["concept"], metric_for_best_model="accuracy", label_smoothing_factor=0.1)
+    report = json.loads((tmp_path / "out" / "results.json").read_text())
+    selection = report["cells"][0]["selection"] * report["data"][0]["selection"]
+    assert selection == pytest.approx(round(selection))  # an accuracy, as a share of the rows
+    args = FineTuningArguments(use_cpu=True, metric_for_best_model="eval_accuracy")
+    assert args.for_cell(tmp_path, TASKS["mrpc"], 0.1, 1).metric_for_best_model == "accuracy"
+    with pytest.raises(
+        ValueError, match=r"--metric_for_best_model accuracy is none of stsb: \('pearson', 'spearman'\)"
+    ):
+        args.check(TASKS["stsb"])
+    with pytest.raises(ValueError, match="smooths classes, but stsb has scores"):
+        FineTuningArguments(use_cpu=True, label_smoothing_factor=0.1).check(TASKS["stsb"])
+
+
+@pytest.mark.parametrize("reads_tokens", [None, True])
+def test_results_say_whether_all_passes_through_the_concepts(reads_tokens, checkpoints, run, tmp_path, capsys):
+    run(["cola"], checkpoints["recursive"], {"classifier_reads_tokens": reads_tokens}, max_steps=1)
+    alone = not reads_tokens
+    shown = " ".join(capsys.readouterr().out.split())
+    way = "through concepts alone" if alone else "with the tokens around the concepts"
+    assert f"recursive, fine-tuned as perceiver_decoder_cls, {way}" in shown
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["through_concepts_alone"] == alone
+    assert way in (tmp_path / "out" / "cola" / "README.md").read_text()
+    saved = read_checkpoint(str(tmp_path / "out" / "cola"))
+    assert saved.config.classifier_reads_tokens == (not alone)
+
+
+def test_files_must_suit_what_is_done_with_them(checkpoints, run, tmp_path, capsys):
+    file = str(tmp_path / "rows.csv")
+    Dataset.from_dict({"sentence": ["a b", "c d"] * 4, "label": [0, 1] * 4}).to_csv(file)
+    own = {"dataset_name": None, "train_file": file}
+    for files, options, message in (
+        (own, {}, "For --do_eval there must be a --validation_file beside"),
+        (
+            {**own, "validation_file": file},
+            {"do_predict": True, "do_train": True},
+            "For --do_predict there must be a --test_file",
+        ),
+        ({**own, "validation_file": file, "test_file": file}, {}, "--test_file is read for predictions: name --do_pr"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(["cola"], checkpoints["concept"], task_options=files, **options)
+    with pytest.raises(ValueError, match="hold one task, not"):
+        run(["cola", "mrpc"], checkpoints["concept"], task_options={**own, "validation_file": file})
+    run(["cola"], checkpoints["concept"], task_options={**own, "validation_file": file}, max_steps=1)
+    assert "is both --train_file and --validation_file: scores on it are those of rows" in capsys.readouterr().out
 
 
 def test_the_rate_is_chosen_on_the_selection_part_alone(checkpoints, toy_glue, monkeypatch):
@@ -134,17 +274,19 @@ def test_whole_texts_tracking_and_pushing(checkpoints, toy_glue, run, tmp_path, 
     monkeypatch.setitem(TASKS, "mrpc", task)
     with pytest.raises(ValueError, match="mrpc, concept: .* longer than 8 tokens and are cut; the task needs whole"):
         run(["mrpc"], checkpoints["concept"], task_options={"max_seq_length": 8})
+    monkeypatch.setitem(TASKS, "mrpc", replace(task, whole_texts=False))
     pushed, tracked = [], []
     monkeypatch.setattr(frame, "push_folder", lambda *given, **options: pushed.append((given, options)))
     monkeypatch.setattr(frame, "track_results", lambda *given: tracked.append(given))
     results = run(
         ["mrpc", "cola"], checkpoints["concept"],
-        task_options={"max_seq_length": 8, "allow_truncation": True, "limit": 8},
+        task_options={"max_seq_length": 8, "max_train_samples": 8, "max_eval_samples": 8},
         push_to_hub=True, hub_model_id="a/b", hub_token="secret", report_to="tensorboard",
     )  # fmt: skip
     assert [result.task for result in results] == ["mrpc", "mrpc", "cola"]
     folder = tmp_path / "out"
-    assert pushed == [((folder / "mrpc", "a/b", True, "secret"), {"files": [folder / "results.json"]})]
+    options = {"files": [folder / "results.json"], "overwrite_card": False}
+    assert pushed == [((folder / "mrpc", "a/b", True, "secret"), options)]
     assert tracked[0][:3] == (results, ["tensorboard"], "out")
     for path in folder.rglob("*"):  # the token stays out of everything
         assert not path.is_file() or b"secret" not in path.read_bytes(), path
@@ -170,6 +312,10 @@ def test_bad_training_arguments():
         ({"learning_rates": []}, "--learning_rates needs one or more"),
         ({"num_iterations": [0]}, "must be at least 1, not 0"),
         ({"lora_r": 0}, "a rank of at least 1, not 0"),
+        ({"learning_rates": [0.1, -1.0]}, "--learning_rates must be at least 0, not -1.0"),
+        ({"learning_rates": [float("nan")]}, "--learning_rates must be a finite number, not nan"),
+        ({"label_smoothing_factor": 1.0}, "--label_smoothing_factor must be at least 0 and below 1, not 1.0"),
+        ({"push_to_hub": True, "do_train": False}, "--push_to_hub pushes the model that is trained, but nothing is"),
     ):
         with pytest.raises(ValueError, match=message):
             FineTuningArguments(use_cpu=True, **options)

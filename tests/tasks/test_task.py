@@ -5,11 +5,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.tasks import TASKS, load_task, select_tasks
+from trainers.tasks import TASKS, Parts, load_task, select_tasks
 from trainers.tasks.task import hold_out
 
 from ..conftest import TEXTS
@@ -23,15 +23,20 @@ def test_groups_and_single_tasks_each_once():
     assert names(["all"]) == ["mrpc", "stsb", "qqp", "mnli"]
     assert names(["all-glue"]) == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
     assert names(["rte", "all", "mrpc"]) == ["rte", "mrpc", "stsb", "qqp", "mnli"]
-    with pytest.raises(ValueError, match="Unknown task 'mrcp'; choose of .*'mrpc'.*'all-glue'"):
-        select_tasks(["stsb", "mrcp"])
+    assert names(["mnli-matched", "mnli-mismatched"]) == ["mnli-matched", "mnli-mismatched"]
+    for wrong, near in (("mrcp", "mrpc"), ("STS-B", "stsb"), ("mnli_matched", "mnli-matched"), ("SST-2", "sst2")):
+        with pytest.raises(ValueError, match=f"Unknown task '{wrong}'; did you mean '{near}'. There are .*'all-glue'"):
+            select_tasks(["stsb", wrong])
+    with pytest.raises(ValueError, match="Unknown task 'xyzzy'; choose of"):
+        select_tasks(["xyzzy"])
 
 
 def test_primary_metrics_and_splits_of_the_official_tasks():
     assert {name: task.metrics[0] for name, task in TASKS.items()} == {
         "cola": "matthews_correlation", "sst2": "accuracy", "mrpc": "f1", "stsb": "pearson", "qqp": "f1",
-        "mnli": "accuracy", "qnli": "accuracy", "rte": "accuracy", "wnli": "accuracy", "sick_relatedness": "pearson",
-        "sick_entailment": "accuracy", "paws": "accuracy",
+        "mnli": "accuracy", "qnli": "accuracy", "rte": "accuracy", "wnli": "accuracy", "mnli-matched": "accuracy",
+        "mnli-mismatched": "accuracy", "sick_relatedness": "pearson", "sick_entailment": "accuracy",
+        "paws": "accuracy",
     }  # fmt: skip
     assert TASKS["mnli"].evaluation_splits == ("validation_matched", "validation_mismatched")
 
@@ -57,17 +62,27 @@ def test_at_most_a_thousand_rows_are_held_out():
 def test_parts_of_a_task(toy_glue):
     data = load_task(TASKS["mnli"], str(toy_glue))
     assert data.facts() == {
-        "task": "mnli", "source": str(toy_glue), "train": 36, "selection": 4, "selection_from": "a part of train",
+        "task": "mnli", "source": str(toy_glue), "official": False, "train": 36, "selection": 4,
+        "selection_from": "a part of train",
         "evaluation": {"validation_matched": 12, "validation_mismatched": 12},
     }  # fmt: skip
     assert data.train.column_names == ["text_a", "text_b", "label"]
     scores = load_task(TASKS["stsb"], str(toy_glue)).train["label"]
     assert set(scores) <= {number / 5 for number in range(6)} and max(scores) == 1  # 0..5 becomes 0..1
-    short = load_task(TASKS["cola"], str(toy_glue / "cola"), limit=3)  # a folder of one task
-    assert [len(part) for part in (short.train, short.selection, short.evaluation["validation"])] == [3, 3, 3]
+    few = Parts(predict=True, max_train_samples=5, max_eval_samples=3, max_predict_samples=2)
+    validation = replace(TASKS["cola"], test_splits=("validation",))
+    short = load_task(validation, str(toy_glue / "cola"), parts=few)  # a folder of one task
+    assert [len(part) for part in (short.train, short.selection, short.evaluation["validation"])] == [5, 3, 3]
+    assert (
+        short.test["validation"]["text_a"]
+        == load_task(validation, str(toy_glue)).evaluation["validation"]["text_a"][:2]
+    )
     assert short.train.column_names == ["text_a", "label"]
-    with pytest.raises(ValueError, match="--limit must leave two rows"):
-        load_task(TASKS["cola"], str(toy_glue), limit=1)
+    half = load_task(TASKS["mnli-mismatched"], str(toy_glue))
+    assert list(half.evaluation) == ["validation_mismatched"]
+    assert half.evaluation["validation_mismatched"][:] == data.evaluation["validation_mismatched"][:]
+    with pytest.raises(ValueError, match="--max_eval_samples must be at least 2, not 1"):
+        Parts(max_eval_samples=1)
 
 
 def test_no_row_is_in_two_parts(tmp_path):
@@ -95,21 +110,27 @@ def test_own_files_and_labels_in_words(tmp_path):
     lines = ["sentence1,sentence2,label", "a b,,equivalent", "b c,c,not_equivalent", "c,d,equivalent"]
     for split in ("train", "validation"):
         (tmp_path / f"{split}.csv").write_text("\n".join(lines))
-    files = {f"{split}_file": str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
-    data = load_task(TASKS["mrpc"], **files)
+    files = {split: str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
+    data = load_task(TASKS["mrpc"], files=files)
     assert sorted([*data.train["label"], *data.selection["label"]]) == [0, 1, 1]
     assert data.evaluation["validation"]["text_b"][:] == ["", "c", "d"]
-    assert list(load_task(replace(TASKS["mnli"], **mrpc_columns()), **files).evaluation) == ["validation"]
+    assert list(load_task(replace(TASKS["mnli"], **mrpc_columns()), files=files).evaluation) == ["validation"]
     with pytest.raises(ValueError, match="not both"):
-        load_task(TASKS["mrpc"], str(tmp_path), **files)
-    with pytest.raises(ValueError, match="need each other"):
-        load_task(TASKS["mrpc"], train_file=files["train_file"])
+        load_task(TASKS["mrpc"], str(tmp_path), files)
+    with pytest.raises(
+        ValueError, match="no split 'validation'; their splits are .*'train'.*given by --validation_file"
+    ):
+        load_task(TASKS["mrpc"], files={"train": files["train"]})
     with pytest.raises(ValueError, match="nowhere.csv does not exist"):
-        load_task(TASKS["mrpc"], train_file="nowhere.csv", validation_file="nowhere.csv")
-    with pytest.raises(ValueError, match=r"has no column 'sentence'; its columns are \['sentence1'"):
-        load_task(TASKS["cola"], **files)
-    with pytest.raises(ValueError, match="rte has the classes .*'train' has 'equivalent'"):
-        load_task(TASKS["rte"], **files)
+        load_task(TASKS["mrpc"], files={"train": "nowhere.csv", "validation": "nowhere.csv"})
+    with pytest.raises(
+        ValueError, match=r"no column 'sentence'; its columns are \['sentence1'.*run_classification.py"
+    ):
+        load_task(TASKS["cola"], files=files)
+    with pytest.raises(
+        ValueError, match="rte has the classes .*row 1 of the split 'train' has the label 'equivalent'"
+    ):
+        load_task(TASKS["rte"], files=files)
 
 
 def mrpc_columns():
@@ -130,8 +151,13 @@ def test_data_sets_that_cannot_be_read_name_what_exists(toy_glue):
     ("task", "labels", "message"),
     [
         ("mrpc", [-1, -1], "labels of the split 'train' of mrpc are hidden"),
-        ("mrpc", [0, 2], "has 2"),
-        ("stsb", [0.0, 5.5], "scores from 0.0 to 5.0, but the split 'train' has 5.5"),
+        ("mrpc", [0, 2], "row 2 of the split 'train' has the label 2"),
+        ("mrpc", [1, None], "row 2 of the split 'train' has no label"),
+        ("mrpc", ["1", "equivalentt"], "row 2 of the split 'train' has the label 'equivalentt'"),
+        ("mrpc", [1.0, 0.5], "row 2 of the split 'train' has the label 0.5"),
+        ("stsb", [0.0, 5.5], "scores from 0.0 to 5.0, but row 2 of the split 'train' has the label 5.5"),
+        ("stsb", [0.0, float("nan")], "row 2 of the split 'train' has the label nan"),
+        ("stsb", ["1.5", "good"], "row 2 of the split 'train' has the label 'good'"),
         ("stsb", [-1.0, -1.0], "hidden"),
     ],
 )
@@ -139,6 +165,40 @@ def test_labels_that_are_none(task, labels, message):
     rows = Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["a", "b"], "label": labels})
     with pytest.raises(ValueError, match=message):
         TASKS[task].read_rows(rows, "train")
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "read"),
+    [
+        ("mrpc", ["1", "0"], [1, 0]),
+        ("mrpc", ["Equivalent", "NOT_EQUIVALENT"], [1, 0]),
+        ("mrpc", [True, False], [1, 0]),
+        ("mrpc", [1.0, 0.0], [1, 0]),
+        ("stsb", ["2.5", "5"], [0.5, 1.0]),
+        ("stsb", [0, 5], [0.0, 1.0]),
+    ],
+)
+def test_labels_of_any_type(task, labels, read):
+    rows = Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["a", "b"], "label": labels})
+    assert TASKS[task].read_rows(rows, "train")["label"][:] == read
+
+
+def test_named_classes_are_told_by_name_where_the_task_has_the_name():
+    def labels(names):
+        rows = Dataset.from_dict({"sentence1": ["a"] * 2, "sentence2": ["a"] * 2, "label": [0, 1]})
+        return TASKS["mrpc"].read_rows(rows.cast_column("label", ClassLabel(names=names)), "train")["label"][:]
+
+    assert labels(["equivalent", "not_equivalent"]) == [1, 0]
+    assert labels(["no", "yes"]) == [0, 1]
+
+
+def test_texts_that_are_none(tmp_path):
+    rows = {"sentence": ["one", None, 3], "label": [0, 1, 0]}
+    rows["sentence"] = [None if text is None else str(text) for text in rows["sentence"]]
+    assert TASKS["cola"].read_rows(Dataset.from_dict(rows), "train")["text_a"][:] == ["one", "", "3"]
+    assert TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [1, None, 2]}), "t")["text_a"][1] == ""
+    with pytest.raises(ValueError, match="The column 'sentence' holds lists, not texts"):
+        TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [["a"], ["b"], ["c"]]}), "train")
 
 
 def test_splits_and_rows_may_be_made_by_the_task(tmp_path):

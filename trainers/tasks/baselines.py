@@ -5,6 +5,7 @@ What a score must beat before it says anything: the most frequent class, and a b
 N rows, V words.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
@@ -12,9 +13,10 @@ from statistics import fmean
 import numpy as np
 from datasets import Dataset
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from ..bag_of_words import fit_bag_of_words
+from ..data import first_line
 from ..results import BAG_OF_WORDS, MAJORITY, Result
 from .task import TaskData
 
@@ -37,7 +39,7 @@ class BagOfWords:
     def __init__(self, rows: Dataset):
         self.columns = [column for column in ("text_a", "text_b") if column in rows.column_names]
         texts = [text for column in self.columns for text in rows[column][:]]
-        self.words = TfidfVectorizer(sublinear_tf=True).fit(texts)
+        self.words = fit_bag_of_words(texts)
 
     def __call__(self, rows: Dataset) -> sparse.csr_matrix:
         """Features [N, V], or [N, 4·V + 1]."""
@@ -63,12 +65,20 @@ BASELINES: dict[str, tuple[str, Callable[[TaskData], dict[str, np.ndarray]]]] = 
 }
 
 
-def run_baseline(name: str, data: TaskData) -> list[Result]:
-    """The metrics of a baseline of `BASELINES` on each evaluation split."""
+def run_baseline(name: str, data: TaskData, tell: Callable[[str], None] = print) -> list[Result]:
+    """The metrics of a baseline of `BASELINES` on each evaluation split. `tell` gets a line where the baseline is not
+    defined on these data; its metrics are then nan."""
     system, predict = BASELINES[name]
     metric, task = data.task.load_metric(), data.task
+    try:
+        if data.train is None:
+            raise ValueError("there are no training rows")
+        predicted = predict(data)
+    except ValueError as error:  # of scikit-learn, or texts without words: a baseline never ends a run
+        tell(f"{system}: not defined on {task.name} ({first_line(error)}).")
+        return undefined_results(system, data)
     found = []
-    for split, predictions in predict(data).items():
+    for split, predictions in predicted.items():
         rows = data.evaluation[split]
         values = metric.compute(predictions=predictions, references=rows["label"][:])
         found += [
@@ -76,3 +86,13 @@ def run_baseline(name: str, data: TaskData) -> list[Result]:
             for name in task.metrics
         ]
     return found
+
+
+def undefined_results(system: str, data: TaskData) -> list[Result]:
+    """An empty column: nan for each metric on each evaluation split."""
+    task = data.task
+    return [
+        Result(task.name, split, metric, system, math.nan, count=len(rows), primary=metric == task.metrics[0])
+        for split, rows in data.evaluation.items()
+        for metric in task.metrics
+    ]

@@ -5,7 +5,6 @@ Classifiers of texts and pairs of texts: concept checkpoints with a head, and an
 B batch, N tokens.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,9 +22,12 @@ from transformers import (
 )
 
 import modeling_concept as models
+from modeling_concept.configuration_concept import POOLING_CLASSIFIERS
 
 from ..data import first_line
 from ..script import CONCEPT_MODEL_TYPES
+from ..tokenizers import read_tokenizer
+from ..untrained import untrained_like
 from .task import Task
 
 
@@ -46,14 +47,14 @@ class ClassifierType:
     separate: bool = False
 
 
-BERT_TYPE, DEFAULT_CLASSIFIER = "bert-type", "perceiver_decoder_cls"
+BERT_TYPE, DECODER_TYPE, POOLING_TYPE = "bert-type", "perceiver_decoder_cls", "perceiver_cls"
 
 CLASSIFIERS = {
-    "perceiver_cls": ClassifierType(
+    POOLING_TYPE: ClassifierType(
         models.ConceptEncoderForSequenceClassificationPerceiver,
         models.RecursiveConceptEncoderForSequenceClassificationPerceiver,
     ),
-    DEFAULT_CLASSIFIER: ClassifierType(
+    DECODER_TYPE: ClassifierType(
         models.ConceptEncoderForSequenceClassificationViaDecoder,
         models.RecursiveConceptEncoderForSequenceClassificationViaDecoder,
     ),
@@ -67,14 +68,17 @@ CLASSIFIERS = {
 
 
 def classifier_type_of(config: PreTrainedConfig) -> str:
-    """The type that saved a checkpoint, `perceiver_decoder_cls` for any other concept model, else `bert-type`."""
+    """The type that saved a checkpoint. Of any other concept model `perceiver_decoder_cls` where its decoder was
+    trained to read texts back, and `perceiver_cls` where it has none or was trained on continuations; else
+    `bert-type`."""
     if config.model_type not in CONCEPT_MODEL_TYPES:
         return BERT_TYPE
     saved = (config.architectures or [None])[0]
     for name, kind in CLASSIFIERS.items():
         if kind.recursive_class is not None and saved in (kind.model_class.__name__, kind.recursive_class.__name__):
             return name
-    return DEFAULT_CLASSIFIER
+    reads_back = saved not in POOLING_CLASSIFIERS and config.decoder_target != "continuation"
+    return DECODER_TYPE if reads_back else POOLING_TYPE
 
 
 def is_recursive(config: PreTrainedConfig) -> bool:
@@ -93,6 +97,7 @@ class Checkpoint:
         tokenizer: that of its vocabulary.
         pair_similarity: of `perceiver_pair_cls`: `classifier`, `cosine`, or None for that of a checkpoint that
             compares pairs already; of any other, `cosine` for scores and `classifier` for classes.
+        reads_tokens: of `perceiver_decoder_cls`: `config.classifier_reads_tokens`, or None for that of the checkpoint.
         trust_remote_code: whether code of its repository may run.
     """
 
@@ -101,6 +106,7 @@ class Checkpoint:
     classifier_type: str
     tokenizer: PreTrainedTokenizerBase
     pair_similarity: str | None = None
+    reads_tokens: bool | None = None
     trust_remote_code: bool = False
 
     @property
@@ -114,7 +120,7 @@ class Checkpoint:
         if classifier_type_of(self.config) == self.classifier_type:
             return self.config.pair_similarity
         # What a classifier of two vectors learns from a few thousand scores is worse than their untrained cosine.
-        return "cosine" if task.is_score else "classifier"
+        return "cosine" if task.is_score and task.score_range is not None else "classifier"
 
     def check(self, task: Task) -> None:
         """ValueError if this classifier cannot learn the task."""
@@ -122,6 +128,24 @@ class Checkpoint:
             raise ValueError(f"{self.classifier_type} compares two texts, but {task.name} has one text a row.")
         if self.separate and not task.is_score and self.similarity(task) == "cosine":
             raise ValueError(f"A cosine is fitted to scores, but {task.name} has classes {task.label_names}.")
+        if self.separate and self.similarity(task) == "cosine" and task.score_range is None:
+            raise ValueError(
+                f"A cosine is fitted to scores of a known range, but {task.name} has any numbers: take "
+                "--pair_similarity classifier."
+            )
+
+    def check_trained(self, task: Task) -> None:
+        """ValueError unless the checkpoint is a classifier with the classes of the task."""
+        _, new = self.load(task, seed=0)
+        names = [] if task.is_score else list(task.label_names)
+        saved = [] if self.config.num_labels == 1 else list(self.config.id2label.values())
+        unnamed = [f"LABEL_{number}" for number in range(len(names))]
+        reason = f"{', '.join(new)} would be random" if new else f"its classes are {saved}, those of the task {names}"
+        if new or saved not in (names, unnamed):
+            raise ValueError(
+                f"{self.path} is no trained classifier of {task.name}: {reason}. Without training only a model that "
+                "was fine-tuned on the task can be evaluated or used."
+            )
 
     def max_length(self, asked: int) -> int:
         """Longest text in tokens: `asked`, or less where model or tokenizer allow less."""
@@ -150,6 +174,8 @@ class Checkpoint:
         kind = CLASSIFIERS[self.classifier_type]
         model_class = kind.recursive_class if is_recursive(self.config) else kind.model_class
         options = head_options(task)
+        if self.reads_tokens is not None:
+            options["classifier_reads_tokens"] = self.reads_tokens
         if self.separate:
             options["pair_similarity"] = self.similarity(task)
         set_seed(seed)
@@ -172,12 +198,10 @@ class Checkpoint:
             )
         return model, sorted(new)
 
-    def make_untrained(self, task: Task, seed: int) -> tuple[PreTrainedModel, list[str]]:
-        """A classifier of the same class and configuration whose weights are all random, as `load` returns it."""
+    def make_untrained(self, task: Task, seed: int) -> PreTrainedModel:
+        """The classifier of a task as it is before any training, the head included ([`untrained_like`])."""
         model, _ = self.load(task, seed)
-        set_seed(seed)
-        model = type(model)(copy.deepcopy(model.config))
-        return model, sorted(model.state_dict())
+        return untrained_like(model, seed)
 
 
 def read_checkpoint(
@@ -186,6 +210,7 @@ def read_checkpoint(
     tokenizer_name: str | None = None,
     pair_similarity: str | None = None,
     trust_remote_code: bool = False,
+    reads_tokens: bool | None = None,
 ) -> Checkpoint:
     """
     A checkpoint and what suits it.
@@ -194,7 +219,7 @@ def read_checkpoint(
         path: folder or Hub id.
         classifier_type: name in `CLASSIFIERS`; by default that of the checkpoint (`classifier_type_of`).
         tokenizer_name: of a tokenizer with the same vocabulary; the checkpoint's own by default.
-        pair_similarity, trust_remote_code: see [`Checkpoint`].
+        pair_similarity, trust_remote_code, reads_tokens: see [`Checkpoint`].
 
     Raises:
         ValueError: there is no such checkpoint or type, or the two do not fit; the tokenizer is missing, has another
@@ -217,43 +242,18 @@ def read_checkpoint(
             raise ValueError(f"pair_similarity is an option of perceiver_pair_cls, not of {name}.")
         if pair_similarity not in ("classifier", "cosine"):
             raise ValueError(f"pair_similarity must be classifier or cosine, not {pair_similarity!r}.")
+    if reads_tokens is not None and name != DECODER_TYPE:
+        raise ValueError(f"classifier_reads_tokens is an option of {DECODER_TYPE}, not of {name}.")
     tokenizer = read_tokenizer(path, config, tokenizer_name, trust_remote_code)
-    return Checkpoint(path, config, name, tokenizer, pair_similarity, trust_remote_code)
+    return Checkpoint(path, config, name, tokenizer, pair_similarity, reads_tokens, trust_remote_code)
 
 
-def read_tokenizer(path, config, tokenizer_name, trust_remote_code) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer, or the one asked for if it has the same vocabulary."""
-
-    def read(name):
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, ImportError) as error:  # of a library that reads tokenizers of this kind
-            raise ValueError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from error
-        # Where there are no files, transformers makes a tokenizer of some architectures that knows no word.
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            raise ValueError(f"{name!r} holds no tokenizer.")
-        return tokenizer
-
-    try:
-        own = read(path)
-    except ValueError as error:
-        if tokenizer_name is None:
-            raise ValueError(f"{error} Give --tokenizer_name, the one that it was trained with.") from error
-        own = None
-    tokenizer = own if tokenizer_name is None else read(tokenizer_name)
-    ids = [(getattr(config, f"{name}_token_id", None), getattr(tokenizer, f"{name}_token_id"))
-           for name in ("pad", "mask", "cls", "sep")]  # fmt: skip
-    differs = own is None and any(None not in pair and pair[0] != pair[1] for pair in ids)
-    if differs or (own is not None and tokenizer.get_vocab() != own.get_vocab()):
-        raise ValueError(
-            f"The tokenizer {tokenizer_name!r} has another vocabulary than the checkpoint {path!r}; use the one that "
-            "the checkpoint was trained with."
-        )
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(f"The tokenizer has {len(tokenizer)} tokens, the checkpoint only {config.vocab_size}.")
-    if tokenizer.pad_token_id is None:
-        raise ValueError(f"The tokenizer of {path!r} has no padding token, which batches of texts need.")
-    return tokenizer
+def concepts_alone(model: PreTrainedModel) -> bool | None:
+    """Whether a text reaches the classifier through its concepts alone; None for a model without concepts."""
+    if model.config.model_type not in CONCEPT_MODEL_TYPES:
+        return None
+    decoder = getattr(model, "decoder", None)
+    return not (decoder is not None and decoder.reads_tokens and model.config.classifier_reads_tokens)
 
 
 def head_options(task: Task) -> dict:
@@ -343,7 +343,7 @@ class TextEncoder:
 
 @dataclass
 class TextCollator:
-    """Pads each text of a batch to the longest beside it. Labels become `labels` [B], int64 or float32."""
+    """Pads each text of a batch to the longest beside it. Labels, if any, become `labels` [B], int64 or float32."""
 
     tokenizer: PreTrainedTokenizerBase
 
@@ -356,6 +356,7 @@ class TextCollator:
                 plain = {name.removesuffix(side): column for name, column in columns.items()}
                 padded = self.tokenizer.pad(plain, return_tensors="pt")
                 batch |= {f"{name}{side}": value for name, value in padded.items()}
-        labels = [row["label"] for row in rows]
-        batch["labels"] = torch.tensor(labels, dtype=torch.float32 if isinstance(labels[0], float) else torch.long)
+        if "label" in rows[0]:
+            labels = [row["label"] for row in rows]
+            batch["labels"] = torch.tensor(labels, dtype=torch.float32 if isinstance(labels[0], float) else torch.long)
         return batch

@@ -13,19 +13,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import torch
 from datasets import Dataset
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.utils import is_peft_available
 
-from ..results import Result
+from ..checked_args import CheckedTrainingArguments
+from ..model_card import CardArguments
+from ..results import Result, choose_trackers
 from .classifiers import Checkpoint, TextCollator, TextEncoder, head_modules
 from .task import Task, TaskData
 
 
 @dataclass
-class FineTuningArguments(TrainingArguments):
+class FineTuningArguments(CardArguments, CheckedTrainingArguments):
     """[`TrainingArguments`] with defaults for tasks, several seeds and learning rates, and LoRA."""
+
+    without_effect = {
+        **CheckedTrainingArguments.without_effect,
+        **dict.fromkeys(
+            ("resume_from_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint",
+             "enable_jit_checkpoint"),
+            "a fine-tuning is not gone on with, it is made again in another --output_dir",
+        ),
+        **dict.fromkeys(
+            ("prediction_loss_only", "batch_eval_metrics", "eval_do_concat_batches", "include_for_metrics",
+             "label_names"),
+            "scores are those of the task, over all rows of a split",
+        ),
+        "greater_is_better": "the metrics of all tasks are the better the greater they are",
+        "data_seed": "the order of the rows follows from --seed or --seeds",
+        **dict.fromkeys(
+            ("hub_strategy", "hub_always_push", "hub_revision"), "the model is pushed once, when all is done"
+        ),
+        **dict.fromkeys(
+            ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
+            "trackers get the results alone, under --run_name",
+        ),
+    }  # fmt: skip
 
     seeds: list[int] | None = field(
         default=None, metadata={"help": "Seeds to fine-tune with; scores are means over them. --seed by default."}
@@ -63,13 +89,22 @@ class FineTuningArguments(TrainingArguments):
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log the loss."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Evaluate the best model, not the last."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The data hold what is needed."})
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
+    )
     hub_private_repo: bool | None = field(default=True, metadata={"help": "Whether a pushed model is private."})
 
     def __post_init__(self):
-        unnamed = self.output_dir is None
+        unnamed, metric = self.output_dir is None, self.metric_for_best_model
         super().__post_init__()
+        choose_trackers(self.report_to)
         if unnamed:
             self.output_dir = None  # transformers would say "trainer_output"; the name is not known yet
+        if self.push_to_hub and not self.do_train:
+            raise ValueError(
+                "--push_to_hub pushes the model that is trained, but nothing is; push_to_hub.py pushes a folder."
+            )
+        self.metric_for_best_model = metric  # transformers would say "loss"; by default it is the task's
         for name in ("seeds", "learning_rates", "num_iterations"):
             values = getattr(self, name)
             if values is not None and len(set(values)) < max(len(values), 1):
@@ -78,15 +113,37 @@ class FineTuningArguments(TrainingArguments):
             raise ValueError(f"--lora_r is a rank of at least 1, not {self.lora_r}, and needs peft: pip install peft.")
         if self.num_iterations is not None and min(self.num_iterations) < 1:
             raise ValueError(f"--num_iterations must be at least 1, not {min(self.num_iterations)}.")
+        if self.learning_rates is not None and min(self.learning_rates) < 0:
+            raise ValueError(f"--learning_rates must be at least 0, not {min(self.learning_rates)}.")
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(
+                f"--label_smoothing_factor must be at least 0 and below 1, not {self.label_smoothing_factor}."
+            )
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # nothing to pin for; torch would warn
 
-    def for_cell(self, folder: Path, task: Task, learning_rate: float, seed: int) -> "FineTuningArguments":
-        """The arguments of one fine-tuning: trackers and Hub get the results of all together."""
+    def check(self, task: Task) -> None:
+        """ValueError for options that the task does not have."""
+        if self.metric(task) not in task.metrics:
+            raise ValueError(f"--metric_for_best_model {self.metric(task)} is none of {task.name}: {task.metrics}.")
+        if self.label_smoothing_factor and task.is_score:
+            raise ValueError(f"--label_smoothing_factor smooths classes, but {task.name} has scores.")
+
+    def metric(self, task: Task) -> str:
+        """By which epochs, rates and seeds are chosen."""
+        return (self.metric_for_best_model or task.metrics[0]).removeprefix("eval_")
+
+    def for_cell(self, folder: Path, task: Task, learning_rate: float | None, seed: int) -> "FineTuningArguments":
+        """The arguments of one fine-tuning: trackers and Hub get the results of all together. Without a learning rate
+        those of one that only evaluates."""
         cell = copy.copy(self)
-        cell.output_dir, cell.learning_rate, cell.seed, cell.data_seed = str(folder), learning_rate, seed, None
+        cell.output_dir, cell.seed, cell.data_seed = str(folder), seed, None
         cell.report_to, cell.push_to_hub, cell.hub_token, cell.label_names = [], False, None, ["labels"]
-        cell.metric_for_best_model, cell.greater_is_better = task.metrics[0], True
+        cell.metric_for_best_model, cell.greater_is_better = self.metric(task), True
+        if learning_rate is None:
+            cell.eval_strategy, cell.save_strategy, cell.load_best_model_at_end = "no", "no", False
+        else:
+            cell.learning_rate = learning_rate
         return cell
 
 
@@ -98,28 +155,37 @@ class System:
     Args:
         name: in tables.
         checkpoint: what it starts from.
-        untrained: whether all its weights are made anew.
+        untrained: whether it is the network before training ([`untrained_like`]).
         num_iterations: numbers of iterations at which it is evaluated beside its own.
+        missing: whether it cannot be made, so that its column is empty.
+        concepts_alone: as of its models ([`concepts_alone`]).
     """
 
     name: str
     checkpoint: Checkpoint
     untrained: bool = False
     num_iterations: tuple[int, ...] = ()
+    missing: bool = False
+    concepts_alone: bool | None = None
 
-    def load(self, task: Task, seed: int) -> tuple[PreTrainedModel, list[str]]:
-        """The model and the names of its new weights."""
-        make = self.checkpoint.make_untrained if self.untrained else self.checkpoint.load
-        return make(task, seed)
+    @property
+    def described(self) -> str:
+        """Its type, and whether all that it knows of a text passes through the concepts."""
+        ways = {None: "", True: ", through concepts alone", False: ", with the tokens around the concepts"}
+        return self.checkpoint.classifier_type + ways[self.concepts_alone]
+
+    def load(self, task: Task, seed: int) -> PreTrainedModel:
+        return self.checkpoint.make_untrained(task, seed) if self.untrained else self.checkpoint.load(task, seed)[0]
 
 
 @dataclass(frozen=True)
 class EncodedData:
     """Token ids of the parts of [`TaskData`], as one system reads them, and the share of all rows that were cut."""
 
-    train: Dataset
-    selection: Dataset
+    train: Dataset | None
+    selection: Dataset | None
     evaluation: dict[str, Dataset]
+    test: dict[str, Dataset]
     max_length: int
     cut_share: float
 
@@ -128,11 +194,21 @@ def encode_data(checkpoint: Checkpoint, data: TaskData, max_length: int) -> Enco
     """Tokens of all parts, at most `max_length` a text, or fewer where the model allows fewer."""
     length = checkpoint.max_length(max_length)
     encoder = TextEncoder(checkpoint.tokenizer, length, checkpoint.separate, checkpoint.takes_token_types)
-    parts = {"train": data.train, "selection": data.selection, **data.evaluation}
-    found = {name: encoder.encode(rows, f"{data.task.name} {name}") for name, rows in parts.items()}
-    cut = sum(share * len(rows) for rows, share in found.values()) / sum(len(rows) for rows, _ in found.values())
-    evaluation = {split: found[split][0] for split in data.evaluation}
-    return EncodedData(found["train"][0], found["selection"][0], evaluation, length, cut)
+    cut = []
+
+    def encode(rows, name):
+        encoded, share = encoder.encode(rows, f"{data.task.name} {name}")
+        cut.append((share, len(rows)))
+        return encoded
+
+    learnt = {name: getattr(data, name) for name in ("train", "selection")}
+    learnt = {name: None if rows is None else encode(rows, name) for name, rows in learnt.items()}
+    evaluation, test = (
+        {split: encode(rows, split) for split, rows in part.items()} for part in (data.evaluation, data.test)
+    )
+    total = max(sum(count for _, count in cut), 1)
+    return EncodedData(**learnt, evaluation=evaluation, test=test, max_length=length,
+                       cut_share=sum(share * count for share, count in cut) / total)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,17 +217,17 @@ class Cell:
     One fine-tuning.
 
     Args:
-        task, system, learning_rate, seed: which.
-        selection: the task's first metric on the selection part, at the best epoch.
+        task, system, learning_rate, seed: which; no rate where nothing was trained.
+        selection: the metric by which is chosen on the selection part, at the best epoch.
         evaluation: metrics by name of the system (with its iterations, where they vary) and split.
         seconds: training time.
     """
 
     task: str
     system: str
-    learning_rate: float
+    learning_rate: float | None
     seed: int
-    selection: float
+    selection: float | None
     evaluation: dict[str, dict[str, dict[str, float]]]
     seconds: float
 
@@ -195,7 +271,7 @@ def fine_tune(
 ) -> FineTuned:
     """
     Fine-tune with each learning rate and each seed, and choose the rate whose mean over seeds of the task's first
-    metric on the selection part is highest.
+    metric (or `--metric_for_best_model`) on the selection part is highest.
 
     Args:
         tell: gets a line for each cell.
@@ -206,7 +282,7 @@ def fine_tune(
         for seed in args.seeds or [args.seed]:
             cell, model = run_cell(system, data.task, encoded, args, rate, seed)
             tell(
-                f"{data.task.name}, {system.name}: learning rate {rate:g}, seed {seed}: {data.task.metrics[0]} "
+                f"{data.task.name}, {system.name}: learning rate {rate:g}, seed {seed}: {args.metric(data.task)} "
                 f"{cell.selection:.4f} on {data.selection_name} ({len(data.selection):,} rows), {cell.seconds:.0f} s"
             )
             group.append(cell)
@@ -220,25 +296,15 @@ def fine_tune(
 
 
 def run_cell(system, task, encoded, args, learning_rate, seed) -> tuple[Cell, PreTrainedModel]:
-    """One fine-tuning and its scores. The model is returned with low-rank updates merged."""
-    metric = task.load_metric()
-    model, _ = system.load(task, seed)
-    folder = Path(args.output_dir) / f"{task.name}-{learning_rate:g}-{seed}"
-    if args.lora_r is not None:
+    """One fine-tuning and its scores; without a learning rate, those of the checkpoint as it is. The model is returned
+    with low-rank updates merged."""
+    model = system.load(task, seed)
+    folder = Path(args.output_dir) / f"{task.name}-{learning_rate or 0:g}-{seed}"
+    adapted = args.lora_r is not None and learning_rate is not None
+    if adapted:
         model = add_lora(model, args.lora_r, seed)
-    patience = args.early_stopping_patience
-    trainer = Trainer(
-        model,
-        args.for_cell(folder, task, learning_rate, seed),
-        data_collator=TextCollator(system.checkpoint.tokenizer),
-        train_dataset=encoded.train,
-        eval_dataset=encoded.selection,
-        processing_class=system.checkpoint.tokenizer,
-        callbacks=[] if patience is None else [EarlyStoppingCallback(patience)],
-        preprocess_logits_for_metrics=read_predictions,
-        compute_metrics=lambda found: metric.compute(predictions=found.predictions, references=found.label_ids),
-    )
-    trained = trainer.train()
+    trainer = make_trainer(model, system, args.for_cell(folder, task, learning_rate, seed), task, encoded)
+    seconds = 0.0 if learning_rate is None else round(trainer.train().metrics["train_runtime"], 1)
 
     def scores(parts):
         found = {}
@@ -247,19 +313,56 @@ def run_cell(system, task, encoded, args, learning_rate, seed) -> tuple[Cell, Pr
             found[split] = {name: metrics[f"{split}_{name}"] for name in task.metrics}
         return found
 
-    model = trainer.model
-    selection = scores({"selection": encoded.selection})["selection"][task.metrics[0]]
+    model, selection = trainer.model, None
+    if learning_rate is not None:
+        selection = scores({"selection": encoded.selection})["selection"][args.metric(task)]
     evaluation = {system.name: scores(encoded.evaluation)}
-    base = model if args.lora_r is None else model.get_base_model()
+    base = model.get_base_model() if adapted else model
     for count in system.num_iterations:
         own, base.encoder.config.num_iterations = base.encoder.config.num_iterations, count
         evaluation[f"{system.name}, K={count}"] = scores(encoded.evaluation)
         base.encoder.config.num_iterations = own
     trainer.accelerator.wait_for_everyone()
     shutil.rmtree(folder, ignore_errors=True)  # the best weights are in the model
-    seconds = round(trained.metrics["train_runtime"], 1)
     cell = Cell(task.name, system.name, learning_rate, seed, selection, evaluation, seconds)
-    return cell, model if args.lora_r is None else model.merge_and_unload()
+    return cell, model.merge_and_unload() if adapted else model
+
+
+def make_trainer(model, system: System, args: FineTuningArguments, task: Task, encoded: EncodedData) -> Trainer:
+    """transformers' Trainer with the metrics of the task."""
+    metric, patience = task.load_metric(), args.early_stopping_patience
+    return Trainer(
+        model,
+        args,
+        data_collator=TextCollator(system.checkpoint.tokenizer),
+        train_dataset=encoded.train,
+        eval_dataset=encoded.selection,
+        processing_class=system.checkpoint.tokenizer,
+        callbacks=[] if patience is None else [EarlyStoppingCallback(patience)],
+        preprocess_logits_for_metrics=read_predictions,
+        compute_metrics=lambda found: metric.compute(predictions=found.predictions, references=found.label_ids),
+    )
+
+
+def evaluate_as_it_is(system: System, data: TaskData, encoded: EncodedData, args: FineTuningArguments) -> FineTuned:
+    """The scores of a classifier that is trained already."""
+    cell, model = run_cell(system, data.task, encoded, args, None, args.seed)
+    return FineTuned([cell], cell, model.cpu())
+
+
+def predict(tuned: FineTuned, system: System, data: TaskData, encoded: EncodedData, args) -> dict[str, list[str]]:
+    """By test split, the class names or the scores, in the range of the task, of its rows."""
+    task, found = data.task, {}
+    folder = Path(args.output_dir) / f"{task.name}-predictions"
+    trainer = make_trainer(tuned.model, system, args.for_cell(folder, task, None, args.seed), task, encoded)
+    for split, rows in encoded.test.items():
+        values = np.asarray(trainer.predict(rows).predictions).reshape(-1)
+        low, high = task.score_range or (0.0, 1.0)
+        scores = [f"{low + value * (high - low):.6g}" for value in values.tolist()] if task.is_score else []
+        found[split] = scores or [task.label_names[value] for value in values]
+    trainer.accelerator.wait_for_everyone()
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def read_predictions(logits, labels) -> torch.Tensor:

@@ -1,23 +1,35 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """What the scripts that fine-tune on tasks share: their arguments, and the loop from tasks to one table."""
 
-from dataclasses import asdict, dataclass, field
+import csv
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import ModelCard, ModelCardData
-from rich.console import Console
 
 from ..hub import push_folder
 from ..model_card import TaskFacts, add_results, hub_id, make_task_card
+from ..plain_text import screen
 from ..reporting import results_folder
-from ..results import UNTRAINED, Result, choose_trackers, results_table, track_results, write_results
-from ..runs import check_output_dir
+from ..results import UNTRAINED, Result, results_table, track_results, write_results
+from ..runs import RUN_FILES, check_output_dir
 from ..script import CONCEPT_MODEL_TYPES, command_line, newest_checkpoint, run_facts
-from .baselines import BASELINES, run_baseline
-from .classifiers import CLASSIFIERS, is_recursive, read_checkpoint
-from .fine_tuning import Cell, EncodedData, FineTuned, FineTuningArguments, System, encode_data, fine_tune
-from .task import Task, TaskData, load_task
+from ..untrained import UntrainedError
+from .baselines import BASELINES, run_baseline, undefined_results
+from .classifiers import CLASSIFIERS, concepts_alone, is_recursive, read_checkpoint
+from .fine_tuning import (
+    Cell,
+    EncodedData,
+    FineTuned,
+    FineTuningArguments,
+    System,
+    encode_data,
+    evaluate_as_it_is,
+    fine_tune,
+    predict,
+)
+from .task import Parts, Task, TaskData, load_task
 
 
 BASELINE_NAMES = (*BASELINES, "untrained")
@@ -42,6 +54,13 @@ class ModelArguments:
         default=None,
         metadata={"help": "perceiver_pair_cls: classifier, or cosine, which is fitted to scores and their default."},
     )
+    classifier_reads_tokens: bool = field(
+        default=None,
+        metadata={
+            "help": "perceiver_decoder_cls: show the tokens of the text to a decoder that reads tokens, around the "
+            "concepts; by default it is shown masks, and all passes through the concepts."
+        },
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the checkpoint's repository."})
     baselines: list[str] = field(
         default_factory=lambda: list(BASELINE_NAMES), metadata={"help": f"Of {list(BASELINE_NAMES)}, or none."}
@@ -53,24 +72,59 @@ class ModelArguments:
 
 
 @dataclass
-class TaskArguments:
+class DataArguments:
+    """Which data, and how much of them."""
+
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Hub id or local folder that stands in for the tasks' own data set."}
+    )
+    train_file: str | None = field(default=None, metadata={"help": "Own training rows: csv, tsv, json(l) or parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "Own rows to report on."})
+    test_file: str | None = field(default=None, metadata={"help": "Own rows for predictions; see --do_predict."})
+    max_seq_length: int = field(
+        default=128, metadata={"help": "Longest text in tokens; less if the model takes less."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "At most so many training rows."})
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "At most so many rows to report on, and to choose epochs and rates on."}
+    )
+    max_predict_samples: int | None = field(default=None, metadata={"help": "Predictions for so many rows at most."})
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that were given, by split."""
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        return {split: file for split, file in files.items() if file is not None}
+
+
+@dataclass
+class TaskArguments(DataArguments):
     """Which tasks, and which of their data."""
 
     task_name: list[str] = field(
         default_factory=list, metadata={"help": "Tasks or groups; the script's own by default."}
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Hub id or local folder that stands in for the tasks' own data set."}
-    )
-    train_file: str | None = field(default=None, metadata={"help": "Own training rows: csv, json(l) or parquet."})
-    validation_file: str | None = field(default=None, metadata={"help": "Own rows to report on."})
-    max_seq_length: int = field(
-        default=128, metadata={"help": "Longest text in tokens; less if the model takes less."}
-    )
-    limit: int | None = field(default=None, metadata={"help": "At most so many rows of each part: a quick look."})
-    allow_truncation: bool = field(
-        default=False, metadata={"help": "Go on where texts are cut of a task that needs them whole."}
-    )
+
+
+def check_files(task_args: DataArguments, tasks: list[Task], args: FineTuningArguments, tell) -> None:
+    """ValueError where files do not suit what is to be done with them; `tell` gets a line on what may be a mistake."""
+    files = task_args.files
+    if not files:
+        return
+    if len(tasks) > 1:
+        raise ValueError(f"--train_file and --validation_file hold one task, not {[task.name for task in tasks]}.")
+    for wanted, split, option in (
+        (args.do_train, "train", "--do_train"),
+        (args.do_eval and tasks[0].complete is None, "validation", "--do_eval"),
+        (args.do_predict, "test", "--do_predict"),
+    ):
+        if wanted and split not in files:
+            raise ValueError(f"For {option} there must be a --{split}_file beside {' and '.join(files.values())}.")
+    if "test" in files and not args.do_predict:
+        raise ValueError("--test_file is read for predictions: name --do_predict (beside --do_train and --do_eval).")
+    for split, file in files.items():
+        if split != "train" and args.do_train and Path(file).resolve() == Path(files["train"]).resolve():
+            tell(f"{file} is both --train_file and --{split}_file: scores on it are those of rows that were learned.")
 
 
 def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[TaskData], list[System]]:
@@ -80,54 +134,78 @@ def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[
     Raises:
         ValueError: whatever cannot go well, before anything takes long.
     """
-    choose_trackers(args.report_to)
     unknown = [name for name in model_args.baselines if name not in (*BASELINE_NAMES, "none")]
     if unknown:
         raise ValueError(f"Unknown baseline {unknown[0]!r}; choose of {list(BASELINE_NAMES)}, or none.")
     path = model_args.model_name_or_path
     checkpoint = read_checkpoint(
         path, model_args.model_type, model_args.tokenizer_name, model_args.pair_similarity,
-        model_args.trust_remote_code,
+        model_args.trust_remote_code, model_args.classifier_reads_tokens,
     )  # fmt: skip
     if args.num_iterations is not None and not is_recursive(checkpoint.config):
         raise ValueError(
             f"--num_iterations needs a recursive encoder, but {path} is a {checkpoint.config.model_type}."
         )
     systems = [System(Path(path).name, checkpoint, num_iterations=tuple(args.num_iterations or ()))]
-    if "untrained" in model_args.baselines:
+    if "untrained" in model_args.baselines and args.do_train and args.do_eval:
         systems.append(System(UNTRAINED, checkpoint, untrained=True))
     for name in model_args.baseline_models:
         systems.append(System(name, read_checkpoint(name, trust_remote_code=model_args.trust_remote_code)))
     names = [*(system.name for system in systems), *(name for name, _ in BASELINES.values())]
     if len(set(names)) < len(names):
         raise ValueError(f"Each row of the table needs a name of its own, but there are {names}; rename a folder.")
-    for system in systems:
-        for task in tasks:
-            system.checkpoint.check(task)
-    check_output_dir(args.output_dir, resumes=False)
-    files = task_args.train_file, task_args.validation_file
-    if any(files) and len(tasks) > 1:
-        raise ValueError(f"--train_file and --validation_file hold one task, not {[task.name for task in tasks]}.")
-    data = [load_task(task, task_args.dataset_name, *files, task_args.limit, args.seed) for task in tasks]
-    for system in systems:
-        if not system.untrained:
-            _, new = system.load(tasks[0], args.seed)
-            weights = f"new: {', '.join(new)}" if new else "no new weights"
-            tell(f"{system.checkpoint.path} as {system.checkpoint.classifier_type} on {args.device}; {weights}")
+    written = ("results.json", "predict_results*", *(task.name for task in tasks))
+    check_output_dir(args.output_dir, (*RUN_FILES, *written))
+    check_files(task_args, tasks, args, tell)
+    parts = Parts(
+        args.do_train, args.do_eval, args.do_predict, task_args.max_train_samples, task_args.max_eval_samples,
+        task_args.max_predict_samples,
+    )  # fmt: skip
+    data = [load_task(task, task_args.dataset_name, task_args.files, parts, args.seed) for task in tasks]
+    for part in data:
+        tell(describe(part))
+        args.check(part.task)
+        for system in systems:
+            system.checkpoint.check(part.task)
+    for place, system in enumerate(systems):
+        if system.untrained:
+            try:
+                system.load(data[0].task, args.seed)
+            except UntrainedError as error:
+                tell(str(error))
+                systems[place] = replace(system, missing=True)
+            continue
+        if not args.do_train:
             for part in data:
-                if part.task.whole_texts:
-                    encode(system, part, task_args)
+                system.checkpoint.check_trained(part.task)
+        model, new = system.checkpoint.load(data[0].task, args.seed)
+        weights = f"new: {', '.join(new)}" if new else "no new weights"
+        systems[place] = system = replace(system, concepts_alone=concepts_alone(model))
+        tell(f"{system.checkpoint.path} as {system.described} on {args.device}; {weights}")
+        for part in data:
+            if part.task.whole_texts:
+                encode(system, part, task_args.max_seq_length)
     return data, systems
 
 
-def encode(system: System, data: TaskData, task_args: TaskArguments) -> tuple[EncodedData, str]:
+def describe(data: TaskData) -> str:
+    """A sentence on where the rows of a task are from."""
+    facts = data.facts()
+    parts = [f"{facts[name]:,} {name}" for name in ("train", "selection") if name in facts]
+    parts += [f"{count:,} {split}" for split, count in facts["evaluation"].items()]
+    parts += [f"{count:,} {split} (for predictions)" for split, count in facts.get("test", {}).items()]
+    replaced = "" if data.official or data.task.complete is not None else f", which stands in for {data.task.dataset}"
+    return f"{data.task.name}: {', '.join(parts)} rows of {data.source}{replaced}."
+
+
+def encode(system: System, data: TaskData, max_length: int) -> tuple[EncodedData, str]:
     """Token ids, and a sentence on texts that are cut; ValueError if the task needs them whole."""
-    encoded = encode_data(system.checkpoint, data, task_args.max_seq_length)
+    encoded = encode_data(system.checkpoint, data, max_length)
     text = (
         f"{data.task.name}, {system.name}: {100 * encoded.cut_share:.1f} % of the rows are longer than "
         f"{encoded.max_length} tokens and are cut"
     )
-    if encoded.cut_share and data.task.whole_texts and not task_args.allow_truncation:
+    if encoded.cut_share and data.task.whole_texts:
         raise ValueError(
             f"{text}; the task needs whole texts: take a model, or a --max_seq_length, for longer ones, or "
             "--allow_truncation."
@@ -135,13 +213,93 @@ def encode(system: System, data: TaskData, task_args: TaskArguments) -> tuple[En
     return encoded, f"{text}."
 
 
+class TaskRun:
+    """
+    The table of several tasks as it grows: whatever is known is on the disk before anything else is begun.
+
+    Args:
+        kind: of the tasks, such as `glue`: begins the name of the output folder.
+        tell: gets a line on each step.
+    """
+
+    def __init__(self, kind: str, data: list[TaskData], systems: list[System], model_args, task_args, args, tell):
+        self.kind, self.data, self.systems, self.args, self.tell = kind, data, systems, args, tell
+        self.max_length, self.baselines = task_args.max_seq_length, model_args.baselines
+        self.folder, self.first = Path(args.output_dir), args.process_index == 0
+        self.report = self.folder / "results.json"
+        self.results: list[Result] = []
+        self.cells: list[Cell] = []
+        self.facts = run_facts(model_args, task_args, args.to_dict())
+        self.facts |= {"model": systems[0].checkpoint.path, "classifier_type": systems[0].checkpoint.classifier_type}
+        if systems[0].concepts_alone is not None:
+            self.facts["through_concepts_alone"] = systems[0].concepts_alone
+        self.facts |= {"data": [part.facts() for part in data], "task_type": TASK_TYPE, "datasets": data_names(data)}
+
+    def write(self, results: list[Result]) -> None:
+        if self.first:
+            write_results(self.report, results, {**self.facts, "cells": [asdict(cell) for cell in self.cells]})
+
+    def run(self, data: TaskData) -> None:
+        """All rows of one task."""
+        args, tell = self.args, self.tell
+        rates = args.learning_rates or [args.learning_rate]
+        beside, found, encoded, tuned = [], [], None, None
+        for name in BASELINES if args.do_eval else ():
+            if name in self.baselines:
+                beside += run_baseline(name, data, tell)
+        for system in self.systems:
+            if system.missing:
+                found += undefined_results(system.name, data)
+                continue
+            if not system.untrained:  # else the model, with the same tokenizer, comes before it
+                with args.main_process_first(desc="tokenizing"):
+                    encoded, cut = encode(system, data, self.max_length)
+                tell(cut)
+            if args.do_train:
+                other = fine_tune(system, data, encoded, args, rates, tell)
+            else:
+                other = evaluate_as_it_is(system, data, encoded, args)
+            found += other.results(data)
+            self.cells += other.cells
+            self.write([*self.results, *found, *beside])
+            if tuned is None:
+                tuned = other
+                self.keep(tuned, data, encoded, [*found, *beside])
+        self.results += [*found, *beside]
+        self.write(self.results)
+        if self.saves(data):
+            save_card(tuned, self.systems[0], data, [*found, *beside], args)
+
+    def saves(self, data: TaskData) -> bool:
+        return self.first and self.args.do_train and data is self.data[0]
+
+    def keep(self, tuned: FineTuned, data: TaskData, encoded: EncodedData, results: list[Result]) -> None:
+        """The model of the first task, and the predictions of any."""
+        if self.saves(data):
+            folder = self.folder / data.task.name
+            tuned.model.save_pretrained(folder)
+            self.systems[0].checkpoint.tokenizer.save_pretrained(folder)
+            save_card(tuned, self.systems[0], data, results, self.args)
+        if not self.args.do_predict:
+            return
+        for split, values in predict(tuned, self.systems[0], data, encoded, self.args).items():
+            names = [] if self.kind == "classification" else [data.task.name]
+            names += [split] if len(data.test) > 1 else []
+            file = self.folder / f"{'_'.join(['predict_results', *names])}.txt"
+            if self.first:
+                with open(file, "w", encoding="utf-8", newline="") as stream:
+                    rows = csv.writer(stream, delimiter="\t", lineterminator="\n")
+                    rows.writerows([("index", "prediction"), *enumerate(values)])
+            self.tell(f"predictions for {len(values):,} rows of {split}: {file}")
+
+
 def run_tasks(
-    kind: str, tasks: list[Task], model_args: ModelArguments, task_args: TaskArguments, args: FineTuningArguments
+    kind: str, tasks: list[Task], model_args: ModelArguments, task_args: DataArguments, args: FineTuningArguments
 ) -> list[Result]:
     """
     Fine-tune the model and everything beside it on each task, print one table and write `results.json`, which holds
     every fine-tuning, into the output folder; below it, under the name of the first task, the model that is best on
-    that task's selection part.
+    that task's selection part. Without `do_train` the model is evaluated as it is.
 
     Args:
         kind: of the tasks, such as `glue`: begins the name of the output folder.
@@ -149,10 +307,10 @@ def run_tasks(
     Raises:
         ValueError: anything that the user gave wrong, before anything takes long.
     """
-    first, console = args.process_index == 0, Console(width=200, quiet=args.process_index != 0)
+    console = screen(200, quiet=args.process_index != 0)
 
     def tell(text):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
     if args.output_dir is None:
@@ -160,67 +318,60 @@ def run_tasks(
         args.output_dir = broadcast_object_list([folder])[0]  # by the first process's clock
     with args.main_process_first(desc="reading data"):
         data, systems = prepare(tasks, model_args, task_args, args, tell)
-    results: list[Result] = []
-    cells: list[Cell] = []
-    facts = run_facts(model_args, task_args, args.to_dict())
-    facts |= {"model": systems[0].checkpoint.path, "classifier_type": systems[0].checkpoint.classifier_type}
-    facts |= {"data": [part.facts() for part in data], "task_type": TASK_TYPE, "datasets": data_names(data)}
-    report, name = Path(args.output_dir) / "results.json", args.run_name or Path(args.output_dir).name
-    for number, part in enumerate(data):
-        tuned = run_task(part, systems, model_args, task_args, args, results, cells, tell)
-        if first:
-            write_results(report, results, {**facts, "cells": [asdict(cell) for cell in cells]})
-        if number == 0 and first:
-            folder = save_model(tuned, systems[0], part, results, args)
-    if first:
-        console.print(results_table(results, f"{systems[0].name}, fine-tuned as {facts['classifier_type']}"))
-        tell(f"results: {report}\nmodel: {folder}")
-        track_results(results, args.report_to, name, args.output_dir, facts)
+    run = TaskRun(kind, data, systems, model_args, task_args, args, tell)
+    for part in data:
+        run.run(part)
+    if run.first:
+        if run.results:
+            console.print(task_table(run))
+        tell(f"results: {run.report}")
+        folder, name = run.folder / data[0].task.name, args.run_name or run.folder.name
+        if args.do_train:
+            tell(f"model: {folder}")
+        track_results(run.results, args.report_to, name, args.output_dir, run.facts)
         if args.push_to_hub:
-            private = args.hub_private_repo is not False
-            tell(push_folder(folder, args.hub_model_id or name, private, args.hub_token, files=[report]))
-    return results
+            url = push_folder(
+                folder, args.hub_model_id or name, args.hub_private_repo is not False, args.hub_token,
+                files=[run.report], overwrite_card=args.overwrite_card,
+            )  # fmt: skip
+            tell(url)
+    return run.results
 
 
-def run_task(data, systems, model_args, task_args, args, results, cells, tell) -> FineTuned:
-    """All rows of one task, added to `results` and `cells`; returns the model's."""
-    rates = args.learning_rates or [args.learning_rate]
-    tuned = None
-    for system in systems:
-        if not system.untrained:  # else the model, with the same tokenizer and then the same rate, comes before it
-            with args.main_process_first(desc="tokenizing"):
-                encoded, cut = encode(system, data, task_args)
-            tell(cut)
-        found = fine_tune(system, data, encoded, args, [tuned.cell.learning_rate] if system.untrained else rates, tell)
-        results += found.results(data)
-        cells += found.cells
-        tuned = tuned or found
-    for name in BASELINES:
-        if name in model_args.baselines:
-            results += run_baseline(name, data)
-    return tuned
+def task_table(run: TaskRun):
+    """The results as they are printed: with numbers of rows, and the depths of a recursive model by their number."""
+    name, shown = run.systems[0].name, []
+    for result in run.results:
+        rows = f"{result.split} ({result.count:,} rows)"
+        shown.append(replace(result, split=rows, system=result.system.removeprefix(f"{name}, ")))
+    trained = "fine-tuned as" if run.args.do_train else "evaluated as"
+    return results_table(shown, f"{name}, {trained} {run.systems[0].described}")
 
 
-def save_model(tuned: FineTuned, system: System, data: TaskData, results: list[Result], args) -> Path:
-    """The best model, its tokenizer and its card in a folder of the output folder."""
+def save_card(tuned: FineTuned, system: System, data: TaskData, results: list[Result], args) -> None:
+    """The card of the model in its folder."""
     folder, path = Path(args.output_dir) / data.task.name, system.checkpoint.path
-    tuned.model.save_pretrained(folder)
-    system.checkpoint.tokenizer.save_pretrained(folder)
+    training = {"learning rate": f"{tuned.cell.learning_rate:g}", "seed": tuned.cell.seed}
+    training |= {"epochs": args.num_train_epochs, "classifier": system.described}
+    name = f"{system.name}_{data.task.name}"
     facts = TaskFacts(
-        f"{system.name}_{data.task.name}", str(folder), path, data_names([data]), data.task.is_pair,
-        command_line(),
-        {"learning rate": f"{tuned.cell.learning_rate:g}", "seed": tuned.cell.seed, "epochs": args.num_train_epochs},
+        name, name, path, args.language, data_names([data]), data.task.is_pair, command_line(shared=True), training
     )  # fmt: skip
     if system.checkpoint.config.model_type in CONCEPT_MODEL_TYPES:
         card = make_task_card(tuned.model, args, results, facts)
     else:
         metadata = ModelCardData(library_name="transformers", pipeline_tag=TASK_TYPE, base_model=hub_id(path))
         card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n# {facts.name}\n")
-        add_results(card, results, TASK_TYPE, facts.datasets)
+        if results:
+            add_results(card, results, TASK_TYPE, facts.datasets)
     card.save(folder / "README.md")
-    return folder
 
 
-def data_names(data: list[TaskData]) -> dict[str, tuple[str, str]]:
-    """By task, where its data are from and what they are called, as cards have it."""
-    return {part.task.name: (part.source, part.task.name) for part in data}
+def data_names(data: list[TaskData]) -> dict[str, tuple[str, str, str | None]]:
+    """By task, where its data are from, what they are called, and their configuration, as cards have it."""
+    return {
+        part.task.name: (part.source, part.task.name, part.task.config)
+        if part.official
+        else (part.source, f"{part.task.name}, own data", None)
+        for part in data
+    }

@@ -19,7 +19,6 @@ from modeling_concept import (
     RecursiveConceptEncoderConfig,
     RecursiveConceptEncoderForMaskedLM,
 )
-from modeling_concept.loading_concept import load_state_dict
 
 from .classifiers import Checkpoint
 from .task import Task
@@ -30,9 +29,6 @@ SOURCE_SPLIT = "validation"
 TEST = "test (20 % of validation)"
 PARTS = {"train": 70, "selection": 10, TEST: 20}
 CUT_SEED = 0
-
-# What a configuration says of its class and checkpoint.
-FOREIGN_KEYS = ("model_type", "architectures", "auto_map", "transformers_version", "dtype")
 
 
 def prontoqa_row(row: dict) -> dict:
@@ -146,19 +142,16 @@ def start_recursive(checkpoint: Checkpoint, folder: Path) -> str:
             f"--recursive starts from a standard concept encoder, but {checkpoint.path} is a "
             f"{checkpoint.config.model_type}."
         )
-    values = checkpoint.config.to_dict()
-    config = RecursiveConceptEncoderConfig(**{key: values[key] for key in values if key not in FOREIGN_KEYS})
-    model, state = RecursiveConceptEncoderForMaskedLM(config), load_state_dict(checkpoint.path)
-    report = model.encoder.load_from_standard_checkpoint(checkpoint.path)
-    own = {key for key, _ in model.named_parameters() if not key.startswith("encoder.")}  # a tied head is none
-    decoder = {key: state[key] for key in own if key in state}
-    model.load_state_dict(decoder, strict=False)
-    if set(decoder) < own:
-        model, decoder = model.encoder, {}
+    model = RecursiveConceptEncoderForMaskedLM(RecursiveConceptEncoderConfig.from_standard(checkpoint.config))
+    report = model.load_from_standard_checkpoint(checkpoint.path)
+    if any(name.startswith("decoder.") for name in report["new"]):
+        model = model.encoder
     model.save_pretrained(folder)
     checkpoint.tokenizer.save_pretrained(folder)
-    left = len(state) - len(report["loaded"]) - len(decoder)
+    own = [name for name in report["loaded"] if name.startswith("encoder.")]
+    new = [name.removeprefix("encoder.") for name in report["new"] if name.startswith("encoder.")]
     return (
-        f"Recursive encoder from {checkpoint.path}: {len(report['loaded'])} weights of its encoder loaded, layer 0 as "
-        f"the shared layer, {len(decoder)} of its decoder, {left} left; new: {', '.join(report['new']) or 'none'}."
+        f"Recursive encoder from {checkpoint.path}: {len(own)} weights of its encoder loaded, layer 0 as the shared "
+        f"layer, {len(report['loaded']) - len(own)} of its decoder, {len(report['skipped'])} left; new: "
+        f"{', '.join(new) or 'none'}."
     )

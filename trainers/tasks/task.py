@@ -1,16 +1,17 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """What a downstream task is, and its data: rows of `text_a`, `text_b` (for pairs) and `label`, the same for all."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
 import evaluate
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 
-from ..data import first_line, load_files
+from ..data import as_texts, first_line, load_files
 
 
 TASK_METRICS = Path(__file__).parent / "task_metrics"
@@ -30,30 +31,34 @@ class Task:
         text_columns: column of the text, or those of the two texts.
         metrics: names in `task_metrics`; the first ranks systems.
         label_names: names of the classes 0, 1, …; None for a score.
-        score_range: lowest and highest score.
+        score_range: lowest and highest score, which become 0 and 1; None for scores that stay as they are.
         config: configuration of the data set.
         revision: of the data set, at the Hub.
-        label_column: class indices (or names), or scores.
+        label_column: class indices or names, or scores.
         train_split, evaluation_splits: where to learn and to report.
         selection_split: where epochs and learning rates are chosen; None: on a part of train.
+        test_splits: for whose texts predictions are written; labels are not read.
         divide: makes these splits of those that the data set has.
+        complete: fills in what the task leaves open, from its data and the parts of them that are read.
         convert: makes a row with these columns of a row of the data set.
         whole_texts: whether the task makes no sense with texts that are cut.
     """
 
     name: str
     dataset: str
-    text_columns: tuple[str, ...]
-    metrics: tuple[str, ...]
+    text_columns: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     label_names: tuple[str, ...] | None = None
-    score_range: tuple[float, float] = (0.0, 1.0)
+    score_range: tuple[float, float] | None = (0.0, 1.0)
     config: str | None = None
     revision: str | None = None
     label_column: str = "label"
     train_split: str = "train"
     selection_split: str | None = None
     evaluation_splits: tuple[str, ...] = ("validation",)
+    test_splits: tuple[str, ...] = ("test",)
     divide: Callable[[DatasetDict], DatasetDict] | None = None
+    complete: Callable[["Task", DatasetDict, "Parts"], "Task"] | None = None
     convert: Callable[[dict], dict] | None = None
     whole_texts: bool = False
 
@@ -76,24 +81,71 @@ class Task:
         Raises:
             ValueError: labels that are hidden, or are no class or score of this task.
         """
-        values = rows[self.label_column][:]
-        if not self.is_score:
-            values = [self.label_names.index(value) if value in self.label_names else value for value in values]
-        if values and all(value == -1 for value in values):
+        values, feature = rows[self.label_column][:], rows.features[self.label_column]
+        if isinstance(feature, ClassLabel) and not self.is_score and None not in map(self.read_class, feature.names):
+            values = [value if value in (None, -1) else feature.names[value] for value in values]
+        if values and all(str(value) in ("-1", "-1.0") for value in values) and "-1" not in (self.label_names or ()):
             raise ValueError(f"The labels of the split {split!r} of {self.name} are hidden (all -1).")
-        low, high = self.score_range
-        for value in values:
-            number = isinstance(value, int | float)
-            if self.is_score and not (number and low <= value <= high):
-                raise ValueError(
-                    f"{self.name} has scores from {low} to {high}, but the split {split!r} has {value!r}."
-                )
-            if not self.is_score and value not in range(len(self.label_names)):
-                raise ValueError(
-                    f"{self.name} has the classes {list(self.label_names)}, or their numbers from 0, but the split "
-                    f"{split!r} has {value!r}."
-                )
-        return [(value - low) / (high - low) for value in values] if self.is_score else [int(v) for v in values]
+        read = self.read_score if self.is_score else self.read_class
+        found = []
+        for number, value in enumerate(values, 1):
+            label = read(value)
+            if label is None:
+                given = "has no label" if value is None else f"has the label {value!r}"
+                raise ValueError(f"{self.expected()}, but row {number} of the split {split!r} {given}.{self.hint}")
+            found.append(label)
+        return found
+
+    @property
+    def hint(self) -> str:
+        """What ends a message about data that do not fit."""
+        return "" if self.complete else " For columns and classes of your own there is examples/run_classification.py."
+
+    def expected(self) -> str:
+        """What a label may be, as the beginning of a sentence."""
+        if not self.is_score:
+            numbers = "" if self.complete else ", or their numbers from 0"
+            return f"{self.name} has the classes {list(self.label_names)}{numbers}"
+        if self.score_range is None:
+            return f"{self.name} has numbers as labels"
+        return f"{self.name} has scores from {self.score_range[0]} to {self.score_range[1]}"
+
+    def read_class(self, value) -> int | None:
+        """The index of a class given by its name (in any case, if no other name differs by case alone) or its number,
+        also as text; None for what is none of them."""
+        names = [name.lower() for name in self.label_names]
+        text = class_name(value)
+        for found, known in ((text, list(self.label_names)), (text.lower(), names)):
+            if known.count(found) == 1:
+                return known.index(found)
+        text = str(int(value)) if isinstance(value, bool) else text
+        numbered = any(name.removeprefix("-").isdecimal() for name in names)  # a number is then a name
+        return int(text) if not numbered and text.isdecimal() and int(text) < len(names) else None
+
+    def read_score(self, value) -> float | None:
+        """A score, also as text, brought from `score_range` to 0..1; None for what is none."""
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return None
+        low, high = self.score_range or (0.0, 1.0)
+        inside = math.isfinite(number) and (self.score_range is None or low <= number <= high)
+        return (number - low) / (high - low) if inside else None
+
+    def read_texts(self, rows: Dataset, split: str) -> Dataset:
+        """
+        Columns `text_a` and, for pairs, `text_b` of any split.
+
+        Raises:
+            ValueError: a column is missing, or holds no texts.
+        """
+        if self.convert is not None:
+            rows = rows.map(self.convert, remove_columns=rows.column_names)
+        for column in self.text_columns:
+            self.check_column(rows, column, split)
+        texts = as_texts(rows, list(dict.fromkeys(self.text_columns)), name=f"split {split!r} of {self.name}")
+        columns = zip(("text_a", "text_b"), self.text_columns)
+        return Dataset.from_dict({name: texts[column][:] for name, column in columns})
 
     def read_rows(self, rows: Dataset, split: str) -> Dataset:
         """
@@ -104,15 +156,23 @@ class Task:
         """
         if self.convert is not None:
             rows = rows.map(self.convert, remove_columns=rows.column_names)
-        needed = [*self.text_columns, self.label_column]
-        if missing := [column for column in needed if column not in rows.column_names]:
-            raise ValueError(
-                f"The split {split!r} of {self.name} has no column {missing[0]!r}; its columns are "
-                f"{rows.column_names}."
-            )
-        texts = [[text or "" for text in rows[column][:]] for column in self.text_columns]
+        texts = replace(self, convert=None).read_texts(rows, split)
+        self.check_column(rows, self.label_column, split)
         labels = self.read_labels(rows, split)
-        return Dataset.from_dict({**dict(zip(("text_a", "text_b"), texts)), "label": labels})
+        return Dataset.from_dict({**{name: texts[name][:] for name in texts.column_names}, "label": labels})
+
+    def check_column(self, rows: Dataset, name: str, split: str) -> None:
+        """ValueError unless the rows have this column."""
+        if name not in rows.column_names:
+            raise ValueError(
+                f"The split {split!r} of {self.name} has no column {name!r}; its columns are {rows.column_names}."
+                f"{self.hint}"
+            )
+
+
+def class_name(value) -> str:
+    """A label as text: whole numbers without a decimal point, whatever type a file gave them."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 @dataclass(frozen=True)
@@ -123,31 +183,69 @@ class TaskData:
     Args:
         task: whose data it is.
         source: Hub id, folder or files.
-        train: to learn from.
+        train: to learn from; None where nothing is trained.
         selection: to choose epochs and learning rates on.
         selection_name: what that is.
         evaluation: what is reported, by split.
+        test: texts alone, for which predictions are written, by split.
     """
 
     task: Task
     source: str
-    train: Dataset
-    selection: Dataset
+    train: Dataset | None
+    selection: Dataset | None
     selection_name: str
     evaluation: dict[str, Dataset]
+    test: dict[str, Dataset] = field(default_factory=dict)
+
+    @property
+    def official(self) -> bool:
+        """Whether these are the rows of the task's own data set at the Hub."""
+        return self.source == self.task.dataset and not Path(self.source).exists()
 
     def facts(self) -> dict:
-        sizes = {split: len(rows) for split, rows in self.evaluation.items()}
-        parts = {"train": len(self.train), "selection": len(self.selection), "selection_from": self.selection_name}
-        return {"task": self.task.name, "source": self.source, **parts, "evaluation": sizes}
+        def sizes(parts):
+            return {split: len(rows) for split, rows in parts.items()}
+
+        facts = {"task": self.task.name, "source": self.source, "official": self.official}
+        if self.train is not None:
+            selection = {"selection": len(self.selection), "selection_from": self.selection_name}
+            facts |= {"train": len(self.train), **selection}
+        facts["evaluation"] = sizes(self.evaluation)
+        return facts | ({"test": sizes(self.test)} if self.test else {})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """
+    Which parts of a task's data are read, and at most how many rows of each, drawn at random.
+
+    Args:
+        train: with the rows that epochs and rates are chosen on.
+        evaluate, predict: the splits that are reported, and those that get predictions.
+        max_train_samples, max_eval_samples, max_predict_samples: of train, of selection and each evaluation split, of
+            each test split.
+    """
+
+    train: bool = True
+    evaluate: bool = True
+    predict: bool = False
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
+    max_predict_samples: int | None = None
+
+    def __post_init__(self):
+        for name, least in (("max_train_samples", 2), ("max_eval_samples", 2), ("max_predict_samples", 1)):
+            count = getattr(self, name)
+            if count is not None and count < least:
+                raise ValueError(f"--{name} must be at least {least}, not {count}.")
 
 
 def load_task(
     task: Task,
     dataset_name: str | None = None,
-    train_file: str | None = None,
-    validation_file: str | None = None,
-    limit: int | None = None,
+    files: dict[str, str] | None = None,
+    parts: Parts = Parts(),
     seed: int = 42,
 ) -> TaskData:
     """
@@ -159,45 +257,51 @@ def load_task(
 
     Args:
         dataset_name: Hub id or local folder that stands in for `task.dataset`.
-        train_file, validation_file: csv, json, jsonl or parquet files with the task's columns instead.
-        limit: at most so many rows of each part, drawn at random.
+        files: with the task's columns instead, by split: `train`, `validation`, `test`.
+        parts: what of it is read.
         seed: of what is drawn.
 
     Raises:
         ValueError: data that cannot be read, or a configuration, split, file or column that is missing, with those
             that exist; labels as in `Task.read_labels`.
     """
-    if train_file is not None or validation_file is not None:
+    if files:
         if dataset_name is not None:
-            raise ValueError("Give --dataset_name or --train_file and --validation_file, not both.")
-        if train_file is None or validation_file is None:
-            raise ValueError("--train_file and --validation_file need each other.")
-        source = f"{train_file}, {validation_file}"
-        raw = load_files({"train": train_file, "validation": validation_file}, {})
-        names = {"train_split": "train", "selection_split": None, "evaluation_splits": ("validation",)}
-        task = replace(task, **names, divide=None)
+            raise ValueError("Give --dataset_name or files (--train_file, --validation_file, --test_file), not both.")
+        source, raw = ", ".join(dict.fromkeys(files.values())), load_files(files, {})
+        own = {"train_split": "train", "selection_split": None, "evaluation_splits": ("validation",)}
+        task = replace(task, **own, test_splits=("test",), divide=None)
     else:
         source = dataset_name or task.dataset
         raw = load_splits(task, dataset_name)
     if task.divide is not None:
         raw = task.divide(raw)
-    task = choose_splits(task, raw)
-    if limit is not None and limit < 2:
-        raise ValueError(f"--limit must leave two rows or more of each part, not {limit}.")
+    if task.complete is not None:
+        task = task.complete(task, raw, parts)
+    task = choose_splits(task, raw, parts)
 
-    def part(rows):
-        return rows if limit is None or len(rows) <= limit else rows.shuffle(seed=seed).select(range(limit))
+    def drawn(rows, count):
+        return rows if count is None or len(rows) <= count else rows.shuffle(seed=seed).select(range(count))
 
-    train = task.read_rows(raw[task.train_split], task.train_split)
-    if task.selection_split is None:
-        kept, held_out = hold_out(train["label"][:], seed)
-        train, selection = train.select(kept), train.select(held_out)
-        selection_name = f"a part of {task.train_split}"
-    else:
-        selection = task.read_rows(raw[task.selection_split], task.selection_split)
-        selection_name = task.selection_split
-    evaluation = {split: part(task.read_rows(raw[split], split)) for split in task.evaluation_splits}
-    return TaskData(task, source, part(train), part(selection), selection_name, evaluation)
+    train = selection = None
+    selection_name = task.selection_split or f"a part of {task.train_split}"
+    if parts.train or (parts.evaluate and task.train_split in raw):  # baselines learn from it, too
+        train = task.read_rows(raw[task.train_split], task.train_split)
+        if task.selection_split is None:
+            kept, held_out = hold_out(train["label"][:], seed)
+            train, selection = train.select(kept), train.select(held_out)
+        else:
+            selection = task.read_rows(raw[task.selection_split], task.selection_split)
+        train, selection = drawn(train, parts.max_train_samples), drawn(selection, parts.max_eval_samples)
+    evaluation = {
+        split: drawn(task.read_rows(raw[split], split), parts.max_eval_samples)
+        for split in (task.evaluation_splits if parts.evaluate else ())
+    }
+    test = {
+        split: task.read_texts(raw[split].take(parts.max_predict_samples or len(raw[split])), split)
+        for split in (task.test_splits if parts.predict else ())
+    }
+    return TaskData(task, source, train, selection, selection_name, evaluation, test)
 
 
 def load_splits(task: Task, dataset_name: str | None) -> DatasetDict:
@@ -209,17 +313,29 @@ def load_splits(task: Task, dataset_name: str | None) -> DatasetDict:
             config = None  # a folder of this one task
         return datasets.load_dataset(name, config, revision=revision)
     except Exception as error:
-        raise ValueError(f"The data set {name!r} of {task.name} cannot be read: {first_line(error)}") from error
+        raise ValueError(
+            f"The data set {name!r} of {task.name} cannot be read: {first_line(error)} (--dataset_name takes a local "
+            "folder instead.)"
+        ) from error
 
 
-def choose_splits(task: Task, raw: DatasetDict) -> Task:
-    """The task with splits that the data have; ValueError if one is missing."""
+def choose_splits(task: Task, raw: DatasetDict, parts: Parts) -> Task:
+    """The task with splits that the data have; ValueError if one is missing that is read."""
     missing = [split for split in task.evaluation_splits if split not in raw]
     if missing and task.selection_split in raw:
         task = replace(task, evaluation_splits=(task.selection_split,), selection_split=None)
-    wanted = [task.train_split, *filter(None, [task.selection_split]), *task.evaluation_splits]
-    if missing := [split for split in wanted if split not in raw]:
-        raise ValueError(f"The data of {task.name} have no split {missing[0]!r}; their splits are {list(raw)}.")
+    wanted: list[tuple[str, Iterable[str | None], str]] = [
+        (parts.train, (task.train_split, task.selection_split), "--train_file"),
+        (parts.evaluate, task.evaluation_splits, "--validation_file"),
+        (parts.predict, task.test_splits, "--test_file"),
+    ]
+    for read, splits, option in wanted:
+        for split in splits:
+            if read and split is not None and split not in raw:
+                raise ValueError(
+                    f"The data of {task.name} have no split {split!r}; their splits are {list(raw)}. Files are given "
+                    f"by {option}."
+                )
     return task
 
 

@@ -28,6 +28,9 @@ def correlation(function, predictions, references) -> float:
 CLASS_METRICS = {
     "accuracy": metrics.accuracy_score,
     "f1": lambda predictions, references: metrics.f1_score(references, predictions, zero_division=0),
+    "macro_f1": lambda predictions, references: metrics.f1_score(
+        references, predictions, average="macro", zero_division=0
+    ),
     "matthews_correlation": lambda *pair: correlation(metrics.matthews_corrcoef, *pair),
 }
 SCORE_METRICS = {
@@ -37,7 +40,8 @@ SCORE_METRICS = {
 
 
 class TaskMetrics(evaluate.Metric):
-    """The configuration names the metrics: one, or several with plus signs between. `f1` is that of class 1."""
+    """The configuration names the metrics: one, or several with plus signs between. `f1` is that of class 1,
+    `macro_f1` the mean over classes."""
 
     def _info(self):
         names = self.config_name.split("+")

@@ -1,0 +1,149 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Tasks of one's own: columns, classes and splits as they are found in the data."""
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.tasks import Parts, load_task, own_task
+from trainers.tasks.own import CUT_SPLIT, sorted_names
+
+
+ENDINGS = {"csv": Dataset.to_csv, "json": Dataset.to_json, "parquet": Dataset.to_parquet}
+
+
+def write(folder, rows, ending="json", name="rows"):
+    path = folder / f"{name}.{ending}"
+    ENDINGS[ending](Dataset.from_dict(rows), path)
+    return str(path)
+
+
+def load(folder, rows, **options):
+    path = write(folder, rows)
+    return load_task(own_task(path, **options), files={"train": path})
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "indices"),
+    [
+        (["pos", "neg", "neutral"], ("neg", "neutral", "pos"), [2, 0, 1]),
+        ([10, 9, 1], ("1", "9", "10"), [2, 1, 0]),
+        ([1, -1, 0], ("-1", "0", "1"), [2, 0, 1]),
+        (["2", "10", "x"], ("2", "10", "x"), [0, 1, 2]),
+        ([True, False, True], ("False", "True"), [1, 0, 1]),
+        (["Ja", "ja", "JA"], ("JA", "Ja", "ja"), [1, 2, 0]),
+    ],
+)
+def test_classes_are_the_labels_that_there_are(labels, names, indices, tmp_path):
+    count = 4
+    data = load(tmp_path, {"text": [f"text {i}" for i in range(3 * count)], "label": labels * count})
+    assert (data.task.label_names, data.task.metrics) == (names, ("accuracy",))
+    rows = [*data.train, *data.selection, *data.evaluation[CUT_SPLIT]]
+    assert sorted(int(row["text_a"].split()[1]) for row in rows) == list(range(3 * count))
+    for row in rows:
+        assert row["label"] == indices[int(row["text_a"].split()[1]) % 3]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.one_of(st.integers(-50, 50), st.booleans(), st.text(min_size=1, max_size=3)), min_size=1))
+def test_names_are_different_and_in_an_order_of_their_own(values):
+    names = sorted_names(values)
+    assert sorted(names) == sorted({str(value) for value in values}) and names == sorted_names(values[::-1])
+
+
+def test_decimals_are_scores_as_they_are(tmp_path):
+    scores = [0.5, 7.25, -3.0, 2.0] * 5
+    data = load(tmp_path, {"text": [f"text {i}" for i in range(20)], "label": scores})
+    assert (data.task.label_names, data.task.metrics) == (None, ("pearson", "spearman"))
+    assert sorted([*data.train["label"], *data.selection["label"], *data.evaluation[CUT_SPLIT]["label"]]) == sorted(
+        scores
+    )
+    asked = load(tmp_path, {"text": [f"text {i}" for i in range(20)], "label": [1, 2] * 10}, do_regression=True)
+    assert asked.task.is_score and set(asked.train["label"]) == {1.0, 2.0}
+
+
+def test_columns_that_are_told_or_found(tmp_path):
+    rows = {"id": list(range(12)), "review": [f"text {i}" for i in range(12)], "stars": [1, 2] * 6}
+    assert load(tmp_path, rows, label_column="stars").task.text_columns == ("review",)
+    rows["title"] = [f"title {i}" for i in range(12)]
+    with pytest.raises(
+        ValueError, match=r"Give --text_column_names, one or two of \['id', 'review', 'stars', 'title'"
+    ):
+        load(tmp_path, rows, label_column="stars")
+    data = load(tmp_path, rows, text_columns=("title", "review"), label_column="stars")
+    assert all(row["text_a"].split()[1] == row["text_b"].split()[1] for row in data.train)
+    assert load(tmp_path, {**rows, "sentence": rows["title"]}, label_column="stars").task.text_columns == ("sentence",)
+    with pytest.raises(ValueError, match="There is no column 'label' of labels; give --label_column_name, of"):
+        load(tmp_path, rows, text_columns=("title",))
+    with pytest.raises(ValueError, match="no column 'text'; its columns are .*'title'].$"):
+        load(tmp_path, rows, text_columns=("text",), label_column="stars")
+    with pytest.raises(ValueError, match="one column or a pair of two"):
+        own_task("x", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (["a"] * 8, {}, "All rows have the label 'a' in 'label'"),
+        ([None] * 8, {}, "The column 'label' holds no labels"),
+        ([["a", "b"]] * 8, {}, "A text has one label, but the column 'label' holds"),
+        ([*"abab", None, *"aba"], {}, "row 5 of the split 'train' has no label"),
+        ([f"id {i}" for i in range(24)], {}, "holds 24 different values in 24 rows, which are no classes"),
+        (["a", "b", "c", "d"] * 2, {"metrics": ("f1",)}, "f1 is for two classes, but rows has 4; take macro_f1"),
+        (["a", "b"] * 4, {"metrics": ("pearson",)}, "are classes, which pearson does not measure"),
+        (["a", "b"] * 4, {"do_regression": True}, "has numbers as labels, but row 1 of"),
+        ([0.5, 1.0] * 4, {"metrics": ("accuracy",)}, "are scores, which accuracy does not measure"),
+    ],
+)
+def test_labels_that_make_no_task(labels, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, {"text": [f"text {i}" for i in range(len(labels))], "label": labels}, **options)
+    with pytest.raises(ValueError, match="Unknown metric 'bleu'"):
+        own_task("x", metrics=("bleu",))
+
+
+def test_what_is_reported(tmp_path):
+    """Validation where there is one, else a test split with labels, else a part of train."""
+
+    def splits(predict=False, **labels):
+        files = {
+            split: write(tmp_path, {"text": ["one", "two"] * 5, "label": found}, "parquet", split)
+            for split, found in labels.items()
+        }
+        return load_task(own_task("x"), files=files, parts=Parts(predict=predict))
+
+    known, hidden = ["a", "b"] * 5, [None] * 10
+    assert list(splits(train=known, validation=known).evaluation) == ["validation"]
+    found = splits(True, train=known, validation=known, test=known)
+    assert (list(found.evaluation), list(found.test), found.test["test"].column_names) == (
+        ["validation"], ["test"], ["text_a"]
+    )  # fmt: skip
+    assert list(splits(True, train=known, test=known).evaluation) == ["test"]
+    assert list(splits(True, train=known, test=hidden).evaluation) == [CUT_SPLIT]
+    later = splits(train=known, validation=["a", "c"] * 5)
+    assert later.task.label_names == ("a", "b", "c")
+
+
+def test_numbers_that_are_names_are_no_places(tmp_path):
+    """A trained classifier of 1, 5 and 9 does not take 2 for the third class."""
+    rows = {"text": ["one", "two"] * 5, "label": [9, 2] * 5}
+    path = write(tmp_path, rows)
+    with pytest.raises(ValueError, match="row 2 of the split 'validation' has the label 2"):
+        load_task(own_task(path, label_names=("1", "5", "9")), files={"validation": path}, parts=Parts(train=False))
+
+
+def test_a_task_is_named_after_its_data(tmp_path):
+    (tmp_path / "reviews").mkdir()
+    sources = ("stars.csv", "reviews/train.jsonl", "reviews", "reviews/..", "a b.csv")
+    names = [own_task(str(tmp_path / source)).name for source in sources]
+    assert names == ["stars", "reviews", "reviews", tmp_path.name, "a_b"] and own_task("owner/films").name == "films"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_all_formats_give_the_same(ending, tmp_path):
+    rows = {"text": ["one", "two", "three", "four"] * 5, "label": [3, 1, 2, 1] * 5}
+    path = write(tmp_path, rows, ending)
+    data = load_task(own_task(path), files={"train": path})
+    assert data.task.label_names == ("1", "2", "3")
+    assert data.train.to_dict() == load(tmp_path, rows).train.to_dict()
