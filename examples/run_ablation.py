@@ -23,20 +23,20 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from transformers import HfArgumentParser
-
 from trainers.ablation import (
     BASELINES,
     EVALUATIONS,
     Plan,
     Protocol,
     check_options,
+    check_report_dir,
     read_table,
     run_plan,
     write_report,
 )
-from trainers.script import run_facts, run_script
+from trainers.limits import check_at_least
+from trainers.plain_text import screen
+from trainers.script import parse_arguments, run_facts, run_script
 from trainers.similarity import TASKS, load_sentence_model
 
 
@@ -68,6 +68,9 @@ class AblationArguments:
     )
     train_tokens: int | None = field(default=None, metadata={"help": "Tokens of every run; the table's by default."})
 
+    def __post_init__(self):
+        check_at_least(self, seeds=0, jobs=1, train_tokens=1)
+
 
 @dataclass
 class ProtocolArguments:
@@ -94,14 +97,12 @@ class ProtocolArguments:
     glue: str | None = field(default=None, metadata={"help": "Data set in place of GLUE's: Hub id or local folder."})
     fine_tuning_seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Seeds of fine-tuning."})
     fine_tuning_epochs: float = field(default=3.0, metadata={"help": "Epochs of fine-tuning."})
-    limit: int | None = field(default=None, metadata={"help": "At most so many rows of each part of a task."})
+    fine_tuning_samples: int | None = field(
+        default=None, metadata={"help": "At most so many rows of each part of a task."}
+    )
 
-
-def parse_arguments():
-    """Both classes' objects, and options of run_pretraining.py for all rows."""
-    parser = HfArgumentParser((AblationArguments, ProtocolArguments), allow_abbrev=False)
-    args, protocol, rest = parser.parse_args_into_dataclasses(sys.argv[1:], return_remaining_strings=True)
-    return args, protocol, read_changes(rest)
+    def __post_init__(self):
+        check_at_least(self, samples=2, held_out_length=8, fine_tuning_seeds=0, fine_tuning_samples=1)
 
 
 def read_changes(words: list[str]) -> dict:
@@ -152,18 +153,17 @@ def make_plan(args: AblationArguments, asked: ProtocolArguments, changes: dict) 
     ):  # fmt: skip
         if unknown := [name for name in given if name not in known and name != "none"]:
             raise ValueError(f"--{option}: unknown {unknown[0]!r}; choose of {list(known)}.")
-    if args.jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, not {args.jobs}.")
     models = [name for name in args.baseline_models if name != "none"]
     for name in models:
         load_sentence_model(name)
     protocol = Protocol(
         asked.held_out, asked.held_out_config, asked.samples, asked.held_out_length, read_sets(asked.sts),
-        asked.pairs_file, asked.glue, tuple(asked.fine_tuning_seeds), asked.fine_tuning_epochs, asked.limit,
+        asked.pairs_file, asked.glue, tuple(asked.fine_tuning_seeds), asked.fine_tuning_epochs,
+        asked.fine_tuning_samples,
     )  # fmt: skip
-    if "similarity" in asked.evaluations:
-        protocol.load_pairs()
     folder = Path(args.output_dir or Path("outputs") / f"ablation_{Path(args.table).stem}")
+    check_report_dir(folder)
+    protocol.check(name for name in asked.evaluations if name != "none")
     return Plan(
         rows, args.seeds, folder, protocol, [name for name in asked.evaluations if name != "none"],
         [name for name in args.baselines if name != "none"], models, args.jobs,
@@ -171,18 +171,17 @@ def make_plan(args: AblationArguments, asked: ProtocolArguments, changes: dict) 
 
 
 def main():
-    args, asked, changes = parse_arguments()
+    args, asked, rest = parse_arguments(AblationArguments, ProtocolArguments, keep_unknown=True)
+    changes = read_changes(rest)
     plan = make_plan(args, asked, changes)
-    console = Console(width=160)
+    console = screen(160)
     steps = sum(row.steps for row in plan.rows) * len(plan.seeds)
-    console.print(
-        f"{len(plan.rows)} rows, seeds {plan.seeds}, {steps:,} steps in all, in {plan.root}", highlight=False
-    )
-    found, failed = run_plan(plan, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    console.print(f"{len(plan.rows)} rows, seeds {plan.seeds}, {steps:,} steps in all, in {plan.root}")
+    found, failed = run_plan(plan, lambda line: console.print(line, soft_wrap=True))
     title = f"Ablation: {Path(args.table).stem.replace('_', ' ')}"
     facts = run_facts(args, asked, {"changes": changes, "rows": {row.name: row.options for row in plan.rows}})
     path = write_report(plan.root, title, found, failed, {row.name for row in plan.rows}, facts)
-    console.print(f"report: {path}", highlight=False)
+    console.print(f"report: {path}", soft_wrap=True)
     if failed:
         sys.exit(f"{len(failed)} lines failed: {', '.join(failed)}.")
 

@@ -14,7 +14,6 @@ anything: `--quick true`. Where the time of a step goes: `--profile true`.
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
-from rich.console import Console
 from tqdm.auto import tqdm
 
 from trainers.benchmark.measure import machine_facts, matmul_peak
@@ -34,6 +33,7 @@ from trainers.benchmark.suite import (
     time_ratios,
 )
 from trainers.benchmark.systems import PEERS
+from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
 from trainers.script import parse_arguments, run_facts, run_script
 
@@ -133,7 +133,7 @@ def show_profile(shape: Shape, settings: Settings) -> None:
     for sizes in (shape, MAIN_JOB):
         columns = {name: profile_step(name, sizes, "denoising", settings) for name in ("concept", "original")}
         title = f"A dense TSDAE step, H{sizes.hidden_size} L{sizes.num_hidden_layers}, {sizes}, V={sizes.vocab_size:,}"
-        Console(width=110).print(profile_table(title, columns))
+        screen(110).print(profile_table(title, columns))
 
 
 def main():
@@ -145,6 +145,7 @@ def main():
         show_profile(base, settings)
         return
     name = f"H{args.hidden_size}L{args.num_hidden_layers}"
+    folder = reporting.folder("benchmark", name, "cost.png")
     groups = plan_groups(
         args.parts, base, args.lengths, args.train_lengths, args.peers, args.torch_compile, device == "cuda"
     )
@@ -168,9 +169,8 @@ def main():
     facts |= {"matmul_gflop_per_second": peak / 1e9, "timings": [asdict(timing) for timing in timings]}
     machine = f"{facts.get('gpu', facts['cpu'])}, threads: {facts['threads']}, {args.dtype}"
     table = benchmark_table(f"Cost of concept models, {name}; {machine}", ratios, timings, peak, args.concept_num)
-    Console(width=70 + 15 * (len(table.columns) - 3)).print(table)
+    screen(70 + 15 * (len(table.columns) - 3)).print(table)
 
-    folder = reporting.folder("benchmark", name)
     results = [ratio.result() for ratio in ratios] + own_results(timings, peak) + memory_results(peaks)
     plot_timings(timings, args.concept_num, f"{name}, {machine}", plot := folder / "cost.png")
     written = reporting.report(folder, results, run_facts(args, reporting, facts), "feature-extraction", files=[plot])

@@ -2,7 +2,7 @@
 """
 Tasks of MTEB on a concept checkpoint, folder or Hub id.
 
-    python examples/run_mteb.py --model_name_or_path outputs/… --tasks STSBenchmark SICK-R
+    python examples/run_mteb.py --model_name_or_path outputs/… --task_name STSBenchmark SICK-R
 
 does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes no folder and runs no model's own code.
 """
@@ -10,15 +10,13 @@ does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mteb
-from mteb.cache import ResultCache
-from rich.console import Console
-from sentence_transformers import SentenceTransformer
-
 import modeling_concept  # noqa: F401 (registers concept models)
+from trainers.limits import check_at_least
+from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
 from trainers.results import Result, results_table
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
+from trainers.similarity import load_sentence_model
 
 
 @dataclass
@@ -29,20 +27,26 @@ class Arguments:
         default=None, metadata={"help": "Any SentenceTransformer; the newest checkpoint in outputs/ by default."}
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of another model's repository."})
-    tasks: list[str] = field(default_factory=lambda: ["STSBenchmark"], metadata={"help": "Names of MTEB's tasks."})
+    task_name: list[str] = field(default_factory=lambda: ["STSBenchmark"], metadata={"help": "Names of MTEB's tasks."})
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
+
+    def __post_init__(self):
+        check_at_least(self, batch_size=1)
 
 
 def main():
     args, reporting = parse_arguments(Arguments, ReportingArguments)
+    import mteb  # which the help does not need
+    from mteb.cache import ResultCache
+
     path = args.model_name_or_path or newest_checkpoint()
     name = Path(path).resolve().name
-    folder = reporting.folder("mteb", path)
-    model = SentenceTransformer(path, trust_remote_code=args.trust_remote_code)
     try:
-        tasks = mteb.get_tasks(tasks=args.tasks)
+        tasks = mteb.get_tasks(tasks=args.task_name)
     except KeyError as error:
         raise ValueError(error.args[0]) from error
+    model = load_sentence_model(path, args.trust_remote_code)
+    folder = reporting.folder("mteb", path)
     found = mteb.evaluate(
         model, tasks, encode_kwargs={"batch_size": args.batch_size}, cache=ResultCache(folder),
         overwrite_strategy="always",
@@ -53,7 +57,7 @@ def main():
         for split, rows in task.scores.items()
         for scores in rows
     ]
-    Console(width=110).print(results_table(results, f"{name} on MTEB"))
+    screen(110).print(results_table(results, f"{name} on MTEB"))
     print(f"results: {reporting.report(folder, results, run_facts(args, reporting), 'sentence-similarity')}")
 
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
+from trainers.limits import check_at_least
+from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
 from trainers.results import Result, results_table
+from trainers.runs import readable_names
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.similarity import (
     METRICS,
@@ -49,14 +51,20 @@ class DataArguments:
     dataset_name: str | None = field(default=None, metadata={"help": "Hub id or local folder of other pairs."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
     pairs_file: str | None = field(
-        default=None, metadata={"help": "tsv or csv file: two texts and a score a line, or columns below a header."}
+        default=None,
+        metadata={"help": "tsv or csv: two texts and a score a line, or columns below a header; or json(l), parquet."},
     )
     split: str | None = field(default=None, metadata={"help": "test, or validation where there is none, by default."})
-    text_columns: str | None = field(
+    text_column_names: str | None = field(
         default=None, metadata={"help": "Columns of the two texts with a comma between, where they are not known."}
     )
-    score_column: str | None = field(default=None, metadata={"help": "Column of the score, where it is not known."})
-    limit: int | None = field(default=None, metadata={"help": "Use only so many pairs of each set."})
+    label_column_name: str | None = field(
+        default=None, metadata={"help": "Column of the score, where it is not known."}
+    )
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of each set."})
+
+    def __post_init__(self):
+        check_at_least(self, max_eval_samples=2)
 
 
 @dataclass
@@ -80,6 +88,9 @@ class SimilarityArguments:
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
     seed: int = field(default=0, metadata={"help": "Seed of the untrained network."})
 
+    def __post_init__(self):
+        check_at_least(self, batch_size=1, first_k=1, seed=0)
+
 
 def load_sets(args):
     """The sets of pairs that are asked for, each under a name of its own."""
@@ -88,7 +99,11 @@ def load_sets(args):
         raise ValueError(f"Give one of --{given[0]} and --{given[1]}, not both.")
     if (args.dataset_config_name and not args.dataset_name) or (args.split and args.pairs_file):
         raise ValueError("--dataset_config_name goes with --dataset_name only, and --split not with --pairs_file.")
-    columns = {"text_columns": args.text_columns, "score_column": args.score_column, "limit": args.limit}
+    columns = {
+        "text_columns": args.text_column_names,
+        "score_column": args.label_column_name,
+        "limit": args.max_eval_samples,
+    }
     if args.pairs_file:
         return [read_pairs_file(args.pairs_file, **columns)]
     if args.dataset_name:
@@ -118,8 +133,12 @@ def main():
     model = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     poolings = choose_poolings(args.poolings, args.first_k, model.config.concept_num)
     sets = load_sets(data_args)
-    others = {other: load_sentence_model(other, args.trust_remote_code) for other in args.baseline_models}
     name = Path(path).resolve().name
+    others = {
+        other: load_sentence_model(model_path, args.trust_remote_code)
+        for model_path, other in readable_names(args.baseline_models, [name]).items()
+    }
+    folder = reporting.folder("sts", path)
     systems = make_systems(model, name, poolings, args.batch_size, args.seed, others)
     results, cut = [], {}
     for pairs in sets:
@@ -133,12 +152,11 @@ def main():
         "centred: minus the mean over the texts of the set, without their scores; tf-idf is fitted on them, too. "
         f"{sum(cut.values())} texts were cut at {model.config.max_sequence_length} tokens."
     )
-    Console(width=120).print(make_table(name, sets, results, notes))
+    screen(120).print(make_table(name, sets, results, notes))
 
     about = {"model_name_or_path": path, "pairs": [str(pairs) for pairs in sets], "texts_cut": cut}
     facts = run_facts(data_args, args, reporting, about)
     datasets = {pairs.task: (pairs.source, pairs.task) for pairs in sets}
-    folder = reporting.folder("sts", path)
     print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity', datasets, pushed=own)}")
 
 

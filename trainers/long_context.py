@@ -6,6 +6,7 @@ time and memory, by the number of tokens that are read.
 D documents, Q queries, T texts, P pairs of document and query, W windows of a text, C concepts, H hidden.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from scipy import sparse
 from sklearn.dummy import DummyClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
+from .bag_of_words import NoWordsError, fit_bag_of_words
 from .long_documents import LongData
 from .long_reading import Cost, Passage, passages, read_all
 from .results import BAG_OF_WORDS, MAJORITY, Result
@@ -168,14 +169,18 @@ class Probe:
 
 def make_probe(data: LongData, seed: int) -> Probe:
     """The data's classes where it has any, else whether document and query belong together; no document, and in the
-    second case no query, is in two parts. ValueError for too few documents or queries."""
+    second case no query, is in two parts. ValueError for too few documents or queries, or a single class."""
     folds = document_folds(len(data.documents), seed)
     task, pairs, labels = LABELS, data.pairs, data.labels
     if labels is None:
         task, (pairs, labels) = MATCHING, matched_pairs([data.pairs[place] for place in data.named], folds)
     documents, queries = np.array(pairs, dtype=int).reshape(-1, 2).T
     if len(np.unique(folds[documents])) < 2:
-        raise ValueError("There are too few queries for classification; give more documents, or --tasks retrieval.")
+        raise ValueError(
+            "There are too few queries for classification; give more documents, or --task_name retrieval."
+        )
+    if len(set(labels)) < 2:
+        raise ValueError(f"All pairs of {data.name} have the class {labels[0]!r}: there is nothing to classify.")
     return Probe(task, documents, queries, np.array(labels), folds[documents])
 
 
@@ -194,8 +199,10 @@ def probe_accuracy(estimator, features, probe: Probe) -> float:
     right = 0
     for fold in np.unique(probe.folds):
         held_out = probe.folds == fold
-        estimator.fit(features[~held_out], probe.labels[~held_out])
-        right += int((estimator.predict(features[held_out]) == probe.labels[held_out]).sum())
+        known = probe.labels[~held_out]
+        one_class = len(np.unique(known)) == 1  # of which an estimator cannot be fitted
+        predicted = known[0] if one_class else estimator.fit(features[~held_out], known).predict(features[held_out])
+        right += int((predicted == probe.labels[held_out]).sum())
     return right / len(probe.labels)
 
 
@@ -214,8 +221,8 @@ class LongContextEvaluation:
         seed: of the parts of the cross-validation.
 
     Raises:
-        ValueError: nothing can be evaluated, as no query stands with one document only; too little data for
-            classification.
+        ValueError: nothing can be evaluated: no query stands with one document only, and the data are too few, or of
+            one class, for classification. Where one of the two is possible, the other is left out with a line.
     """
 
     def __init__(self, data: LongData, tasks: Iterable[str], seed: int):
@@ -226,7 +233,14 @@ class LongContextEvaluation:
             raise ValueError(
                 f"In {data.name} no query stands with one document only, so that none can be found by it."
             )
-        self.probe = make_probe(data, seed) if CLASSIFICATION in tasks else None
+        self.probe = None
+        if CLASSIFICATION in tasks:
+            try:
+                self.probe = make_probe(data, seed)
+            except ValueError as error:
+                if not self.retrieves:
+                    raise
+                print(f"Classification is left out: {error}")
 
     def results(self, system: str, length: int, similarity, queries, documents) -> list[Result]:
         """Of `similarity` [Q, D] and of vectors [Q, H] and [D, H], all as numpy arrays or sparse matrices."""
@@ -237,20 +251,30 @@ class LongContextEvaluation:
         if self.probe is not None:
             rows, columns = self.probe.queries, self.probe.documents
             features = pair_features(queries[rows], documents[columns], similarity[rows, columns])
-            found.append(self.accuracy(system, length, linear_probe(), features))
+            found.append(self.accuracy(system, length, probe_accuracy(linear_probe(), features, self.probe)))
         return found
 
     def baselines(self, length: int, texts: list[Passage]) -> list[Result]:
         """tf-idf of the same tokens, documents in random order, and the most frequent class."""
-        words = TfidfVectorizer(sublinear_tf=True).fit([text.text for text in texts])
-        queries, documents = words.transform(self.data.queries), words.transform([text.text for text in texts])
-        found = self.results(BAG_OF_WORDS, length, queries @ documents.T, queries, documents)
+        try:
+            words = fit_bag_of_words(text.text for text in texts)
+        except NoWordsError as error:
+            print(f"{BAG_OF_WORDS}: not defined at {length:,} tokens ({error}).")
+            found = self.undefined(BAG_OF_WORDS, length)
+        else:
+            queries, documents = words.transform(self.data.queries), words.transform([text.text for text in texts])
+            found = self.results(BAG_OF_WORDS, length, queries @ documents.T, queries, documents)
         if self.retrieves:
             found += self.retrieval(CHANCE, length, rank_metrics(np.arange(1, len(texts) + 1)))
         if self.probe is not None:
-            constant = DummyClassifier(strategy="most_frequent")
-            found.append(self.accuracy(MAJORITY, length, constant, np.zeros((len(self.probe.labels), 1))))
+            constant, features = DummyClassifier(strategy="most_frequent"), np.zeros((len(self.probe.labels), 1))
+            found.append(self.accuracy(MAJORITY, length, probe_accuracy(constant, features, self.probe)))
         return found
+
+    def undefined(self, system: str, length: int) -> list[Result]:
+        """The records of `results` with nan as their values."""
+        found = self.retrieval(system, length, dict.fromkeys(METRICS[:3], math.nan)) if self.retrieves else []
+        return found + ([] if self.probe is None else [self.accuracy(system, length, math.nan)])
 
     def retrieval(self, system, length, metrics) -> list[Result]:
         task, split, count = f"{self.data.name} {RETRIEVAL}", self.data.split, len(self.right)
@@ -258,9 +282,8 @@ class LongContextEvaluation:
             Result(task, split, at_length(name, length), system, value, count=count) for name, value in metrics.items()
         ]
 
-    def accuracy(self, system, length, estimator, features) -> Result:
+    def accuracy(self, system, length, value) -> Result:
         task, metric = f"{self.data.name} {self.probe.task}", at_length("accuracy", length)
-        value = probe_accuracy(estimator, features, self.probe)
         return Result(task, self.data.split, metric, system, value, count=len(self.probe.labels))
 
 
@@ -286,13 +309,13 @@ def cost_results(costs: dict[str, dict[int, Cost]], split: str) -> list[Result]:
 
 
 def evaluate_readers(
-    data: LongData, readers: list, tokenizer, lengths: list[int], poolings: list[str], tasks: list[str], seed: int
+    evaluation: LongContextEvaluation, readers: list, tokenizer, lengths: list[int], poolings: list[str]
 ) -> tuple[list[Result], dict[str, dict[int, Cost]]]:
     """
     All systems at all lengths.
 
     Args:
-        data, tasks, seed: as in [`LongContextEvaluation`].
+        evaluation: of the data.
         readers: models that read passages.
         tokenizer: counts tokens, for all systems alike.
         lengths: tokens of each document that are read, with special ones; of a query the longest of these.
@@ -301,7 +324,7 @@ def evaluate_readers(
     Returns:
         Results, metric by metric, and the cost of each reader by length.
     """
-    evaluation, special = LongContextEvaluation(data, tasks, seed), tokenizer.num_special_tokens_to_add()
+    data, special = evaluation.data, tokenizer.num_special_tokens_to_add()
     beginnings = passages(tokenizer, data.documents, lengths)
     questions = passages(tokenizer, data.queries, [max(lengths)])
     keep = any(POOLINGS[name].all_concepts for name in poolings)

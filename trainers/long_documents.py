@@ -9,11 +9,12 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import hf_hub_download
 
-from .data import first_line, load_named
+from .data import TextCells, first_line, load_files, load_named
 
 
 CONTRACT_NLI_LABELS = ("Entailment", "Contradiction", "Not mentioned")
@@ -28,10 +29,12 @@ class Row(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a row of a data set is read: `columns` that it must have, and what makes a [`Row`] of it."""
+    """How a row of a data set is read: `columns` that it must have, what makes a [`Row`] of it, and which columns hold
+    texts."""
 
     columns: tuple[str, ...]
     convert: Callable[[dict], Row]
+    texts: tuple[str, ...]
 
 
 def scrolls_row(row: dict) -> Row:
@@ -40,14 +43,14 @@ def scrolls_row(row: dict) -> Row:
 
 
 def longbench_row(row: dict) -> Row:
-    return Row(row["context"], row["input"], row["answers"][0] if row["all_classes"] else None)
+    return Row(row["context"], row["input"], row["answers"][0] if row["all_classes"] and row["answers"] else None)
 
 
 # The first layout whose columns a data set has is taken.
 LAYOUTS = {
-    "scrolls": Layout(("input", "output"), scrolls_row),
-    "longbench": Layout(("context", "input", "answers", "all_classes"), longbench_row),
-    "query": Layout(("document", "query"), lambda row: Row(row["document"], row["query"])),
+    "scrolls": Layout(("input", "output"), scrolls_row, ("input", "output")),
+    "longbench": Layout(("context", "input", "answers", "all_classes"), longbench_row, ("context", "input")),
+    "query": Layout(("document", "query"), lambda row: Row(row["document"], row["query"]), ("document", "query")),
 }
 
 
@@ -101,14 +104,18 @@ class LongData:
 
 def load_rows(name: str, task: str | None, split: str | None) -> tuple[list[dict], str]:
     """
-    Rows of a Hub data set or local folder, and the split they are of: `split`, or validation, or test.
+    Rows of a Hub data set, local folder or file, and the split they are of: `split`, or validation, or test; of a
+    file, all its rows under the name of that split.
 
     Raises:
         ValueError: no such data set, task or split; the message names those that exist.
     """
     archive = ARCHIVES.get(name)
     if archive is None:
-        data = load_named(name, task, {"streaming": False})
+        if Path(name).is_file():
+            data = load_files({split or "validation": name}, {})
+        else:
+            data = load_named(name, task, {"streaming": False})
         split = choose_split(name, split, list(data))
         return list(data[split]), split
     if archive.tasks is not None and task not in archive.tasks:
@@ -148,12 +155,42 @@ def find_layout(rows: list[dict], columns: tuple[str, str, str | None] | None = 
         known = "; ".join(" + ".join(layout.columns) for layout in LAYOUTS.values())
         raise ValueError(
             f"The columns {list(rows[0])} are of no known layout ({known}); name them by --document_column, "
-            "--query_column and --label_column."
+            "--query_column and --label_column_name."
         )
     if missing := [column for column in columns if column is not None and column not in rows[0]]:
         raise ValueError(f"There are no columns {missing}; the columns are {list(rows[0])}.")
     document, query, label = columns
-    return Layout(columns[:2], lambda row: Row(row[document], row[query], None if label is None else str(row[label])))
+
+    def convert(row):
+        return Row(row[document], row[query], None if label is None or row[label] is None else str(row[label]))
+
+    return Layout(columns[:2], convert, columns[:2])
+
+
+def read_rows(rows: list[dict], columns: tuple[str, str, str | None] | None = None) -> list[Row]:
+    """
+    Documents and queries of rows as [`load_rows`] gives them. Numbers are their digits; a row without a document or
+    without a query is left out, and a line says how many are.
+
+    Args:
+        rows, columns: as in [`find_layout`].
+
+    Raises:
+        ValueError: as there; cells that are no texts; no row that has both; a class that is missing in their column.
+    """
+    layout = find_layout(rows, columns)
+    found = [
+        layout.convert(row | {column: TextCells.read(row[column], column) for column in layout.texts}) for row in rows
+    ]
+    kept = [row for row in found if row.document.strip() and row.query.strip()]
+    if not kept:
+        raise ValueError(f"No row has a document and a query; its columns are {list(rows[0])}.")
+    if len(kept) < len(found):
+        print(f"{len(found) - len(kept):,} of {len(found):,} rows have no document or no query and are left out.")
+    missing = sum(row.label is None for row in kept)
+    if missing and columns is not None and columns[2] is not None:
+        raise ValueError(f"{missing:,} of {len(kept):,} rows have no class in the column {columns[2]!r}.")
+    return kept
 
 
 def make_data(name: str, split: str, rows: Iterable[Row], limit: int | None = None) -> LongData:

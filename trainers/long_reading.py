@@ -16,8 +16,9 @@ from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
 from .collator import ConceptDataCollator
-from .data import special_ends
 from .memory import peak_memory
+from .pieces import special_ends
+from .plain_text import picture_text
 from .plots import NEUTRAL
 
 
@@ -165,7 +166,7 @@ def plot_costs(costs: dict[str, dict[int, Cost]], title: str, path: Path) -> Non
     """Time and memory of reading one document against its tokens, a line for each system, and one that grows as the
     tokens do; PNG."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(picture_text(title))
     lengths = sorted({length for by_length in costs.values() for length in by_length})
     for axes, field, label in zip(
         figure.subplots(1, 2), ("seconds", "memory"), ("seconds", "peak memory (MiB beside the model)")
@@ -175,7 +176,7 @@ def plot_costs(costs: dict[str, dict[int, Cost]], title: str, path: Path) -> Non
             points = {length: getattr(cost, field) for length, cost in by_length.items() if getattr(cost, field)}
             if points:
                 drawn = True
-                (line,) = axes.plot(points.keys(), points.values(), marker="o", label=system)
+                (line,) = axes.plot(points.keys(), points.values(), marker="o", label=picture_text(system))
                 ends = (min(points), max(points))
                 axes.plot(
                     ends, [points[ends[0]] * end / ends[0] for end in ends], ":", color=line.get_color(), linewidth=1

@@ -15,22 +15,23 @@ from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
-import datasets
 import numpy as np
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from safetensors import SafetensorError
 from scipy.stats import ConstantInputWarning, NearConstantInputWarning
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoConfig, AutoModel
 
 import modeling_concept  # noqa: F401 (registers concept models)
 
-from .data import first_line
+from .bag_of_words import NoWordsError, fit_bag_of_words
+from .data import as_texts, first_line, load_files, load_named
 from .results import BAG_OF_WORDS, MAJORITY, UNTRAINED, Result
-from .script import CONCEPT_MODEL_TYPES, untrained_like
+from .script import CONCEPT_MODEL_TYPES
+from .untrained import UntrainedError, untrained_like
 
 
 TASKS = {
@@ -73,7 +74,7 @@ class TextPairs:
         scores: P human scores, float64 [P], on any scale.
 
     Raises:
-        ValueError: a text or score is missing, or all scores are equal, as hidden ones are.
+        ValueError: a score is missing, or all scores are equal, as hidden ones are.
     """
 
     task: str
@@ -84,8 +85,6 @@ class TextPairs:
     scores: np.ndarray
 
     def __post_init__(self):
-        if not all(isinstance(text, str) for text in (*self.first, *self.second)):
-            raise ValueError(f"Rows of {self} have no text.")
         if not np.isfinite(self.scores).all():
             raise ValueError(f"Rows of {self} have no score.")
         if len(set(self.scores)) < 2:
@@ -125,23 +124,30 @@ def load_pairs(
     Raises:
         ValueError: no such data, configuration, split or column; scores that are no numbers, or are hidden.
     """
-    try:
-        data = datasets.load_dataset(source, config)
-    except Exception as error:
-        reason = " ".join(str(error).split("\n")[:2])  # the second line names the configurations that exist
-        raise ValueError(f"The data set {source!r} cannot be read: {reason}") from error
+    data = load_named(source, config, {"streaming": False})
     wanted = ("test", "validation") if split is None else (split,)
     found = [name for name in wanted if name in data]
     if not found:
         raise ValueError(f"{source} has no split {' or '.join(wanted)}, only {list(data)}; choose one by --split.")
-    rows = data[found[0]]
-    first, second, score = find_columns(rows.column_names, text_columns, score_column)
-    rows = rows[:limit]
+    names = (task or config or Path(source).name, source, found[0])
+    return pairs_of_rows(data[found[0]], names, text_columns, score_column, limit)
+
+
+def pairs_of_rows(
+    rows: Dataset, names: tuple[str, str, str], text_columns: str | None, score_column: str | None, limit: int | None
+) -> TextPairs:
+    """The pairs in rows; `names` are their task, source and split, the others as in [`load_pairs`]."""
+    try:
+        first, second, score = find_columns(rows.column_names, text_columns, score_column)
+    except ValueError as error:
+        raise ValueError(f"{names[1]}: {error}") from error
+    kept = [score] if score not in (first, second) else []
+    rows = as_texts(rows, dict.fromkeys((first, second)), kept, f"pairs of {names[1]}")[:limit]
     try:
         scores = np.asarray(rows[score], dtype=float)
-    except ValueError as error:
-        raise ValueError(f"The column {score!r} of {source} does not hold numbers: {error}.") from error
-    return TextPairs(task or config or Path(source).name, source, found[0], rows[first], rows[second], scores)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"The column {score!r} of {names[1]} does not hold numbers: {error}.") from error
+    return TextPairs(*names, rows[first], rows[second], scores)
 
 
 def find_columns(
@@ -162,13 +168,13 @@ def find_columns(
     if texts is None:
         texts = next((known for known in LAYOUTS if set(known) <= set(names)), ())
     elif len(texts) != 2:
-        raise ValueError(f"--text_columns takes two names with a comma between, not {text_columns!r}.")
+        raise ValueError(f"--text_column_names takes two names with a comma between, not {text_columns!r}.")
     if score_column is None:
         score_column = next((name for name in LAYOUTS.get(texts, ()) if name in names), None)
     if not texts or score_column is None:
         raise ValueError(
-            f"The columns {names} are no known layout of two texts and a score; give --text_columns a,b and "
-            "--score_column s."
+            f"The columns {names} are no known layout of two texts and a score; give --text_column_names a,b and "
+            "--label_column_name s."
         )
     columns = (*texts, score_column)
     if missing := [name for name in columns if name not in names]:
@@ -181,31 +187,33 @@ def read_pairs_file(
 ) -> TextPairs:
     """
     Pairs of a tsv file (in which quotes mean nothing) or a csv file, in UTF-8: two texts and a score in each line, or
-    any columns below a header that names them. Empty lines are passed over.
+    any columns below a header that names them. Empty lines are passed over. Any other file with columns that
+    [`load_files`] knows does as well.
 
     Args:
         text_columns, score_column: as in [`find_columns`], for files with a header.
         limit: use only so many of the first lines.
 
     Raises:
-        ValueError: no such file, an unknown ending, a header without the columns, or a line that has other columns or
-            no score; the message names the line.
+        ValueError: no such file, one that cannot be read, a header without the columns, or a line that has other
+            columns or no score; the message names the file and the line.
     """
     file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"The file {path} does not exist.")
     options = {
         ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
         ".csv": {"delimiter": ",", "strict": True},
     }.get(file.suffix.lower())
-    if options is None:
-        raise ValueError(f"The file {path} must end in .tsv or .csv.")
+    if options is None or not file.is_file():
+        rows = load_files({"pairs": path}, {})["pairs"]
+        return pairs_of_rows(rows, (file.name.split(".")[0], path, "all"), text_columns, score_column, limit)
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream, **options)
         try:
             lines = [(reader.line_num, row) for row in reader if row]
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"The file {path} cannot be read: {first_line(error)}") from error
     if not lines:
         raise ValueError(f"The file {path} is empty.")
     number, head = lines[0]
@@ -227,6 +235,8 @@ def read_pairs_file(
             raise ValueError(f"{path}, line {number}: the score {score!r} is not a number.")
         rows.append((first, second, float(score)))
     first, second, scores = ([row[place] for row in rows] for place in range(3))
+    if missing := sum(not text for text in (*first, *second)):
+        print(f"{path}: {missing:,} of {2 * len(rows):,} texts are missing and count as empty.")
     return TextPairs(file.stem, path, "all", first, second, np.asarray(scores))
 
 
@@ -319,8 +329,8 @@ def token_vectors(model, texts: list[str]) -> torch.Tensor:
 
 
 def bag_of_words_vectors(texts: list[str]) -> torch.Tensor:
-    """tf-idf with logarithmic counts, fitted on the texts themselves: sparse [T, D]."""
-    found = TfidfVectorizer(sublinear_tf=True).fit_transform(texts).tocoo()
+    """tf-idf as in [`fit_bag_of_words`], fitted on the texts themselves: sparse [T, D]."""
+    found = fit_bag_of_words(texts).transform(texts).tocoo()
     places = torch.from_numpy(np.stack([found.row, found.col])).long()
     return torch.sparse_coo_tensor(places, torch.from_numpy(found.data).float(), found.shape, check_invariants=True)
 
@@ -330,7 +340,7 @@ def load_sentence_model(path: str, trust_remote_code: bool = False) -> SentenceT
     try:
         return SentenceTransformer(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"The baseline model {path!r} cannot be read: {first_line(error)}") from error
+        raise ValueError(f"The SentenceTransformer {path!r} cannot be read: {first_line(error)}") from error
 
 
 def sentence_model_vectors(model: SentenceTransformer, batch_size: int, texts: list[str]) -> torch.Tensor:
@@ -404,10 +414,13 @@ def make_systems(
     Raises:
         ValueError: two systems of one name.
     """
-    untrained = untrained_like(model, seed)
+    try:
+        untrained = partial(concept_vectors, untrained_like(model, seed), poolings, batch_size)
+    except UntrainedError as error:
+        untrained = partial(raise_again, error)
     parts = [
         (name, partial(concept_vectors, model, poolings, batch_size)),
-        (UNTRAINED, partial(concept_vectors, untrained, poolings, batch_size)),
+        (UNTRAINED, untrained),
         (TOKEN_TABLE, lambda texts: {OWN: token_vectors(model, texts)}),
         (BAG_OF_WORDS, lambda texts: {OWN: bag_of_words_vectors(texts)}),
         *(
@@ -421,6 +434,11 @@ def make_systems(
     return systems
 
 
+def raise_again(error: Exception, texts: list[str]):
+    """Stands for a system that cannot be made."""
+    raise error
+
+
 def similarity_results(pairs: TextPairs, systems: dict[str, Callable]) -> list[Result]:
     """
     Records of all systems of `make_systems`, and of the majority class: one score for every pair, whose correlation
@@ -428,7 +446,8 @@ def similarity_results(pairs: TextPairs, systems: dict[str, Callable]) -> list[R
     of that pooling, with `centred` those of centred vectors (dense ones only).
 
     Centred vectors have the mean over the different texts of the pairs subtracted, which uses those texts, without
-    scores; so does tf-idf.
+    scores; so does tf-idf. The numbers of a bag of words or an untrained network that cannot be made are nan, and the
+    reason is printed.
     """
     texts, results = pairs.texts, []
 
@@ -439,7 +458,13 @@ def similarity_results(pairs: TextPairs, systems: dict[str, Callable]) -> list[R
             results.append(Result(pairs.task, pairs.split, name, system, value, None, len(pairs.scores), primary))
 
     for system, encode in systems.items():
-        for pooling, vectors in encode(texts).items():
+        try:
+            by_pooling = encode(texts)
+        except (NoWordsError, UntrainedError) as error:
+            print(f"{system}: not defined on {pairs.task} ({error}).")
+            record(system, dict.fromkeys(METRICS, math.nan))
+            continue
+        for pooling, vectors in by_pooling.items():
             additions = () if pooling == OWN else (pooling,)
             record(system, correlations(pairs, texts, vectors), *additions)
             if not vectors.is_sparse:

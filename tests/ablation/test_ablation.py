@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Lines of a table: what they are measured on, that nothing is made twice, and the report."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -220,6 +221,40 @@ def test_a_line_that_fails_says_why_and_leaves_the_others(plan, monkeypatch):
     assert "untrained: FAILED, broken" in told
 
 
+def test_an_evaluation_that_fails_leaves_the_others_of_its_line(checkpoints, plan, monkeypatch, tmp_path):
+    def broken(*arguments):
+        raise ValueError("no such text")
+
+    monkeypatch.setitem(EVALUATIONS, "retrieval", evaluations.Evaluation(broken, (CONCEPTS,), ()))
+    monkeypatch.setattr(runner.torch, "set_num_threads", lambda count: None)
+    line = Line(subject(checkpoints, "perceiver_posonly_mlm"), None)
+    asked = dataclasses.replace(plan, evaluations=["retrieval", "reading"])
+    results, errors = runner.work(line, asked)
+    assert errors == ["retrieval: ValueError: no such text"] and {r.task for r in results} == {"reading"}
+    assert "no such text" in (line.subject.folder / "evaluations.log").read_text()
+
+    monkeypatch.setattr(runner, "in_processes", lambda lines, plan: [(line, results, errors[0])])
+    told = []
+    found, failed = run_plan(dataclasses.replace(asked, baselines=[]), told.append)
+    assert failed == {"perceiver_posonly_mlm": errors[0]} and "FAILED, retrieval" in told[0]
+
+
+def test_data_of_the_evaluations_are_read_before_anything_is_trained(text, tmp_path):
+    Protocol(text=text, pairs={}).check(["reading", "retrieval", "training"])
+    (tmp_path / "short").mkdir()
+    Dataset.from_dict({"text": ["我爱你"] * 40}).to_parquet(tmp_path / "short" / "train.parquet")
+    short = Protocol(text=str(tmp_path / "short"), pairs={}, glue=str(tmp_path / "nowhere"))
+    short.check(["reading", "training"])
+    for names, message in (
+        (["cost"], "0 passages of 48 words"),
+        (["rte"], "nowhere.* cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            short.check(names)
+    with pytest.raises(ValueError, match="'.*nowhere' cannot be read"):
+        Protocol(text=str(tmp_path / "nowhere"), pairs={}).check(["reading"])
+
+
 @pytest.mark.slow
 def test_runs_are_trained_measured_and_told_of_when_they_fail(text, tmp_path):
     """Real processes: a run, what is made from it, and a run that cannot be."""
@@ -311,6 +346,14 @@ def test_the_report(tmp_path):
     assert accuracy["value"] == pytest.approx(0.85)
     assert accuracy["spread"] == pytest.approx(np.std([0.8, 0.9], ddof=1))
     assert content["failed"] == {"c, seed 1": "no text"}
+
+
+def test_numbers_that_are_not_defined_are_left_out(tmp_path):
+    found = make_found(tmp_path)
+    for chosen, results in found.items():
+        found[chosen] = [dataclasses.replace(r, value=float("nan")) if r.task == "stsb" else r for r in results]
+    path = write_report(tmp_path, "Ablation: toy", found, {}, {"a", "b"}, {"command": "x"})
+    assert "nan" not in path.read_text() and "stsb" not in path.read_text()
 
 
 def test_columns_and_lines_without_numbers_are_left_out(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import run_pretraining
-from trainers.ablation import check_options, read_table
+from trainers.ablation import check_options, check_report_dir, read_table
 from trainers.ablation.table import PRETRAINING, steps_of
+from trainers.model_arguments import read_overrides
 from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES
 
 
@@ -75,8 +75,11 @@ def test_unknown_rows_and_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hiden_size": 64}, "Row 'a': run_pretraining.py has no option --hiden_size"),
-        ({"hidden_size": "wide"}, "Row 'a': .*invalid int value"),
+        (
+            {"hiden_size": 64},
+            "Row 'a': There is no option --hiden_size; did you",
+        ),
+        ({"hidden_size": "wide"}, "Row 'a': --hidden_size takes a whole number"),
         ({"objective": "guessing"}, "Row 'a': Unknown objective 'guessing'"),
     ],
 )
@@ -98,6 +101,16 @@ def test_tables_of_the_package_can_be_run(path):
     for row in rows:
         options = row.options
         kind = MODEL_TYPES[options.get("model_type", DEFAULT_MODEL_TYPE)].model_class.config_class
-        overrides = run_pretraining.read_overrides(options.get("config_overrides"), kind)
+        overrides = read_overrides(options.get("config_overrides"), kind)
         sizes = {name: options[name] for name in SIZES if name in options}
         kind(**{"hidden_size": 128, "num_attention_heads": 4, "concept_num": 16, **sizes, **overrides})
+
+
+def test_a_report_is_written_over_none_but_one_of_its_kind(tmp_path):
+    check_report_dir(tmp_path / "new")
+    (tmp_path / "results.json").write_text(json.dumps({"rows": {}, "results": []}))
+    (tmp_path / "README.md").touch()
+    check_report_dir(tmp_path)  # of a table that was interrupted, or got further rows
+    (tmp_path / "results.json").write_text(json.dumps({"task_name": "stsb", "results": []}))
+    with pytest.raises(ValueError, match="already holds README.md and results.json, which would be overwritten"):
+        check_report_dir(tmp_path)

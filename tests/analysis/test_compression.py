@@ -30,6 +30,7 @@ class Copier(torch.nn.Module):
         self.config = SimpleNamespace(
             concept_num=length, hidden_size=1, vocab_size=len(tokenizer), decoder_target="text"
         )
+        self.decoder = SimpleNamespace(reads_tokens=False)
         self.lm_head, self.device, self.length = self, torch.device("cpu"), length
 
     def reconstruct_ids(self, ids, mask, concept_num=None):

@@ -10,14 +10,16 @@ from trainers.analysis.gates import (
     CONTENT,
     GATES,
     LEGACY,
-    MEASURES,
-    Report,
-    collect_measures,
+    OTHER,
+    Run,
     judge,
     judge_all,
     rank_measures,
 )
+from trainers.analysis.measures import MEASURES, Measured, Report, collect_measures
 from trainers.results import BAG_OF_WORDS, UNTRAINED, Result, write_results
+
+from ..trainers.kit import make_trainer
 
 
 BY_NAME = {gate.name: gate for gate in GATES}
@@ -33,6 +35,9 @@ BY_NAME = {gate.name: gate for gate in GATES}
         ("TODO 4", {"rank": 19.9}, "poor", "abandon"),
         ("TODO 4", {"rank": 20}, "good", "goes on"),
         ("TODO 6", {"rank": 29}, "poor", "insufficient"),
+        ("TODO 7", {"rank": 61, "task_loss": 1.9}, "good", "met"),
+        ("TODO 7", {"rank": 61, "task_loss": 2.0}, "poor", "missed"),
+        ("TODO 7", {"rank": 60, "task_loss": 1.9}, "poor", "missed"),
         ("TODO 10", {"rank": 64}, "poor", "missed"),
         ("TODO 10", {"rank": 65}, "good", "met"),
         ("TODO 11: STS-B", {"stsb": 0.51}, "good", "viable"),
@@ -79,8 +84,8 @@ def test_what_is_missing_is_named_unless_it_cannot_matter():
 
 def test_every_gate_of_the_list_asks_for_known_measures():
     assert {name.split(":")[0] for name in BY_NAME} == {
-        "TODO 0", "TODO 4", "TODO 6", "TODO 10", "TODO 11", "TODO 11b", "TODO 13", "Gate 1", "Gate 2", "Gate 3",
-        "Gate 4", "Gate 5",
+        "TODO 0", "TODO 4", "TODO 6", "TODO 7", "TODO 10", "TODO 11", "TODO 11b", "TODO 13", "Gate 1", "Gate 2",
+        "Gate 3", "Gate 4", "Gate 5",
     }  # fmt: skip
     assert {name for gate in GATES for name in gate.measures} == set(MEASURES)
     assert "rank > 30 and task loss < 3.0: " in BY_NAME["TODO 11b"].thresholds()[0]
@@ -90,10 +95,55 @@ def test_rank_gates_have_two_verdicts():
     config = SimpleNamespace(concept_num=16, hidden_size=64)
     ranks = rank_measures({"ref_rank": 2.0, "content_erank": 15.0}, config)
     assert ranks == {LEGACY: 16, CONTENT: 120}
-    judged = {gate["name"]: gate for gate in judge_all({}, ranks)}
+    judged = {gate["name"]: gate for gate in judge_all(Measured({}), ranks, Run(False, {"denoising": {}}))}
     assert [verdict.level for verdict in judged["TODO 10"]["verdicts"].values()] == ["poor", "good"]
     assert judged["TODO 10"]["measures"]["rank"]["value"] == ranks
-    assert list(judged["TODO 0: STS-B"]["verdicts"]) == [""]
+    assert list(judged["Gate 1: STS-B"]["verdicts"]) == [""]
+
+
+SPANS, TOKENS = {"masked_lm": {"masking": "span"}}, {"masked_lm": {"masking": "token"}}
+DIFFUSION = {"masked_diffusion": {"elbo_weighting": "self_normalised"}}
+
+
+@pytest.mark.parametrize(
+    ("run", "judged"),
+    [
+        (Run(False, {"denoising": {}}), {"TODO 10", "Gate 1: rank", "Gate 1: STS-B"}),
+        (Run(False, {"denoising": {}, "contrastive": {}}), set()),
+        (Run(False, TOKENS), {"TODO 0: STS-B", "TODO 0: rank", "TODO 0: QQP"}),
+        (Run(False, TOKENS, ("combined",)), {"TODO 0: STS-B", "TODO 0: rank", "TODO 0: QQP", "TODO 4"}),
+        (Run(False, SPANS, ("vicreg",)), {"TODO 0: STS-B", "TODO 0: rank", "TODO 0: QQP", "TODO 4", "TODO 7"}),
+        (Run(False, DIFFUSION), {"TODO 6", "TODO 11: STS-B", "TODO 11: rank", "Gate 1: rank", "Gate 1: STS-B"}),
+        (Run(False, {"masked_diffusion": {"elbo_weighting": "none"}}), {"TODO 6", "Gate 1: rank", "Gate 1: STS-B"}),
+        (Run(False, DIFFUSION, ("vicreg",)), {"Gate 1: rank", "Gate 1: STS-B"}),
+        (Run(False, DIFFUSION, ("t_regs_mst", "vicreg")), {"TODO 11b", "Gate 1: rank", "Gate 1: STS-B"}),
+        (Run(False, {"prefix_diffusion": {}}), {"TODO 13", "Gate 1: rank", "Gate 1: STS-B", "Gate 1: suffix loss"}),
+        (Run(True, TOKENS), {"Gate 3: size", "Gate 3: depth"}),
+        (Run(False, None), set()),
+    ],
+)
+def test_gates_are_judged_for_the_runs_that_they_were_written_for(run, judged):
+    everything = Measured(dict.fromkeys(MEASURES, 1.0))
+    found = {gate["name"]: gate["verdicts"] for gate in judge_all(everything, {LEGACY: 1.0, CONTENT: 2.0}, run)}
+    others = {name for name, verdicts in found.items() if {verdict.level for verdict in verdicts.values()} == {OTHER}}
+    always = {"Gate 2", "Gate 4", "Gate 5"} - ({"Gate 2"} if run.recursive else set())
+    assert set(found) - others == judged | always
+    reasons = {verdict.text for name in others for verdict in found[name].values()}
+    assert reasons <= {"not this experiment", "not judged: no training_run.json"}
+    assert ("not judged: no training_run.json" in reasons) == (run.objectives is None)
+
+
+def test_what_was_trained_is_read_from_the_checkpoint(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, "diffusion_mlm", concept_losses="vicreg:0.1,t_regs_mst:0.1")
+    trainer.save_model(str(tmp_path / "run"))
+    run = Run.read(str(tmp_path / "run"), trainer.training_model.model.config)
+    assert set(run.objectives) == {"masked_diffusion"} and set(run.losses) == {"vicreg", "t_regs_mst"}
+    assert BY_NAME["TODO 11b"].experiment.reason(run) == "" and BY_NAME["TODO 11: rank"].experiment.reason(run)
+    (tmp_path / "run" / "training_run.json").write_text("[]")
+    with pytest.raises(ValueError, match="training_run.json cannot be read as facts"):
+        Run.read(str(tmp_path / "run"), CONFIG)
+    (tmp_path / "run" / "training_run.json").unlink()
+    assert Run.read(str(tmp_path / "run"), CONFIG) == Run.read("owner/on-the-hub", CONFIG) == Run(False)
 
 
 @pytest.fixture
@@ -137,7 +187,7 @@ def test_values_come_from_other_evaluations(evaluations, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "eval_results.json").write_text(json.dumps({"eval_loss": 1.4}))
     found = collect_measures([glue, sts, length], [reference], str(tmp_path / "mine"), CONFIG)
-    assert found == {
+    assert found.values == {
         "concept_num": 16, "stsb": 0.7, "zero_shot": 0.4, "mnli": 0.5, "task_loss": 1.4, "scrolls": 0.2,
         "depth_gain": pytest.approx(0.02), "recursion_gap": pytest.approx((2 + 4) / 2),
     }  # fmt: skip
@@ -147,17 +197,48 @@ def test_losses_of_the_suffix(tmp_path):
     path = tmp_path / "eval_results.json"
     path.write_text(json.dumps({"eval_loss": 5.0}))
     continues = SimpleNamespace(concept_num=16, decoder_target="continuation")
-    assert collect_measures([], [], str(tmp_path), continues) == {"concept_num": 16, "suffix_loss": 5.0}
+    assert collect_measures([], [], str(tmp_path), continues).values == {"concept_num": 16, "suffix_loss": 5.0}
     path.write_text(json.dumps({"eval_loss": 5.0, "eval_prefix_diffusion_loss": 6.0}))
-    assert collect_measures([], [], str(tmp_path), CONFIG)["suffix_loss"] == 6.0
-    assert collect_measures([], [], "owner/on-the-hub", CONFIG) == {"concept_num": 16}
+    assert collect_measures([], [], str(tmp_path), CONFIG).values["suffix_loss"] == 6.0
+    assert collect_measures([], [], "owner/on-the-hub", CONFIG).values == {"concept_num": 16}
 
 
 def test_results_of_another_model_and_other_files_are_refused(evaluations, tmp_path):
     other = evaluations("other", "run_glue.py", "other", ("stsb", "validation", "pearson", "other", 0.9))
-    with pytest.raises(ValueError, match="are of 'other', but 'mine' is analysed"):
+    with pytest.raises(ValueError, match="are of 'outputs/other', but 'outputs/mine' is analysed"):
         collect_measures([other], [], "outputs/mine", CONFIG)
     (tmp_path / "x.json").write_text('{"results": [{"task": "stsb"}]}')
     for path in (tmp_path / "x.json", tmp_path / "nowhere.json"):
         with pytest.raises(ValueError, match="cannot be read as results"):
             Report.read(path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"through_concepts_alone": True}, "perceiver_cls, through the concepts alone"),
+        ({"through_concepts_alone": False}, "perceiver_cls, tokens pass around the concepts"),
+        ({}, "perceiver_cls; the file does not say whether through the concepts alone"),
+    ],
+)
+def test_a_score_says_how_the_classifier_saw_the_text(facts, words, tmp_path):
+    facts = {
+        "command": "python examples/run_glue.py",
+        "model": "outputs/mine",
+        "classifier_type": "perceiver_cls",
+        **facts,
+    }
+    records = [Result("stsb", "validation", "pearson", "mine", 0.6), Result("qqp", "x", "f1", "mine", float("nan"))]
+    report = Report.read(write_results(tmp_path / "glue.json", records, facts))
+    measured = collect_measures([report], [], "outputs/mine", CONFIG)
+    assert measured.evaluations == {"stsb": words} and "qqp" not in measured.values
+    (gate,) = (g for g in judge_all(measured, {CONTENT: 1.0}, Run(False)) if g["name"] == "Gate 5")
+    assert gate["measures"]["stsb"]["evaluation"] == words and gate["measures"]["zero_shot"]["evaluation"] == ""
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    for name in "ab":
+        (tmp_path / name / "final").mkdir(parents=True)
+    report = Report("run_glue.py", str(tmp_path / "a" / "final"), ())
+    assert report.is_about(str(tmp_path / "a" / "final")) and report.is_about("elsewhere/final")
+    assert not report.is_about(str(tmp_path / "b" / "final"))

@@ -1,8 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Probes: features whose answer is known, the tasks' texts, and controls that stay at chance."""
 
+import random
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -16,12 +19,16 @@ from trainers.analysis.probes import (
     exchange_halves,
     exchange_neighbours,
     make_probes,
+    mean_and_spread,
     probed_words,
     run_probes,
     split_words,
     words_of,
 )
+from trainers.analysis.sample import Sample
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED
+from trainers.tokenizer_training import train_tokenizer
+from trainers.vocabulary import Vocabulary
 
 from ..trainers.kit import make_model
 
@@ -58,8 +65,68 @@ def test_exchanges_move_whole_words():
 def test_words_of_middle_frequency():
     texts = ["common word"] * 90 + [f"common middle{'a' * (n % 2)}" for n in range(10)]
     assert probed_words(texts) == ["middle", "middlea"]
-    with pytest.raises(ValueError, match="No word occurs in 2% to 15%"):
-        probed_words(["one text"] * 30)
+    assert probed_words(["one text"] * 30) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The old man's boat, 2026, x_yz", {"the", "old", "man", "boat"}),
+        ("Żółta łódź śpi", {"żółta", "łódź", "śpi"}),
+        ("我爱 Python。", {"我", "爱", "python"}),
+        ("हिन्दी", {"हिन्दी"}),
+        ("😀 42 !?", set()),
+    ],
+)
+def test_words_in_any_script(text, words):
+    assert words_of(text) == words
+
+
+def probes_of(text, length=12):
+    """Probes of 60 pieces of a text, and what is said of those that are left out."""
+    tokenizer = train_tokenizer([text], vocab_size=300, max_length=64)
+    stream = tokenizer(text, add_special_tokens=False)["input_ids"] * 2000
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    pieces = [[cls, *stream[length * place : length * place + length], sep] for place in range(60)]
+    told = []
+    return make_probes(Sample(torch.tensor(pieces), Vocabulary.of(tokenizer), "validation"), 0, told.append), told
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        (" ".join(random.Random(0).choices(("one", "and", "all"), k=2000)), {"words"}),
+        ("".join(random.Random(0).choices("😀🙃!? ", k=2000)), {"words"}),
+        ("a" * 2000, {"words", "halves", "word order"}),
+    ],
+)
+def test_questions_that_texts_cannot_answer_are_left_out(text, left_out):
+    probes, told = probes_of(text)
+    names = {"length", "words", "halves", "word order"}
+    assert {probe.name for probe in probes} == names - left_out
+    assert len(told) == len(left_out) and all(any(name in line for line in told) for name in left_out)
+
+
+def test_scores_that_no_fold_has_are_nan():
+    rare = np.zeros((20, 1))
+    assert np.isnan(Probe("x", "?", "auc", [], rare).score(rare, rare))
+    assert mean_and_spread([0.5, float("nan"), 0.7]) == (pytest.approx(0.6), pytest.approx(0.1))
+    value, spread = mean_and_spread([float("nan")])
+    assert np.isnan(value) and spread is None
+
+
+def test_an_undefined_bag_of_words_leaves_the_others(tokenizer, capsys):
+    model = make_model("perceiver_posonly_mlm", tokenizer, hidden_size=16)
+    model.tokenizer = tokenizer
+    ends, mask = (tokenizer.cls_token_id, tokenizer.sep_token_id), tokenizer.mask_token_id
+    rows = [[ends[0], *[mask] * (number % 3), ends[1]] for number in range(24)]
+    probe = Probe("length", "?", "r2", rows, np.array([[number % 3] for number in range(24)], dtype=float))
+    results = {(r.task, r.system): r for r in run_probes(model, None, [probe], "mine", "validation", 8)}
+    assert np.isnan(results["probe: length, pooled", BAG_OF_WORDS].value)
+    assert not np.isnan(results["probe: length, pooled", "mine"].value)
+    line = "bag of words (tf-idf): not defined for the probe 'length' (all texts are empty)."
+    assert line in capsys.readouterr().out
+    assert not any(system == UNTRAINED for _, system in results)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])

@@ -2,6 +2,7 @@
 """Concept analysis as a user runs it: table, JSON and a page that needs nothing else."""
 
 import base64
+import itertools
 import json
 import sys
 from html.parser import HTMLParser
@@ -12,7 +13,9 @@ import pytest
 
 from examples import run_concept_analysis
 from trainers.analysis.gates import GATES
+from trainers.analysis.kinds import KINDS
 from trainers.results import Result, read_results, write_results
+from trainers.untrained import UntrainedError
 
 from ..analysis.conftest import make_sentences
 from ..trainers.kit import make_model
@@ -59,19 +62,22 @@ def folder(tokenizer, tmp_path_factory):
     (folder / "text.txt").write_text("\n".join(make_sentences()))
     records = [Result("stsb", "validation", "pearson", "recursive_mlm", 0.4)]
     facts = {"command": "python examples/run_glue.py", "model_name_or_path": "recursive_mlm"}
+    facts |= {"classifier_type": "perceiver_cls", "through_concepts_alone": True}
     write_results(folder / "glue.json", records, facts)
     return folder
 
 
 @pytest.fixture
 def analyse(folder, tmp_path, monkeypatch, capsys):
-    def analyse(checkpoint, *arguments):
+    def analyse(*arguments):
+        checkpoints = list(itertools.takewhile(lambda word: not word.startswith("--"), arguments))
+        output = tmp_path / "output"
         monkeypatch.chdir(folder)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-        defaults = ["--model_name_or_path", checkpoint, "--dataset_name", "text.txt", "--limit", "20"]
-        monkeypatch.setattr(sys, "argv", ["run_concept_analysis.py", *defaults, *arguments])
+        defaults = ["--dataset_name", "text.txt", "--max_eval_samples", "20", "--output_dir", str(output)]
+        words = ["--model_name_or_path", *checkpoints, *defaults, *arguments[len(checkpoints) :]]
+        monkeypatch.setattr(sys, "argv", ["run_concept_analysis.py", *words])
         run_concept_analysis.main()
-        (output,) = folder.glob(f"outputs/analysis_{checkpoint}_2*")
         return capsys.readouterr(), output, Page((output / "report.html").read_text(encoding="utf-8"))
 
     return analyse
@@ -79,9 +85,10 @@ def analyse(folder, tmp_path, monkeypatch, capsys):
 
 def test_table_numbers_and_page(analyse):
     (printed, progress), output, page = analyse("recursive_mlm", "--results", "glue.json")
-    for word in ("content_fraction", "1 - duplicate_share", "recursive_mlm", "untrained", "bag of words", "shuffled",
-                 "probe: words, pooled", "accuracy", "majority", "report.html"):  # fmt: skip
+    for word in ("content_fraction", "1 - duplicate_share", "recursive_mlm", "untrained", "(tf-idf)", "shuffled",
+                 "halves, all", "accuracy", "majority", "What comes back", "Chinese", "report.html"):  # fmt: skip
         assert word in printed, word
+    assert max(map(len, printed.splitlines())) <= 110
     assert "probes: trained" in progress
 
     content = json.loads((output / "results.json").read_text())
@@ -92,7 +99,11 @@ def test_table_numbers_and_page(analyse):
     assert set(analysis["legacy"]) == {"trained", "untrained", "constants"}
     assert len(analysis["gates"]) == len(GATES) and len(analysis["profiles"]["concepts"]) == 6
     verdicts = {gate["name"]: gate["verdicts"] for gate in analysis["gates"]}
-    assert verdicts["TODO 11: STS-B"][""]["level"] == "partial"
+    assert verdicts["TODO 11: STS-B"][""]["text"] == "not this experiment"  # of standard encoders
+    assert verdicts["TODO 0: STS-B"][""]["text"] == "not this experiment"
+    assert verdicts["Gate 3: size"][""]["level"] == "open" and verdicts["Gate 5"]["content_erank"]["level"] == "poor"
+    assert [row["kind"] for row in analysis["kinds"]] == list(KINDS) and analysis["kinds"][0]["texts"] == 20
+    assert analysis["text"] is None and analysis["left_out"] == []
 
     assert page.open == [] and page.all("html") == [{"lang": "en"}] and len(page.all("h1")) == 1
     images = page.all("img")
@@ -108,7 +119,75 @@ def test_table_numbers_and_page(analyse):
     assert links and all(link[0] == "#" and link[1:] in ids for link in links)
     assert page.all("link") == [{"rel": "icon", "href": "data:,"}] and not page.all("script")
     assert not [a for _, a in page.tags if "http" in a.get("src", a.get("href", ""))[:4]]
-    assert "0.400" in page.text and "run_glue.py --model_name_or_path recursive_mlm --task_name qqp" in page.text
+    text = " ".join(page.text.split())
+    assert "0.400" in text and "perceiver_cls, through the concepts alone" in text
+    assert "run_glue.py --model_name_or_path recursive_mlm --task_name all" in text
+    assert "divided into 6 equal parts, and concept k stands at part k, counted from 0" in text
+    assert len(page.all("details")) == 4  # older metrics, each concept, numbers of probes, examples of kinds
+
+
+def test_several_checkpoints_stand_side_by_side(analyse, folder):
+    text = "The <b>ship</b> sailed [at] dawn."
+    given = ["recursive_mlm", "prefix_diffusion", "--results", "glue.json", "--text", text]
+    (printed, _), output, page = analyse(*given)
+    side = printed.split("Side by side")[1]
+    for word in ("recursive_mlm", "prefix_diffusion", "content_erank", "content_erank, untrained", "legacy rank",
+                 "STS-B Pearson, fine-tuned", "Chinese, tokens right", "0.400", "width"):  # fmt: skip
+        assert word in side, word
+    records = read_results(output / "results.json")
+    values = {(r.metric, r.system): r.value for r in records if not r.task.startswith("rank")}
+    assert values["STS-B Pearson, fine-tuned", "recursive_mlm"] == 0.4
+    assert ("STS-B Pearson, fine-tuned", "prefix_diffusion") not in values
+    for name in ("recursive_mlm", "prefix_diffusion"):
+        own = json.loads((output / name / "results.json").read_text())
+        assert own["model_name_or_path"] == name
+        assert values["content_erank", name] == own["analysis"]["geometry"]["trained"]["content_erank"]
+        assert values["content_erank, untrained", name] == own["analysis"]["geometry"]["untrained"]["content_erank"]
+    assert page.open == [] and [link["href"] for link in page.all("a")] == [
+        "recursive_mlm/report.html", "prefix_diffusion/report.html"
+    ]  # fmt: skip
+    assert "Your text" in printed and "lost without it" in printed and "sailed" in printed
+    own = Page((output / "recursive_mlm" / "report.html").read_text(encoding="utf-8"))
+    assert own.open == [] and {"id": "text"} in own.all("section") and "<b>" in own.text and not own.all("b")
+    assert (output / "prefix_diffusion" / "report.html").is_file()
+
+
+def test_text_that_cannot_be_probed_leaves_the_rest(analyse, folder):
+    (folder / "chinese.txt").write_text(
+        "\n".join("老船长在桥边等船，外面下着雨。"[n % 9 :] for n in range(900)), encoding="utf-8"
+    )
+    (printed, _), output, page = analyse("recursive_mlm", "--dataset_name", "chinese.txt")
+    content = json.loads((output / "results.json").read_text())
+    assert content["analysis"]["geometry"] and content["analysis"]["compression"]
+    left_out = content["analysis"]["left_out"]
+    for line in left_out:
+        assert line in printed and line in page.text
+    assert page.open == [] and len(page.all("img")) == 8 + len(content["analysis"]["questions"])
+
+
+def test_without_an_untrained_network_the_rest_is_measured(analyse, monkeypatch):
+    def undefined(model, seed):
+        raise UntrainedError("There is no untrained network.")
+
+    monkeypatch.setattr(run_concept_analysis, "untrained_like", undefined)
+    (printed, _), output, page = analyse("recursive_mlm")
+    assert (
+        printed.startswith("There is no untrained network.\n") and printed.split("report: ")[0].count("untrained") == 1
+    )
+    assert {r.system for r in read_results(output / "results.json")} == {
+        "recursive_mlm", "majority class", "bag of words (tf-idf)", "shuffled labels"
+    }  # fmt: skip
+    assert page.open == [] and len(page.all("img")) == 11 and "There is no untrained network." in page.text
+
+
+def test_numbers_are_written_before_the_report(analyse, folder, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(run_concept_analysis, "make_pictures", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        analyse("recursive_mlm", "--output_dir", "kept")
+    assert read_results(folder / "kept" / "results.json")
 
 
 def test_a_model_without_a_decoder_of_the_text_says_so(analyse):
@@ -126,14 +205,31 @@ def test_a_model_without_a_decoder_of_the_text_says_so(analyse):
         (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
         (["--split", "test"], "no split 'test'"),
         (["--text_column", "body"], "no column 'body'"),
-        (["--limit", "5"], "--limit must be at least 20"),
+        (["--max_eval_samples", "5"], "--max_eval_samples must be at least 20"),
         (["--results", "nowhere.json"], "nowhere.json cannot be read as results"),
         (["--results", "glue.json", "--model_name_or_path", "prefix_diffusion"], "are of 'recursive_mlm'"),
         (["--dataset_name", "short.txt"], "needs at least 60"),
+        (["--batch_size", "0"], "--batch_size must be at least 1, not 0"),
+        (["--text", ""], "--text '' has no token"),
+        (["--dataset_name", "null.csv"], "needs at least 60"),
+        (["--dataset_name", "two.csv"], "Which column holds the text?"),
+        (["--dataset_name", "shifted.csv"], "more fields than"),
+        (["--dataset_name", "latin.txt"], "latin.txt cannot be read: 'utf-8' codec can't decode"),
+        (["--output_dir", "done"], "already holds report.html"),
+        (
+            ["--model_name_or_path", "recursive_mlm", "prefix_diffusion", "--push_to_hub", "--hub_model_id", "me/x"],
+            "--push_to_hub takes one checkpoint",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence(options, message, folder, monkeypatch):
     (folder / "short.txt").write_text("A short text.\n" * 20)
+    (folder / "null.csv").write_text("id,text\n" + "1,A text.\n2,\n3,NA\n" * 9)
+    (folder / "two.csv").write_text("title,body\n" + "A title,A text.\n" * 90)
+    (folder / "shifted.csv").write_text("text,source\n" + "A text.,web,\n" * 90)
+    (folder / "latin.txt").write_bytes("Café.\n".encode("latin-1") * 90)
+    (folder / "done").mkdir(exist_ok=True)
+    (folder / "done" / "report.html").touch()
     defaults = ["--model_name_or_path", "recursive_mlm"]
     if "--split" in options:
         defaults += ["--dataset_name", str(folder / "text")]

@@ -28,6 +28,8 @@ def folder(tokenizer, tmp_path_factory):
         for query in (document.split()[3:9], document.split()[20:24], ["sum", "up"]):
             rows.append({"document": document, "query": " ".join(query), "kind": number % 2})
     Dataset.from_list(rows).to_parquet(folder / "data" / "validation.parquet")
+    (folder / "done").mkdir()
+    (folder / "done" / "cost.png").touch()
     return folder
 
 
@@ -59,7 +61,7 @@ def test_the_table_has_its_baselines(run, folder, teacher, capsys):
     ):
         assert words in " ".join(shown.split()), words
     results = read_results(folder / "out" / "results.json")
-    other = "/".join(teacher.parts[-2:])
+    other = teacher.name
     systems = [f"{name}, {pooling}" for name in ("model", UNTRAINED, other)
                for pooling in ("mean", "centred mean", "best concept")]  # fmt: skip
     by_metric = {}
@@ -81,9 +83,12 @@ def test_the_table_has_its_baselines(run, folder, teacher, capsys):
 
 
 def test_labels_of_the_data_are_classified(run, folder, capsys):
-    columns = ["--document_column", "document", "--query_column", "query", "--label_column", "kind"]
+    columns = ["--document_column", "document", "--query_column", "query", "--label_column_name", "kind"]
     given = ["--model_name_or_path", "model", "--dataset_name", "data", "--lengths", 16, "--window", 10]
-    assert run(*given, *columns, "--tasks", "classification", "--limit", 6, "--poolings", "centred mean") is None
+    assert (
+        run(*given, *columns, "--task_name", "classification", "--max_eval_samples", 6, "--poolings", "centred mean")
+        is None
+    )
     assert "the data's classes" in " ".join(capsys.readouterr().out.split())
     (written,) = folder.glob("outputs/long_context_model_*/results.json")
     results = read_results(written)
@@ -99,13 +104,15 @@ def test_labels_of_the_data_are_classified(run, folder, capsys):
         (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
         (["--split", "dev"], "no split 'dev'; its splits are ['validation']"),
         (["--query_column", "query"], "--document_column and --query_column need each other"),
-        (["--label_column", "kind"], "--label_column needs"),
-        (["--tasks", "summaries"], "--tasks knows ['retrieval', 'classification'], not 'summaries'"),
+        (["--label_column_name", "kind"], "--label_column_name needs"),
+        (["--task_name", "summaries"], "--task_name knows ['retrieval', 'classification'], not 'summaries'"),
         (["--poolings", "max"], "not 'max'"),
         (["--window", "64"], "max_sequence_length 32, not be 64"),
-        (["--lengths", "4"], "8 tokens or more, not 4"),
-        (["--limit", "3"], "at least four documents"),
-        (["--baseline_models", "nowhere"], "baseline model 'nowhere' cannot be read"),
+        (["--lengths", "4"], "--lengths must be at least 8, not 4"),
+        (["--max_eval_samples", "3", "--task_name", "classification"], "at least four documents"),
+        (["--batch_size", "0"], "--batch_size must be at least 1, not 0"),
+        (["--output_dir", "done"], "done already holds cost.png"),
+        (["--baseline_models", "nowhere"], "SentenceTransformer 'nowhere' cannot be read"),
     ],
 )
 def test_bad_input_gets_one_sentence(run, options, message):

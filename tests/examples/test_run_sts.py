@@ -27,6 +27,10 @@ def place(tokenizer, tmp_path_factory):
     for name, split in (("one", "validation"), ("two", "test")):
         (place / name).mkdir()
         Dataset.from_dict(rows).to_parquet(place / name / f"{split}.parquet")
+    (place / "utf16.tsv").write_text("a\tb\t1\nc\td\t2\n", encoding="utf-16")
+    (place / "ragged.CSV").write_text("a,b,1\nc,d,2,\n")
+    (place / "done").mkdir()
+    (place / "done" / "results.json").touch()
     return place
 
 
@@ -46,10 +50,12 @@ def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher):
     assert "it/s" in done.stderr  # the progress bar
     (written,) = place.glob("outputs/sts_run_*/results.json")
     content = json.loads(written.read_text())
-    assert content["model_name_or_path"] == "outputs/run" and content["limit"] is None and content["seed"] == 0
+    assert (
+        content["model_name_or_path"] == "outputs/run" and content["max_eval_samples"] is None and content["seed"] == 0
+    )
     assert content["datasets"] == {"one": ["one", "one"]} and content["texts_cut"] == {"one": 0}
     results = read_results(written)
-    systems = ["run", "untrained", "token table", "bag of words (tf-idf)", str(teacher), "majority class"]
+    systems = ["run", "untrained", "token table", "bag of words (tf-idf)", "teacher", "majority class"]
     assert list(dict.fromkeys(result.system for result in results)) == systems
     assert {(result.task, result.split, result.count) for result in results} == {("one", "validation", 12)}
 
@@ -59,7 +65,17 @@ def test_several_tasks_have_an_average(place, monkeypatch, capsys):
     monkeypatch.setattr(run_sts, "TASKS", {"stsb": "one", "sickr": "two"})
     pushed = []
     monkeypatch.setattr(reporting, "push_results", lambda *arguments, **options: pushed.append((arguments, options)))
-    options = ["--poolings", "mean", "--limit", "9", "--report_to", "none", "--output_dir", "both", "--push_to_hub"]
+    options = [
+        "--poolings",
+        "mean",
+        "--max_eval_samples",
+        "9",
+        "--report_to",
+        "none",
+        "--output_dir",
+        "both",
+        "--push_to_hub",
+    ]
     run("--model_name_or_path", "outputs/run", "--task_name", "stsb", "sickr", *options, "--hub_model_id", "me/run")
     printed = capsys.readouterr().out
     for word in ("stsb (validation of one, 9 pairs); sickr (test of two, 9 pairs)", "average", "│ spearman, centred "):
@@ -79,14 +95,20 @@ def test_several_tasks_have_an_average(place, monkeypatch, capsys):
     [
         (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
         (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
-        (["--dataset_name", "one", "--score_column", "points"], "There are no columns ['points']"),
+        (["--dataset_name", "one", "--label_column_name", "points"], "There are no columns ['points']"),
         (["--dataset_name", "one", "--split", "test"], "one has no split test, only ['validation']"),
         (["--dataset_name", "one", "--task_name", "stsb"], "Give one of --task_name and --dataset_name, not both"),
         (["--task_name", "sts99"], "Unknown task 'sts99'; choose among ['stsb'"),
         (["--pairs_file", "pairs.txt"], "pairs.txt does not exist"),
         (["--pairs_file", "x.csv", "--split", "test"], "--split not with --pairs_file"),
         (["--dataset_name", "one", "--first_k", "99"], "--first_k must lie between 1 and the model's"),
-        (["--dataset_name", "one", "--baseline_models", "nowhere"], "baseline model 'nowhere' cannot be read"),
+        (["--dataset_name", "one", "--baseline_models", "nowhere"], "SentenceTransformer 'nowhere' cannot be read"),
+        (["--batch_size", "0"], "--batch_size must be at least 1, not 0"),
+        (["--max_eval_samples", "-1"], "--max_eval_samples must be at least 2, not -1"),
+        (["--first_k", "2", "0"], "--first_k must be at least 1, not 0"),
+        (["--pairs_file", "utf16.tsv"], "utf16.tsv cannot be read: 'utf-8' codec can't decode"),
+        (["--pairs_file", "ragged.CSV"], "ragged.CSV, line 2: 4 columns instead of 3"),
+        (["--dataset_name", "one", "--output_dir", "done"], "done already holds results.json"),
         (["--push_to_hub"], "--push_to_hub needs the repository of the model"),
     ],
 )

@@ -32,7 +32,7 @@ from trainers.long_context import (
     rank_metrics,
     retrieval_metrics,
 )
-from trainers.long_documents import Row, find_layout, load_rows, make_data
+from trainers.long_documents import Row, find_layout, load_rows, make_data, read_rows
 from trainers.long_reading import (
     ConceptReader,
     Cost,
@@ -82,6 +82,30 @@ def test_layouts_are_told_by_columns_or_named():
         find_layout([])
 
 
+def test_rows_are_read_as_texts(capsys):
+    rows = [{"document": "A text.", "query": "Who?"}, {"document": 7, "query": 2.5}]
+    missing = [{"document": None, "query": "Who?"}, {"document": "A text.", "query": " "}]
+    assert read_rows(rows + missing) == [Row("A text.", "Who?"), Row("7", "2.5")]
+    assert capsys.readouterr().out == "2 of 4 rows have no document or no query and are left out.\n"
+    scrolls = [{"input": None, "output": None}, {"input": "Who?\n\nA text.", "output": None}]
+    assert read_rows(scrolls) == [Row("A text.", "Who?")]
+    bench = {"input": "What?", "context": "A text.", "answers": [], "all_classes": ["noun"]}
+    assert read_rows([bench]) == [Row("A text.", "What?")]
+    with pytest.raises(ValueError, match="No row has a document and a query"):
+        read_rows(missing)
+    with pytest.raises(ValueError, match="The column 'document' holds a list, not a text"):
+        read_rows([{"document": ["A"], "query": "Who?"}])
+    with pytest.raises(ValueError, match="1 of 2 rows have no class in the column 'c'"):
+        read_rows([{"a": "A", "b": "B", "c": "x"}, {"a": "C", "b": "D", "c": None}], ("a", "b", "c"))
+
+
+def test_a_file_is_read_by_its_ending(tmp_path):
+    (tmp_path / "x.TSV").write_text("document\tquery\nA text.\tWho?\n")
+    rows, split = load_rows(str(tmp_path / "x.TSV"), None, None)
+    assert (read_rows(rows), split) == ([Row("A text.", "Who?")], "validation")
+    assert load_rows(str(tmp_path / "x.TSV"), None, "test")[1] == "test"
+
+
 def test_queries_of_several_documents_name_none():
     asked = [("A", "sum up"), ("B", "sum up"), ("A", "who"), ("A", "who"), ("C", "why"), ("C", "sum up")]
     rows = [Row(*pair) for pair in asked]
@@ -118,7 +142,7 @@ def test_archives_of_the_hub(tmp_path, monkeypatch):
     for name, task, split, message in (
         ("tau/scrolls", "qmsum", "dev", r"no split 'dev'; its splits are \['validation', 'test', 'train'\]"),
         ("tau/scrolls", "gov_report", None, r"one of \['qmsum', .*, not 'gov_report'"),
-        ("tau/scrolls", "qasper", None, "'tau/scrolls' cannot be read: cannot be reached$"),
+        ("tau/scrolls", "qasper", None, "'tau/scrolls' cannot be read: cannot be reached more$"),
         ("THUDM/LongBench", "nothing", None, r"no task 'nothing'; its files are \['data/trec.jsonl'\]"),
         ("nowhere", None, None, "'nowhere' cannot be read"),
     ):
@@ -128,7 +152,7 @@ def test_archives_of_the_hub(tmp_path, monkeypatch):
 
 def test_qmsum_as_it_is(shared):
     rows, split = load_rows(str(shared / "data" / "qmsum"), None, None)
-    data = make_data("qmsum", split, map(find_layout(rows).convert, rows))
+    data = make_data("qmsum", split, read_rows(rows))
     assert (split, len(data.documents), len(data.named), data.left_out) == ("validation", 35, 237, 4)
     assert "Summarize the whole meeting." in data.queries
 
@@ -290,9 +314,20 @@ def test_matching_pairs_say_nothing_by_halves(document_count, query_count, seed)
     assert len(set(found)) == len(found)
 
 
-def test_few_documents_or_queries_are_refused():
+def test_few_documents_or_queries_are_refused(capsys):
     with pytest.raises(ValueError, match="at least four documents, not 3"):
         document_folds(3, 0)
+    few = make_data("d", "test", [Row(name, f"about {name}") for name in "ABC"])
+    evaluation = LongContextEvaluation(few, ["retrieval", "classification"], 0)
+    assert evaluation.retrieves and evaluation.probe is None
+    assert capsys.readouterr().out == (
+        "Classification is left out: Classification needs at least four documents, not 3.\n"
+    )
+    with pytest.raises(ValueError, match="at least four documents, not 3"):
+        LongContextEvaluation(few, ["classification"], 0)
+    one = make_data("d", "test", [Row(name, f"about {name}", "x") for name in "ABCDEF"])
+    with pytest.raises(ValueError, match="All pairs of d have the class 'x'"):
+        LongContextEvaluation(one, ["classification"], 0)
     rows = [Row(name, "all") for name in "ABCD"]
     with pytest.raises(ValueError, match="too few queries"):
         LongContextEvaluation(make_data("d", "test", [*rows, Row("E", "one")]), ["classification"], 0)
@@ -321,6 +356,24 @@ def test_a_probe_is_judged_on_other_documents():
     # The class of a document can be learned by heart, but not for a document that was not seen.
     by_document = SimpleNamespace(folds=folds, labels=folds % 2)
     assert probe_accuracy(linear_probe(), np.eye(4)[folds], by_document) <= 0.5
+
+
+def test_a_bag_of_words_that_is_not_defined_leaves_the_others(capsys):
+    rows = [Row(mark * (number + 1), f"{mark}{number}") for number in range(4) for mark in ("\t", " ")]
+    evaluation = LongContextEvaluation(make_data("d", "test", rows), ["retrieval", "classification"], 0)
+    texts = [Passage(document, []) for document in evaluation.data.documents]
+    found = {(r.metric, r.system): r.value for r in evaluation.baselines(512, texts)}
+    metrics = [f"{metric}, 512 tokens" for metric in METRICS]
+    assert all(np.isnan(found[metric, BAG_OF_WORDS]) for metric in metrics)
+    assert found["R@1, 512 tokens", "chance"] == 1 / 8 and found["accuracy, 512 tokens", MAJORITY] == 0.5
+    assert "bag of words (tf-idf): not defined at 512 tokens (all texts are empty)." in capsys.readouterr().out
+
+
+def test_a_fold_that_learns_from_one_class_answers_with_it():
+    labels, folds = np.array(["x", "x", "y", "y"]), np.array([0, 0, 1, 1])
+    assert probe_accuracy(linear_probe(), np.eye(4), SimpleNamespace(folds=folds, labels=labels)) == 0
+    labels = np.array(["x", "x", "y", "x"])
+    assert probe_accuracy(linear_probe(), np.eye(4), SimpleNamespace(folds=folds, labels=labels)) >= 0.25
 
 
 def test_labelled_data_are_classified_without_names():

@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoModel
 
+from trainers import similarity
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED
-from trainers.script import untrained_like
 from trainers.similarity import (
     POOLINGS,
     TASKS,
@@ -39,6 +39,7 @@ from trainers.similarity import (
     similarity_results,
     token_vectors,
 )
+from trainers.untrained import UntrainedError, untrained_like
 
 from ..conftest import TEXTS
 from .kit import make_model
@@ -211,7 +212,7 @@ def test_only_concept_models_with_a_tokenizer_are_evaluated(model, teacher, tmp_
         load_encoder("nowhere")
     with pytest.raises(ValueError, match="holds a model of the type 'bert', not a concept encoder"):
         load_encoder(str(teacher))
-    with pytest.raises(ValueError, match="The baseline model 'nowhere' cannot be read"):
+    with pytest.raises(ValueError, match="The SentenceTransformer 'nowhere' cannot be read"):
         load_sentence_model("nowhere")
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="The checkpoint .* cannot be read"):
@@ -274,7 +275,15 @@ def test_data_sets_and_their_splits(tmp_path, monkeypatch):
     (root / "test.parquet").unlink()
     assert load_pairs(str(root), task="other").split == "validation"
     Dataset.from_dict({**rows, "sentence1": ["a", None, "c", "d"]}).to_parquet(root / "test.parquet")
-    with pytest.raises(ValueError, match="have no text"):
+    assert load_pairs(str(root)).first == ["a", "", "c", "d"]
+    Dataset.from_dict({**rows, "sentence1": [7, 8, 9, 10]}).to_parquet(root / "test.parquet")
+    assert load_pairs(str(root)).first == ["7", "8", "9", "10"]
+    (tmp_path / "lists").mkdir()
+    Dataset.from_dict({**rows, "sentence1": [["a"], ["b"], ["c"], ["d"]]}).to_parquet(tmp_path / "lists/test.parquet")
+    with pytest.raises(ValueError, match="column 'sentence1' holds lists"):
+        load_pairs(str(tmp_path / "lists"))
+    Dataset.from_dict({**rows, "score": [1.0, None, 2.0, 3.0]}).to_parquet(root / "test.parquet")
+    with pytest.raises(ValueError, match="have no score"):
         load_pairs(str(root))
 
 
@@ -308,6 +317,52 @@ def test_pairs_files(name, content, tmp_path):
     assert (pairs.task, pairs.split) == ("x", "all")
 
 
+def test_other_files_are_read_by_the_reader_of_text(tmp_path):
+    rows = {"sentence1": ["a", None, "c"], "sentence2": [1, 2, 3], "score": [1.0, 2.0, 3.0]}
+    Dataset.from_dict(rows).to_json(tmp_path / "x.v1.JSONL")
+    pairs = read_pairs_file(str(tmp_path / "x.v1.JSONL"), limit=2)
+    assert (pairs.first, pairs.second, pairs.scores.tolist()) == (["a", ""], ["1", "2"], [1, 2])
+    assert (pairs.task, pairs.split) == ("x", "all")
+
+
+def test_missing_texts_of_a_file_are_told(tmp_path, capsys):
+    (tmp_path / "x.TSV").write_text("a\t\t1\n\tc\t2\n7\td\t3\n")
+    pairs = read_pairs_file(str(tmp_path / "x.TSV"))
+    assert (pairs.first, pairs.second) == (["a", "", "7"], ["", "c", "d"])
+    assert capsys.readouterr().out == f"{tmp_path / 'x.TSV'}: 2 of 6 texts are missing and count as empty.\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_named_with_the_file(encoding, tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("caf\u00e9,b,1\nc,d,2\n", encoding=encoding)
+    with pytest.raises(ValueError, match=r"pairs.csv cannot be read: 'utf-8' codec .* \(save it as UTF-8\)"):
+        read_pairs_file(str(file))
+
+
+@pytest.mark.parametrize("texts", [["我 爱", "我 恨", "他 爱"], ["😀", "🙃", "😀🙃"], ["a b", "c d", "a d"]])
+def test_texts_without_words_have_a_bag_of_characters(texts):
+    pairs = TextPairs("toy", "nowhere", "test", texts, texts[::-1], np.array([1.0, 2.0, 3.0]))
+    found = similarity_results(pairs, {BAG_OF_WORDS: lambda texts: {"mean": bag_of_words_vectors(texts)}})
+    assert not any(np.isnan(result.value) for result in found)
+
+
+def test_what_is_not_defined_is_an_empty_column(model, monkeypatch, capsys):
+    def undefined(model, seed):
+        raise UntrainedError("no start is known")
+
+    monkeypatch.setattr(similarity, "untrained_like", undefined)
+    pairs = TextPairs("toy", "nowhere", "test", ["", " "], ["", "  "], np.array([1.0, 2.0]))
+    systems = make_systems(model, "mine", choose_poolings(["mean"], [], 4), 2, 0, {})
+    found = {(r.metric, r.system): r.value for r in similarity_results(pairs, systems)}
+    assert np.isnan(found["spearman", UNTRAINED]) and np.isnan(found["pearson", BAG_OF_WORDS])
+    assert not np.isnan(found["spearman", "mine"]) and found["spearman", MAJORITY] == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "untrained: not defined on toy (no start is known).",
+        "bag of words (tf-idf): not defined on toy (all texts are empty).",
+    ]
+
+
 @given(
     rows=st.lists(
         st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))] * 2, st.floats(-9, 9)),
@@ -334,7 +389,7 @@ def test_pairs_files_hold_any_text(rows, folder):
         ("x.csv", 'a,b,1\n"c,d,2\n', "line 2: unexpected end of data"),
         ("x.csv", "a,b,1\nc,d,1\n", "All scores of x"),
         ("x.csv", "", "is empty"),
-        ("x.txt", "a,b,1\n", "must end in .tsv or .csv"),
+        ("x.txt", "a,b,1\n", "x.txt: The columns \\['text'\\] are no known layout"),
         ("nowhere.csv", None, "does not exist"),
     ],
 )

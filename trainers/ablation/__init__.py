@@ -3,7 +3,7 @@
 
 from .baselines import BASELINES
 from .evaluations import EVALUATIONS, Protocol
-from .report import write_report
+from .report import check_report_dir, write_report
 from .runner import Plan, run_plan
 from .table import Row, check_options, read_table
 
@@ -15,6 +15,7 @@ __all__ = [
     "Protocol",
     "Row",
     "check_options",
+    "check_report_dir",
     "read_table",
     "run_plan",
     "write_report",

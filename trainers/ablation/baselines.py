@@ -20,9 +20,10 @@ from transformers import (
 )
 
 from ..analysis import load_checkpoint
-from ..data import PieceMaker, load_text, make_pieces, text_column
+from ..data import load_text, text_column
+from ..pieces import PieceMaker, make_pieces
 from ..results import BAG_OF_WORDS, UNTRAINED
-from ..script import untrained_like
+from ..untrained import untrained_like
 from .subjects import CONCEPTS, SENTENCES, WORDS
 from .table import Row, pretraining_arguments
 

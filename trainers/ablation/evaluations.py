@@ -7,7 +7,7 @@ T texts, P passages, D width of vectors.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..analysis import ablation, can_reconstruct, encode, kept_counts, load_sample, read_back
 from ..analysis.sample import spread
 from ..benchmark.measure import FORMULAS
-from ..data import load_text, text_column
+from ..data import iterate_texts, load_text, text_column
 from ..evaluation import EvaluationSums
 from ..long_context import retrieval_metrics
 from ..loss_terms import make_weighting
@@ -33,7 +33,7 @@ from ..tasks import TASKS as FINE_TUNING_TASKS
 from ..tasks.baselines import run_baseline
 from ..tasks.classifiers import is_recursive, read_checkpoint
 from ..tasks.fine_tuning import FineTuningArguments, System, encode_data, fine_tune
-from ..tasks.task import load_task
+from ..tasks.task import Parts, TaskData, load_task
 from ..training_model import TrainingForms, TrainingModel
 from ..vocabulary import CleanBatch
 from .subjects import CONCEPTS, SENTENCES, WORDS, Subject
@@ -78,6 +78,23 @@ class Protocol:
     epochs: float = 3.0
     limit: int | None = None
 
+    def check(self, evaluations: Iterable[str]) -> None:
+        """ValueError for data of these evaluations that cannot be read, before anything is trained."""
+        evaluations = set(evaluations)
+        if "similarity" in evaluations:
+            self.load_pairs()
+        if evaluations & {"retrieval", "cost"}:
+            held_out_passages(self.text, self.text_config)
+        elif any("text" in EVALUATIONS[name].reads for name in evaluations):
+            text_column(load_text(self.text, self.text_config)["validation"])
+        for name in evaluations & set(FINE_TUNING_TASKS):
+            self.load_task(name)
+
+    def load_task(self, name: str) -> TaskData:
+        """The data of a task that is fine-tuned."""
+        parts = Parts(max_train_samples=self.limit, max_eval_samples=self.limit)
+        return load_task(FINE_TUNING_TASKS[name], self.glue, parts=parts)
+
     def load_pairs(self):
         """ValueError for pairs that cannot be read."""
         found = [read_set(name, *place) for name, place in self.pairs.items()]
@@ -96,12 +113,17 @@ def read_file(path: str):
 
 @cache
 def held_out_passages(text: str | None, config: str | None) -> list[str]:
-    """At most `PASSAGES` passages of 2 x `HALF` words, evenly spread over the validation text."""
-    raw = load_text(text, config)["validation"]
-    column, found = text_column(raw), []
-    for row in raw:
-        words = (row[column] or "").split()
+    """At most `PASSAGES` passages of 2 x `HALF` words, evenly spread over the validation text; ValueError if there are
+    fewer than two."""
+    raw, found = load_text(text, config)["validation"], []
+    for row in iterate_texts(raw, text_column(raw)):
+        words = row.split()
         found += [words[start : start + 2 * HALF] for start in range(0, len(words) - 2 * HALF + 1, 2 * HALF)]
+    if len(found) < 2:
+        raise ValueError(
+            f"The held-out text has {len(found)} passages of {2 * HALF} words, between spaces, and retrieval and cost "
+            "need two: give another --held_out, or other --evaluations."
+        )
     return [" ".join(found[place]) for place in spread(len(found), PASSAGES).tolist()]
 
 
@@ -240,8 +262,7 @@ def cost(subject: Subject, protocol: Protocol) -> list[Result]:
 def fine_tuning(name: str, subject: Subject, protocol: Protocol) -> list[Result]:
     """Scores of a task after fine-tuning. Concept models encode the two texts of a pair each on its own, and their
     cosine is fitted to scores; sentence models read a pair jointly, words meet a linear model."""
-    task = FINE_TUNING_TASKS[name]
-    data = load_task(task, protocol.glue, limit=protocol.limit)
+    data = protocol.load_task(name)
     if subject.kind == WORDS:
         return [renamed(result, subject.name) for result in run_baseline("tfidf", data)]
     if subject.kind == CONCEPTS:

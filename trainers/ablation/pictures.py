@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from ..plain_text import picture_text
 from ..plots import EVALUATED, NEUTRAL, TRAINED, UNTRAINED
 
 
@@ -143,8 +144,8 @@ def plot_cost(lines: "list[Summary]", path: Path) -> bool:
                 if across(line) is None and line.is_baseline and up(line) is not None:
                     axes.axhline(up(line), color=NEUTRAL, linestyle="--", linewidth=0.8)
                     axes.annotate(
-                        f"{line.number} {line.name}", (0.99, up(line)), xycoords=("axes fraction", "data"),
-                        fontsize=7, color=NEUTRAL, va="bottom", ha="right",
+                        picture_text(f"{line.number} {line.name}"), (0.99, up(line)),
+                        xycoords=("axes fraction", "data"), fontsize=7, color=NEUTRAL, va="bottom", ha="right",
                     )  # fmt: skip
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,12 +1,15 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The table of all lines as Markdown and JSON."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-from ..results import Result, write_results
+from ..plain_text import Markdown, markdown, markdown_rows
+from ..results import Result, read_report, write_results
+from ..runs import check_output_dir
 from .pictures import plot_cost, plot_kept
 from .subjects import GLOBAL, Subject
 
@@ -104,7 +107,8 @@ class Summary:
 
 
 def summarise(found: dict[Subject, list[Result]], rows: set[str]) -> list[Summary]:
-    """One line for each name: means and standard deviations over seeds. `rows`: names that are runs."""
+    """One line for each name: means and standard deviations over seeds, of numbers that are defined. `rows`: names
+    that are runs."""
     groups: dict[str, list[Subject]] = {}
     for subject in found:
         groups.setdefault(subject.name, []).append(subject)
@@ -113,7 +117,8 @@ def summarise(found: dict[Subject, list[Result]], rows: set[str]) -> list[Summar
         values: dict[tuple[str, str, str], list[Result]] = {}
         for subject in subjects:
             for result in found[subject]:
-                values.setdefault((result.task, result.split, result.metric), []).append(result)
+                if not math.isnan(result.value):
+                    values.setdefault((result.task, result.split, result.metric), []).append(result)
         results = {place: merged(records) for place, records in values.items()}
         lines.append(Summary(number, name, subjects[0].help_from, name not in rows, results))
     return lines
@@ -132,11 +137,11 @@ def markdown_table(lines: list[Summary], columns: Iterable[Column]) -> str:
     lines = [line for line in lines if any(line.find(column) for column in columns)]
     if not columns:
         return ""
-    rows = [["#", "run", *(column.heading for column in columns)], ["---"] * 2 + ["---:"] * len(columns)]
+    rows = [[Markdown("#"), "run", *(column.heading for column in columns)], ["---"] * 2 + ["---:"] * len(columns)]
     for line in lines:
         name = f"{line.name} ({line.help_from})" if line.help_from else line.name
         rows.append([str(line.number), name, *(column.shown(line.find(column)) for column in columns)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return markdown_rows(rows) + "\n"
 
 
 def meaning_columns(lines: list[Summary]) -> list[Column]:
@@ -174,6 +179,13 @@ def depth_columns(lines: list[Summary]) -> list[Column]:
     return [Column(name, "depth", name, ".4f") for name in names]
 
 
+def check_report_dir(folder: Path) -> None:
+    """ValueError if the report would be written over something else than an earlier one of a table of runs."""
+    path = folder / "results.json"
+    if not path.is_file() or "rows" not in read_report(path):
+        check_output_dir(folder, ("README.md", "results.json"))
+
+
 def write_report(
     folder: Path, title: str, found: dict[Subject, list[Result]], failed: dict[str, str], rows: set[str], facts: dict
 ) -> Path:
@@ -192,7 +204,7 @@ def write_report(
     lines = summarise(found, rows)
     records = [replace(result, system=line.name) for line in lines for result in line.results.values()]
     write_results(folder / "results.json", records, {**facts, "failed": failed})
-    parts = [f"# {title}\n"]
+    parts = [f"# {markdown(title)}\n"]
     if any(record.spread is not None for record in records):
         parts.append("Rows trained with several seeds: mean ± standard deviation over seeds.\n")
     for heading, columns, words in (
@@ -221,7 +233,9 @@ def write_report(
     if plot_kept(lines, folder / "kept.png"):
         parts.append("![Tokens read back from fewer concepts](kept.png)\n")
     if failed:
-        parts.append("## Failed\n\n" + "".join(f"- {name}: {error}\n" for name, error in failed.items()))
+        parts.append(
+            "## Failed\n\n" + "".join(f"- {markdown(name)}: {markdown(error)}\n" for name, error in failed.items())
+        )
     path = folder / "README.md"
     path.write_text("\n".join(parts), encoding="utf-8")
     return path

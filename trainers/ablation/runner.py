@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
@@ -81,15 +82,27 @@ def baseline_lines(plan: Plan) -> list[Line]:
     return found
 
 
-def work(line: Line, plan: Plan) -> list[Result]:
-    """Make what the line needs, and its records; what is printed meanwhile goes to `evaluations.log` in its folder."""
+def work(line: Line, plan: Plan) -> tuple[list[Result], list[str]]:
+    """Make what the line needs, and its records; with what those evaluations said that failed, which leave the others
+    alone. What is printed meanwhile goes to `evaluations.log` in its folder."""
     torch.set_num_threads(plan.threads)
     transformers_logging.set_verbosity_error()
     line.subject.folder.mkdir(parents=True, exist_ok=True)
     with (line.subject.folder / "evaluations.log").open("a", encoding="utf-8") as log:
         with redirect_stdout(log), redirect_stderr(log):
             make(line, plan)
-            return [result for name in plan.evaluations for result in evaluate(name, line.subject, plan.protocol)]
+            results, errors = [], []
+            for name in plan.evaluations:
+                try:
+                    results += evaluate(name, line.subject, plan.protocol)
+                except Exception as error:
+                    traceback.print_exc()
+                    errors.append(f"{name}: {describe_error(error)}")
+            return results, errors
+
+
+def describe_error(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def make(line: Line, plan: Plan) -> None:
@@ -136,14 +149,16 @@ def run_plan(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[Subject, lis
         tell: gets a sentence for each line that is done or has failed.
 
     Returns:
-        Records by subject, rows first, in the table's order; and what those lines that failed said, by name and seed.
+        Records by subject, rows first, in the table's order; and what those lines said that failed as a whole or in
+        some evaluations, by name and seed.
     """
     found, failed = {}, {}
     for lines in (row_lines(plan), baseline_lines(plan)):
         for line, results, error in in_processes(lines, plan):
             name = line.subject.name + (f", seed {line.subject.seed}" if line.subject.seed is not None else "")
-            if error is None:
+            if error is None or results:
                 found[line.subject] = results
+            if error is None:
                 tell(f"{name}: done")
             else:
                 failed[name] = error
@@ -153,14 +168,14 @@ def run_plan(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[Subject, lis
 
 
 def in_processes(lines: list[Line], plan: Plan):
-    """Each line with its records or with what went wrong, as they come."""
+    """Each line with its records and with what went wrong, as they come."""
     context = multiprocessing.get_context("spawn")
     os.environ["TQDM_DISABLE"] = "1"  # of the processes; their logs are no terminal
     with ProcessPoolExecutor(plan.jobs, mp_context=context, max_tasks_per_child=1) as pool:
         futures = {pool.submit(work, line, plan): line for line in lines}
         for future in as_completed(futures):
-            error = future.exception()
-            if error is None:
-                yield futures[future], future.result(), None
+            if (error := future.exception()) is not None:
+                yield futures[future], [], describe_error(error)
             else:
-                yield futures[future], [], f"{type(error).__name__}: {error}"
+                results, errors = future.result()
+                yield futures[future], results, "; ".join(errors) or None

@@ -31,8 +31,10 @@ SCALE_BITS = 16
 
 
 def can_reconstruct(model) -> bool:
-    """Whether the model has a decoder of the text that was encoded."""
-    return getattr(model, "lm_head", None) is not None and model.config.decoder_target != "continuation"
+    """Whether the model has a decoder of the text that was encoded and, where that is shown one, a mask token."""
+    if getattr(model, "lm_head", None) is None or model.config.decoder_target == "continuation":
+        return False
+    return not model.decoder.reads_tokens or model.config.mask_token_id is not None
 
 
 @contextmanager
@@ -89,12 +91,13 @@ def measure_compression(model, untrained, sample: Sample, batch_size: int) -> di
     Reconstruction under compression.
 
     Args:
-        model, untrained: with a decoder of the text.
+        model, untrained: with a decoder of the text; `untrained` may be None.
         sample: the texts.
         batch_size: texts at a time.
 
     Returns:
-        trained, untrained, most_frequent_token: `accuracy` (share of tokens) and `exact` (share of texts).
+        trained, untrained (where there is one), most_frequent_token: `accuracy` (share of tokens) and `exact` (share
+            of texts).
         kept: the same, on 128 of the texts as the others below, by number of concepts made (`concepts`). rounded: by
             `bits` a component. disturbed: by `strength` of noise. The first two with `bits_per_token`; concepts that
             are not rounded count 32 bits a component.
@@ -127,7 +130,7 @@ def measure_compression(model, untrained, sample: Sample, batch_size: int) -> di
 
     result = {
         "trained": read(model, sample),
-        "untrained": read(untrained, sample),
+        **({} if untrained is None else {"untrained": read(untrained, sample)}),
         "most_frequent_token": {"accuracy": most_frequent_share(sample), "exact": 0.0},
         "token_bits": math.log2(config.vocab_size),
         "kept": [

@@ -4,82 +4,31 @@ The experiment list's decision gates as data: what each needs, its thresholds, a
 
 Ranks are those of 128 concepts in the list; here a rank is the share of what C concepts of width H allow, min(C, H),
 times 128. A gate on the rank has two verdicts: by the rank as the list measured it, which concepts that ignore the
-text can pass, and by `content_erank`, which they cannot.
+text can pass, and by `content_erank`, which they cannot. A gate is judged for the runs that it was written for; what a
+checkpoint was trained for stands in its `training_run.json`.
 """
 
 import json
 import operator
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results import Result, read_report
+from transformers.utils import cached_file
+
+from modeling_concept import RecursiveConceptEncoderConfig
+
+from ..data import first_line
+from .measures import MEASURES, Measured
 
 
 LIST_CONCEPTS = 128
 
-GOOD, PARTIAL, POOR, BETWEEN, OPEN = "good", "partial", "poor", "between", "open"
+GOOD, PARTIAL, POOR, BETWEEN, OPEN, OTHER = "good", "partial", "poor", "between", "open", "other"
 
 LEGACY, CONTENT = "legacy rank", "content_erank"
 
 SIGNS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """
-    A number that gates ask for.
-
-    Args:
-        label: short name; title: what it is.
-        command: that measures it; `{model}` stands for the checkpoint.
-        source: script, task, metric, and what the split's name holds, where it is one record of a results.json.
-    """
-
-    label: str
-    title: str
-    command: str
-    source: tuple[str, str, str, str] | None = None
-
-
-GLUE = "python examples/run_glue.py --model_name_or_path {model} --task_name "
-
-MEASURES = {
-    "rank": Measure(
-        "rank", "effective rank, of 128", "python examples/run_concept_analysis.py --model_name_or_path {model}"
-    ),
-    "concept_num": Measure(
-        "concepts", "concepts", "python examples/run_concept_analysis.py --model_name_or_path {model}"
-    ),
-    "stsb": Measure("STS-B", "STS-B Pearson, fine-tuned", GLUE + "stsb", ("run_glue.py", "stsb", "pearson", "")),
-    "zero_shot": Measure(
-        "zero-shot",
-        "STS-B Pearson, zero-shot mean of concepts",
-        "python examples/run_sts.py --model_name_or_path {model}",
-        ("run_sts.py", "stsb", "pearson", ""),
-    ),
-    "qqp": Measure("QQP", "QQP F1", GLUE + "qqp", ("run_glue.py", "qqp", "f1", "")),
-    "mnli": Measure("MNLI-m", "MNLI-m accuracy", GLUE + "mnli", ("run_glue.py", "mnli", "accuracy", "_matched")),
-    "task_loss": Measure("task loss", "loss of the objective, nats", "python examples/run_pretraining.py"),
-    "suffix_loss": Measure(
-        "suffix loss",
-        "loss of the suffix, nats per token",
-        "python examples/run_pretraining.py --objective prefix_diffusion",
-    ),
-    "recursion_gap": Measure(
-        "gap",
-        "points below the standard encoder",
-        GLUE + "all (and the same for the standard encoder, whose results.json goes to --reference_results)",
-    ),
-    "depth_gain": Measure("gain", "MNLI-m accuracy at K = 12 minus K = 6", GLUE + "mnli --num_iterations 6 12"),
-    "scrolls": Measure(
-        "retrieval",
-        "QMSum R@1 at 4,096 tokens",
-        "python examples/run_long_context.py --model_name_or_path {model} --lengths 4096",
-        ("run_long_context.py", "qmsum retrieval", "R@1, 4,096 tokens", ""),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -98,15 +47,114 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Run:
+    """
+    What a checkpoint was trained for.
+
+    Args:
+        recursive: whether its encoder is.
+        objectives: options by name; None where no `training_run.json` says.
+        losses: names of the concept losses.
+    """
+
+    recursive: bool
+    objectives: dict[str, dict] | None = None
+    losses: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, checkpoint: str, config) -> "Run":
+        """
+        Of a folder or Hub id.
+
+        Raises:
+            ValueError: its training_run.json is damaged.
+        """
+        recursive = isinstance(config, RecursiveConceptEncoderConfig)
+        path = cached_file(
+            checkpoint, "training_run.json", _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False,
+        )  # fmt: skip
+        if path is None:
+            return cls(recursive)
+        try:
+            facts = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(recursive, dict(facts["objectives"]), tuple(facts["concept_losses"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} cannot be read as facts of a training run: {first_line(error)}") from error
+
+    def has_only(self, *objectives: str) -> bool:
+        """Whether it was trained by one of the objectives, and by nothing else."""
+        return len(self.objectives) == 1 and not set(self.objectives).isdisjoint(objectives)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """
+    Which runs a gate was written for.
+
+    Args:
+        words: that describe them.
+        holds: whether a run is one of them, for runs whose objectives are known.
+        recursive: whether their encoder is; None for any.
+    """
+
+    words: str
+    holds: Callable[[Run], bool] | None = None
+    recursive: bool | None = False
+
+    def reason(self, run: Run) -> str:
+        """Why its gates are not judged for a run; empty where they are."""
+        if self.recursive not in (None, run.recursive):
+            return "not this experiment"
+        if self.holds is None:
+            return ""
+        if run.objectives is None:
+            return "not judged: no training_run.json"
+        return "" if self.holds(run) else "not this experiment"
+
+
+MASKED_LM = Experiment("masked_lm", lambda run: run.has_only("masked_lm"))
+CONCEPT_LOSSES = Experiment(
+    "masked_lm with concept losses", lambda run: run.has_only("masked_lm") and bool(run.losses)
+)
+SCALING = Experiment(
+    "masked_lm of spans with concept losses",
+    lambda run: run.has_only("masked_lm") and bool(run.losses) and run.objectives["masked_lm"]["masking"] == "span",
+)
+TSDAE = Experiment("denoising", lambda run: run.has_only("denoising"))
+DIFFUSION = Experiment(
+    "masked_diffusion without concept losses", lambda run: run.has_only("masked_diffusion") and not run.losses
+)
+ELBO = Experiment(
+    "masked_diffusion with weights 1/t, without concept losses",
+    lambda run: DIFFUSION.holds(run) and run.objectives["masked_diffusion"]["elbo_weighting"] != "none",
+)
+REGULARISED = Experiment(
+    "masked_diffusion with vicreg and t_regs_mst",
+    lambda run: run.has_only("masked_diffusion") and {"vicreg", "t_regs_mst"} <= set(run.losses),
+)
+PREFIX = Experiment("prefix_diffusion", lambda run: run.has_only("prefix_diffusion"))
+TRACK_A = Experiment(
+    "denoising, masked_diffusion or prefix_diffusion",
+    lambda run: run.has_only("denoising", "masked_diffusion", "prefix_diffusion"),
+)
+STANDARD = Experiment("any run of a standard encoder")
+RECURSIVE = Experiment("any run of a recursive encoder", recursive=True)
+ANY = Experiment("any run", recursive=None)
+
+
+@dataclass(frozen=True)
 class Gate:
     """
     Args:
         name: in the experiment list.
+        experiment: the runs that it is about.
         rules: the first that holds decides.
         otherwise: verdict (poor) when no rule can hold; None where the list says nothing: between the gates.
     """
 
     name: str
+    experiment: Experiment
     rules: tuple[Rule, ...]
     otherwise: str | None = None
 
@@ -125,17 +173,20 @@ class Gate:
         return list(dict.fromkeys(name for rule in self.rules for name, _, _ in rule.parts()))
 
 
-def target(name: str, condition: str, met: str = "target met", missed: str = "target missed") -> Gate:
-    """A gate with one threshold."""
-    return Gate(name, (Rule((condition,), met, GOOD),), missed)
+def target(
+    name: str, experiment: Experiment, *conditions: str, met: str = "target met", missed: str = "target missed"
+) -> Gate:
+    """A gate that is met where all conditions hold."""
+    return Gate(name, experiment, (Rule(conditions, met, GOOD),), missed)
 
 
 GATES = (
-    target("TODO 0: STS-B", "stsb > 0.60"),
-    target("TODO 0: rank", "rank > 30"),
-    target("TODO 0: QQP", "qqp > 0.70"),
+    target("TODO 0: STS-B", MASKED_LM, "stsb > 0.60"),
+    target("TODO 0: rank", MASKED_LM, "rank > 30"),
+    target("TODO 0: QQP", MASKED_LM, "qqp > 0.70"),
     Gate(
         "TODO 4",
+        CONCEPT_LOSSES,
         (
             Rule(("rank < 20",), "abandon the concept-loss track; slot attention or diffusion", POOR),
             Rule(("rank >= 20",), "the concept-loss track goes on", GOOD),
@@ -143,54 +194,67 @@ GATES = (
     ),
     Gate(
         "TODO 6",
+        DIFFUSION,
         (
             Rule(("rank < 30",), "diffusion alone is insufficient", POOR),
             Rule(("rank >= 30",), "diffusion alone may do", GOOD),
         ),
     ),
-    target("TODO 10", "rank > 64"),
+    target("TODO 7", SCALING, "task_loss < 2.0", "rank > 60"),
+    target("TODO 10", TSDAE, "rank > 64"),
     Gate(
         "TODO 11: STS-B",
+        ELBO,
         (
             Rule(("stsb > 0.50",), "the diffusion objective is viable", GOOD),
             Rule(("stsb >= 0.30",), "partial: add a contrastive loss or prefix generation", PARTIAL),
             Rule(("stsb < 0.30",), "pivot to prefix generation", POOR),
         ),
     ),
-    target("TODO 11: rank", "rank > 20", "depth helps the geometry", "depth does not help the geometry"),
+    target(
+        "TODO 11: rank", ELBO, "rank > 20",
+        met="depth helps the geometry", missed="depth does not help the geometry",
+    ),
     Gate(
         "TODO 11b",
+        REGULARISED,
         (
             Rule(("rank > 30", "task_loss < 3.0"), "regularisation works: go on with it", GOOD),
             Rule(("rank > 30", "task_loss > 3.5"), "the weight is too large: reduce it to 0.01", PARTIAL),
             Rule(("rank < 20",), "t_regs_mst is insufficient: slot attention or prefix generation", POOR),
         ),
     ),
-    target("TODO 13", "suffix_loss < 3.0"),
+    target("TODO 13", PREFIX, "suffix_loss < 3.0"),
     Gate(
         "Gate 1: rank",
+        TRACK_A,
         (
             Rule(("rank > 64",), "go on to track B, data scaling", GOOD),
             Rule(("rank >= 30",), "slot attention", PARTIAL),
             Rule(("rank < 30",), "rethink", POOR),
         ),
     ),
-    target("Gate 1: STS-B", "stsb > 0.70"),
-    target("Gate 1: suffix loss", "suffix_loss < 3.0"),
-    Gate("Gate 2", (Rule(("stsb > 0.75", "mnli > 0.65", "rank > 64"), "passed", GOOD),), "not passed"),
+    target("Gate 1: STS-B", TRACK_A, "stsb > 0.70"),
+    target("Gate 1: suffix loss", PREFIX, "suffix_loss < 3.0"),
+    target("Gate 2", STANDARD, "stsb > 0.75", "mnli > 0.65", "rank > 64", met="passed", missed="not passed"),
     target(
-        "Gate 3: size", "recursion_gap <= 2", "the recursive encoder keeps up", "the recursive encoder falls behind"
+        "Gate 3: size", RECURSIVE, "recursion_gap <= 2",
+        met="the recursive encoder keeps up", missed="the recursive encoder falls behind",
     ),
-    target("Gate 3: depth", "depth_gain > 0", "more iterations help", "more iterations do not help"),
+    target(
+        "Gate 3: depth", RECURSIVE, "depth_gain > 0",
+        met="more iterations help", missed="more iterations do not help",
+    ),
     Gate(
         "Gate 4",
+        ANY,
         (
             Rule(("scrolls >= 0", "concept_num >= 512"), "measured; the list names no threshold", GOOD),
             Rule(("scrolls >= 0", "concept_num < 512"), "measured, but with fewer than 512 concepts", PARTIAL),
         ),
     ),
-    Gate("Gate 5", (Rule(("stsb > 0.75", "rank > 64", "zero_shot > 0.60"), "passed", GOOD),), "not passed"),
-)
+    target("Gate 5", ANY, "stsb > 0.75", "rank > 64", "zero_shot > 0.60", met="passed", missed="not passed"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -219,26 +283,33 @@ def judge(gate: Gate, values: dict[str, float]) -> Verdict:
     return Verdict(gate.otherwise, POOR)
 
 
-def judge_all(values: dict[str, float], ranks: dict[str, float]) -> list[dict]:
+def judge_all(measured: Measured, ranks: dict[str, float], run: Run) -> list[dict]:
     """
     All gates.
 
     Args:
-        values: of measures but for the rank, as far as they are known.
+        measured: what is known but for the rank.
         ranks: of 128 concepts, by the name of how they were measured.
+        run: what the checkpoint was trained for.
 
     Returns:
-        For each gate its `name`, `measures` (by name, with title, value or None, and the command that measures it),
-        `thresholds`, and `verdicts` by rank, or one under "" where the rank is not asked for.
+        For each gate its `name`, `experiment` in words, `measures` (by name, with title, value or None, how it was
+        evaluated, and the command that measures it), `thresholds`, and `verdicts`: by rank, or one under "" where the
+        rank is not asked for or the gate is not judged.
     """
-    judged = []
+    judged, values = [], measured.values
     for gate in GATES:
-        by_rank = {name: {**values, "rank": rank} for name, rank in ranks.items()}
-        cases = by_rank if "rank" in gate.measures else {"": values}
+        if reason := gate.experiment.reason(run):
+            verdicts = {"": Verdict(reason, OTHER)}
+        elif "rank" in gate.measures:
+            verdicts = {name: judge(gate, {**values, "rank": rank}) for name, rank in ranks.items()}
+        else:
+            verdicts = {"": judge(gate, values)}
         shown = {
             name: {
                 "title": MEASURES[name].title,
                 "value": dict(ranks) if name == "rank" else values.get(name),
+                "evaluation": measured.evaluations.get(name, ""),
                 "command": MEASURES[name].command,
             }
             for name in gate.measures
@@ -246,9 +317,10 @@ def judge_all(values: dict[str, float], ranks: dict[str, float]) -> list[dict]:
         judged.append(
             {
                 "name": gate.name,
+                "experiment": gate.experiment.words,
                 "measures": shown,
                 "thresholds": gate.thresholds(),
-                "verdicts": {case: judge(gate, found) for case, found in cases.items()},
+                "verdicts": verdicts,
             }
         )
     return judged
@@ -258,89 +330,3 @@ def rank_measures(geometry: dict[str, float], config) -> dict[str, float]:
     """Both ranks as they would be among 128 concepts; `geometry` is what `concept_metrics` gives."""
     scale = LIST_CONCEPTS / min(config.concept_num, config.hidden_size)
     return {LEGACY: geometry["ref_rank"] * scale, CONTENT: geometry["content_erank"] * scale}
-
-
-@dataclass(frozen=True)
-class Report:
-    """A results.json: the script that wrote it, the model that it is about, and its records."""
-
-    script: str
-    model: str
-    results: tuple[Result, ...]
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Report":
-        """
-        Raises:
-            ValueError: no such file, or not one of the evaluation scripts' results.
-        """
-        content = read_report(path)
-        script = re.search(r"run_\w+\.py", str(content.get("command")))
-        model = content.get("model") or content.get("model_name_or_path")
-        if script is None or not model:
-            raise ValueError(f"{path} cannot be read as results of an evaluation: it tells no script or no model.")
-        return cls(script[0], Path(model).name, tuple(content["results"]))
-
-    def value(self, script: str, task: str, metric: str, split: str, addition: str = "") -> float | None:
-        """The model's own number, or that of the model with an addition to its name; None if it is not there."""
-        for result in self.results if script == self.script else ():
-            names = (self.model + addition, f"{self.model}, mean")
-            if (result.task, result.metric) == (task, metric) and split in result.split and result.system in names:
-                return result.value
-        return None
-
-
-def collect_measures(reports: Iterable[Report], references: Iterable[Report], checkpoint: str, config) -> dict:
-    """
-    Values of measures by name, as far as they are known.
-
-    Args:
-        reports: of evaluations of this checkpoint.
-        references: of evaluations of the standard encoder that a recursive one is compared with.
-        checkpoint: its folder, in which a training run left `eval_results.json`; or a Hub id.
-        config: of the model.
-
-    Raises:
-        ValueError: a report is about another model.
-    """
-    reports, references = list(reports), list(references)
-    for report in reports:
-        if report.model != Path(checkpoint).name:
-            raise ValueError(f"--results are of {report.model!r}, but {Path(checkpoint).name!r} is analysed.")
-    values = {"concept_num": float(config.concept_num), **run_losses(checkpoint, config)}
-    for name, measure in MEASURES.items():
-        if measure.source is not None:
-            values[name] = first_known(report.value(*measure.source) for report in reports)
-    source = MEASURES["mnli"].source
-    deep, usual = (first_known(report.value(*source, f", K={k}") for report in reports) for k in (12, 6))
-    values["depth_gain"] = None if deep is None or usual is None else deep - usual
-    values["recursion_gap"] = mean_gap(reports, references)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def first_known(values: Iterable[float | None]) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
-def mean_gap(reports: list[Report], references: list[Report]) -> float | None:
-    """By how many points (hundredths) the references are better on average, over the primary metrics that both
-    have."""
-    found = []
-    for reference in references:
-        for result in reference.results:
-            if result.primary and result.system == reference.model:
-                own = first_known(report.value(reference.script, result.task, result.metric, result.split)
-                                  for report in reports)  # fmt: skip
-                if own is not None:
-                    found.append(100 * (result.value - own))
-    return sum(found) / len(found) if found else None
-
-
-def run_losses(checkpoint: str, config) -> dict[str, float]:
-    """Evaluation losses that a training run left in its folder: of the suffix, or of the text itself."""
-    path = Path(checkpoint) / "eval_results.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    continues = config.decoder_target == "continuation"
-    suffix = found.get("eval_prefix_diffusion_loss", found.get("eval_loss") if continues else None)
-    losses = {"suffix_loss": suffix, "task_loss": None if continues else found.get("eval_loss")}
-    return {name: value for name, value in losses.items() if value is not None}

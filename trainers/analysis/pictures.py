@@ -144,14 +144,15 @@ def similarity_pictures(concepts: torch.Tensor) -> dict[str, Picture]:
     return found
 
 
-def spectrum_picture(trained: torch.Tensor, untrained: torch.Tensor) -> Picture:
+def spectrum_picture(trained: torch.Tensor, untrained: torch.Tensor | None) -> Picture:
     """Singular values of the text-dependent part of a text's concepts [T, C, H]."""
     noise = torch.randn(trained.shape, generator=torch.Generator().manual_seed(0))
+    fresh = [] if untrained is None else [(untrained, "untrained", UNTRAINED_COLOR, "-")]
     drawing = Drawing()
     with drawing as axes:
         for concepts, label, color, style in (
             (noise, "independent noise", MINOR, "--"),
-            (untrained, "untrained", UNTRAINED_COLOR, "-"),
+            *fresh,
             (trained, "trained", TRAINED, "-"),
         ):
             values = singular_spectrum(concepts)
@@ -162,7 +163,7 @@ def spectrum_picture(trained: torch.Tensor, untrained: torch.Tensor) -> Picture:
         axes.legend()
     return Picture(
         drawing.source,
-        "Singular values of a text's concepts, trained, untrained and of independent noise, falling from 1.",
+        "Singular values of a text's concepts beside those of independent noise, falling from 1.",
         "Singular values of what depends on the text, averaged over texts. The closer to the dashed line of "
         "independent noise, the more directions are in use.",
     )
@@ -200,9 +201,10 @@ def probe_pictures(analysis) -> dict[str, Picture]:
             if result.task.startswith(f"probe: {name}, ")
         }
         chance = values[POOLINGS[0], MAJORITY]
+        present = {system: color for system, color in systems.items() if (POOLINGS[0], system) in values}
         drawing = Drawing()
         with drawing as axes:
-            for row, (system, color) in enumerate(systems.items()):
+            for row, (system, color) in enumerate(present.items()):
                 # A bag of words has no concepts to pool.
                 poolings = POOLINGS[:1] if system == BAG_OF_WORDS else POOLINGS
                 height = 0.8 / len(poolings)
@@ -211,16 +213,15 @@ def probe_pictures(analysis) -> dict[str, Picture]:
                     axes.barh(place, result.value, 0.95 * height, color=color, alpha=0.5 if half else 1.0)
                     axes.errorbar(result.value, place, xerr=result.spread, color=INK, linewidth=0.9)
             axes.axvline(chance.value, color=INK, linestyle=":", linewidth=1.2)
-            axes.set_yticks(range(len(systems)), [labels.get(system, system) for system in systems])
+            axes.set_yticks(range(len(present)), [labels.get(system, system) for system in present])
             axes.invert_yaxis()
             axes.set(xlim=(min(0.0, chance.value), 1.03), xlabel=scores[chance.metric])
             axes.grid(axis="x")
-        trained, untrained = (values[POOLINGS[0], system].value for system in (analysis.name, UNTRAINED))
+        scored = ", ".join(
+            f"{values[POOLINGS[0], system].value:.2f} {labels.get(system, system)}" for system in present
+        )
         found[f"probe: {name}"] = Picture(
-            drawing.source,
-            f"Bars: {trained:.2f} trained, {untrained:.2f} untrained, {values[POOLINGS[0], BAG_OF_WORDS].value:.2f} "
-            f"from a bag of words, {chance.value:.2f} by chance.",
-            question,
+            drawing.source, f"Bars of scores: {scored}, {chance.value:.2f} by chance.", question
         )
     return found
 
@@ -250,7 +251,9 @@ def compression_pictures(compression: dict) -> dict[str, Picture]:
         axes.set(xlabel="noise, relative to the concept")
     for drawing in (bits, noise):
         with drawing as axes:
-            for system, color in (("most_frequent_token", MINOR), ("untrained", UNTRAINED_COLOR)):
+            for system, color in {"most_frequent_token": MINOR, "untrained": UNTRAINED_COLOR}.items():
+                if system not in compression:
+                    continue
                 value, label = compression[system]["accuracy"], system.replace("_", " ")
                 axes.axhline(value, color=color, linestyle=":", label=label)
             axes.set(ylabel="token accuracy", ylim=(-0.02, 1.04))
@@ -290,11 +293,11 @@ def make_pictures(analysis, concepts: dict[str, torch.Tensor], attention: dict[s
 
     Args:
         analysis: the [`Analysis`].
-        concepts, attention: `trained` and `untrained`, concepts being [T, C, H].
+        concepts, attention: `trained` and, where there is one, `untrained`, concepts being [T, C, H].
     """
     pictures = {
         **similarity_pictures(concepts["trained"]),
-        "spectrum": spectrum_picture(concepts["trained"], concepts["untrained"]),
+        "spectrum": spectrum_picture(concepts["trained"], concepts.get("untrained")),
         **attention_pictures(attention),
         **probe_pictures(analysis),
     }

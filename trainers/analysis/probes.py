@@ -10,21 +10,22 @@ a bag of words, the same probe on shuffled labels, and what one gets without loo
 T texts, K labels of a text, D features.
 """
 
+import math
 import random
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 from scipy.stats import rankdata
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from tqdm.auto import tqdm
 
-from ..data import special_ends
+from ..bag_of_words import UNSPACED, NoWordsError, fit_bag_of_words
+from ..pieces import special_ends
 from ..results import BAG_OF_WORDS, MAJORITY, UNTRAINED, Result
 from .sample import Sample, encode
 
@@ -38,6 +39,9 @@ STRENGTHS = np.logspace(-4, 2, 7)
 
 # Words whose presence is probed: so many, each in a share of texts between these.
 WORDS, RAREST, COMMONEST = 50, 0.02, 0.15
+
+# A word to probe: at least three letters with their marks; one character in scripts without spaces between words.
+WORD = regex.compile(rf"(?={UNSPACED})\X|(?:(?!{UNSPACED})[\p{{L}}\p{{M}}]){{3,}}")
 
 POOLINGS = ("pooled", "all concepts")
 
@@ -76,16 +80,25 @@ class Probe:
         pairs = positive * (len(labels) - positive)
         ranks = (rankdata(predicted, axis=0) * labels).sum(axis=0)  # Mann & Whitney 1947
         won = ranks - positive * (positive + 1) / 2
-        return float(np.mean(won[pairs > 0] / pairs[pairs > 0]))
+        return float(np.mean(won[pairs > 0] / pairs[pairs > 0])) if pairs.any() else math.nan
+
+    def missing(self) -> str:
+        """Why these texts cannot answer the question; empty where they can."""
+        if self.metric == "auc":
+            share = f"{RAREST:.0%} to {COMMONEST:.0%}"
+            return "" if self.labels.size else f"no word occurs in {share} of the {len(self.rows)} texts"
+        if self.metric == "r2":
+            return "" if np.ptp(self.labels) else "all texts have the same length"
+        texts = min(self.labels.sum(), (1 - self.labels).sum())
+        return "" if texts >= FOLDS else f"an exchange changes {len(self.rows)} of the texts, which are too few"
 
 
-def make_probes(sample: Sample, seed: int = 0) -> list[Probe]:
+def make_probes(sample: Sample, seed: int = 0, tell: Callable[[str], None] = print) -> list[Probe]:
     """
     The questions: how long is the text (of texts cut at random), which words occur, were its halves exchanged, were
-    neighbouring words exchanged. In the last two half of the texts have been changed; their tokens remain the same.
-
-    Raises:
-        ValueError: no word occurs in a share of the texts that can be probed.
+    neighbouring words exchanged. In the last two about half of the texts have been changed; their tokens remain the
+    same, and texts that an exchange leaves as they are do not take part. A question that these texts cannot answer is
+    left out, and `tell` gets the reason.
     """
     draw = random.Random(seed)
     before, after = special_ends(sample.tokenizer)
@@ -110,35 +123,34 @@ def make_probes(sample: Sample, seed: int = 0) -> list[Probe]:
     }
     orders = []
     for name, (sentence, exchange) in exchanges.items():
-        rows = [
-            whole(exchange(split_words(body, marks)) if change else body)
-            for body, marks, change in zip(bodies, starts, changed, strict=True)
-        ]
-        orders.append(Probe(name, sentence, "accuracy", rows, changed[:, None].astype(float)))
-    return [
+        exchanged = [exchange(split_words(body, marks)) for body, marks in zip(bodies, starts, strict=True)]
+        usable = [place for place, body in enumerate(bodies) if exchanged[place] != body]
+        rows = [whole((exchanged if changed[place] else bodies)[place]) for place in usable]
+        orders.append(Probe(name, sentence, "accuracy", rows, changed[usable, None].astype(float)))
+    probes = [
         Probe("length", "How many tokens has the text?", "r2", cut, np.array(lengths, dtype=float)[:, None]),
         Probe("words", f"Which of {len(words)} words occur in it?", "auc", sample.ids.tolist(), occurs),
         *orders,
     ]
+    for probe in probes:
+        if reason := probe.missing():
+            tell(f"The probe {probe.name!r} is left out: {reason}.")
+    return [probe for probe in probes if not probe.missing()]
 
 
 def words_of(text: str) -> set[str]:
-    return set(re.findall(r"[^\W\d_]{3,}", text.lower()))
+    """Words of a text that can be probed, in lower case."""
+    return set(WORD.findall(text.lower()))
 
 
 def probed_words(texts: Sequence[str]) -> list[str]:
-    """Up to `WORDS` words of middle frequency, evenly spread over it."""
+    """Up to `WORDS` words of middle frequency, evenly spread over it; none where no word is."""
     counts = Counter(word for text in texts for word in words_of(text))
     usable = [
         word
         for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if max(RAREST * len(texts), FOLDS) <= count <= COMMONEST * len(texts)
     ]
-    if not usable:
-        raise ValueError(
-            f"No word occurs in {RAREST:.0%} to {COMMONEST:.0%} of the {len(texts)} texts, so that none can be "
-            "probed: give more text."
-        )
     return [usable[place * len(usable) // WORDS] for place in range(WORDS)] if len(usable) > WORDS else usable
 
 
@@ -208,7 +220,7 @@ def run_probes(model, untrained, probes: list[Probe], name: str, split: str, bat
     Scores of all probes.
 
     Args:
-        model, untrained: concept models with tokenizers.
+        model, untrained: concept models with tokenizers; `untrained` may be None.
         probes: the questions.
         name: of the model in results.
         split: of the data.
@@ -221,18 +233,35 @@ def run_probes(model, untrained, probes: list[Probe], name: str, split: str, bat
     results = []
     for probe in tqdm(probes, desc="probes", leave=False):
         texts = model.tokenizer.batch_decode(probe.rows, skip_special_tokens=True)
-        words = coordinates(TfidfVectorizer(sublinear_tf=True).fit_transform(texts))
-        of_words, _ = cross_validate(probe, words)
+        of_words = bag_of_words_scores(probe, texts)
         trained = concept_features(model, probe, batch_size, "probes: trained")
-        fresh = concept_features(untrained, probe, batch_size, "probes: untrained")
+        fresh = None if untrained is None else concept_features(untrained, probe, batch_size, "probes: untrained")
         for pooling in POOLINGS:
             own, shuffled = cross_validate(probe, trained[pooling])
-            others, _ = cross_validate(probe, fresh[pooling])
-            scores = {name: own, UNTRAINED: others, BAG_OF_WORDS: of_words, SHUFFLED: shuffled}
+            scores = {name: own}
+            if fresh is not None:
+                scores[UNTRAINED] = cross_validate(probe, fresh[pooling])[0]
+            scores |= {BAG_OF_WORDS: of_words, SHUFFLED: shuffled}
             task, count = f"probe: {probe.name}, {pooling}", len(texts)
             results += [
-                Result(task, split, probe.metric, system, float(np.mean(found)), float(np.std(found)), count)
+                Result(task, split, probe.metric, system, *mean_and_spread(found), count)
                 for system, found in scores.items()
             ]
             results.append(Result(task, split, probe.metric, MAJORITY, probe.chance(), None, count))
     return results
+
+
+def bag_of_words_scores(probe: Probe, texts: list[str]) -> list[float]:
+    """Scores of the folds for tf-idf features; nan, and a printed reason, where there are none."""
+    try:
+        words = fit_bag_of_words(texts)
+    except NoWordsError as error:
+        print(f"{BAG_OF_WORDS}: not defined for the probe {probe.name!r} ({error}).")
+        return [math.nan]
+    return cross_validate(probe, coordinates(words.transform(texts)))[0]
+
+
+def mean_and_spread(scores: list[float]) -> tuple[float, float | None]:
+    """Over the folds in which a score is defined; nan and None where it is in none."""
+    defined = [score for score in scores if not math.isnan(score)]
+    return (float(np.mean(defined)), float(np.std(defined))) if defined else (math.nan, None)

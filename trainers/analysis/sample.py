@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 from modeling_concept import AUTO_MODELS
 
 from ..collator import ConceptDataCollator
-from ..data import PieceMaker, first_line, load_files, load_text, make_pieces, text_column
+from ..data import column_names, first_line, load_files, load_text, text_column
+from ..pieces import PieceMaker, make_pieces
 from ..script import CONCEPT_MODEL_TYPES
 from ..vocabulary import Vocabulary
 
@@ -117,8 +118,11 @@ def load_sample(
     if split not in raw:
         raise ValueError(f"The data has no split {split!r}; its splits are {sorted(raw)}.")
     rows = raw[split].take(ROWS_PER_TEXT * count)
+    names, column = column_names(rows), text_column(rows, column)
+    if dataset_name is not None and len(names) > 1:
+        print(f"Text: column {column!r} of {', '.join(names)}.")
     maker = PieceMaker(tokenizer, length, short_piece_probability=0.0, line_by_line=False, seed=0)
-    pieces = make_pieces(rows, text_column(rows, column), maker)
+    pieces = make_pieces(rows, column, maker)
     whole = [piece for piece in (row["input_ids"] for row in pieces) if len(piece) == length]
     if len(whole) < FEWEST_TEXTS:
         raise ValueError(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from rich.table import Table
 
+from ..plain_text import picture_text
 from .measure import spread
 from .shapes import TASKS
 from .suite import WITHOUT, Ratio, Timing, growths
@@ -71,7 +72,7 @@ def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path
     """Time per token against length, a line a system, for encoding and for the training step; dashed with the fewer
     or more concepts that grow with the text; PNG."""
     figure, lines = Figure(figsize=(11, 4.8), layout="constrained"), {}
-    figure.suptitle(title)
+    figure.suptitle(picture_text(title))
     for axes, task in zip(figure.subplots(1, 2), ("encode", "masked_lm")):
         chosen = [timing for timing in timings if timing.task == task and not timing.variants]
         for number, system in enumerate(SYSTEMS):

@@ -12,7 +12,7 @@ import torch
 from ..noise import Noise
 from ..objectives import Denoising, MaskedDiffusion, MaskedLM
 from ..objectives.base import TokenObjective
-from ..vocabulary import CleanBatch, Vocabulary
+from ..vocabulary import WORD_TABLES, CleanBatch, Vocabulary
 
 
 PAD, MASK, FIRST_WORD = 0, 1, 5
@@ -75,7 +75,7 @@ TASKS = {
 def make_vocabulary(size: int) -> Vocabulary:
     """Of `size` ids without words, which objectives that mask single tokens do not ask for."""
     special = torch.arange(size) < FIRST_WORD
-    return Vocabulary(size, MASK, PAD, special, special, special, special, tokenizer=None)
+    return Vocabulary(size, MASK, PAD, special, *[special] * len(WORD_TABLES), tokenizer=None)
 
 
 def make_texts(shape: Shape, tokens: int, padding: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
