@@ -1,53 +1,115 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""The launch recipes: every option exists, and a small model of the same kind can be trained so."""
+"""The launch recipes: every option exists, the numbers are the list's, and a small model is trained so."""
 
 import json
+import math
 import sys
+from dataclasses import fields
 
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from transformers import LlamaConfig, LlamaModel
 
 from examples import run_pretraining
+from examples.convert_original_checkpoint import KEPT_OPTIONS, convert_config
 from modeling_concept import ConceptEncoderConfig
-from trainers import ConceptTrainingArguments
+from trainers import ConceptTrainer, ConceptTrainingArguments
+from trainers.model_arguments import read_overrides
 from trainers.model_types import find_model_type
 from trainers.script import parse_arguments
-from trainers.training_model import TrainingModel
+from trainers.starting import plan_start
 
 from ..conftest import ROOT
-from ..trainers.kit import make_model
 
 
 CONFIGS = sorted((ROOT / "examples" / "configs").glob("*.json"))
 ACCELERATE = sorted((ROOT / "examples" / "accelerate_configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_recipes_are_valid(path, tokenizer, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["run_pretraining.py", str(path), "--bf16", "false", "--report_to", "none"])
-    model_args, data_args, training_args = parse_arguments(
+SMALL = [
+    "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2", "--intermediate_size", "32",
+    "--concept_num", "4", "--max_seq_length", "64", "--per_device_train_batch_size", "4", "--max_steps", "2",
+    "--warmup_steps", "0", "--save_strategy", "no", "--eval_strategy", "no", "--bf16", "false", "--report_to", "none",
+    "--dataloader_num_workers", "0", "--disable_tqdm", "true", "--use_cpu", "--concept_metric_samples", "8",
+]  # fmt: skip
+
+
+def read_recipe(path, monkeypatch, *options):
+    monkeypatch.setattr(sys, "argv", ["run_pretraining.py", str(path), *options])
+    return parse_arguments(
         run_pretraining.ModelArguments, run_pretraining.DataTrainingArguments, ConceptTrainingArguments
     )
-    assert set(json.loads(path.read_text())) <= {*vars(model_args), *vars(data_args), *vars(training_args)}
+
+
+@pytest.fixture(scope="module")
+def small_parts(tokenizer, tmp_path_factory):
+    """Options that stand for the tokenizer and the backbone of the recipes."""
+    folder = tmp_path_factory.mktemp("parts")
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaModel(config).save_pretrained(folder)
+    return {"tokenizer_name": ["--tokenizer_name", str(folder)], "backbone": ["--backbone", str(folder)]}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_small_model_is_trained_by_each_recipe(path, tokenizer, pieces, small_parts, tmp_path, monkeypatch):
+    recipe = json.loads(path.read_text())
+    parts = [word for name, words in small_parts.items() if name in recipe for word in words]
+    lengths = ["--length_schedule", "16,0.6:32,0.9:64"] if "length_schedule" in recipe else []
+    options = [*SMALL, *parts, *lengths, "--output_dir", str(tmp_path)]
+    model_args, data_args, training_args = read_recipe(path, monkeypatch, *options)
+    assert set(recipe) <= {*vars(model_args), *vars(data_args), *vars(training_args)}
+    start = plan_start(model_args, training_args, data_args.max_seq_length)
+    model, _ = start.make_model(start.make_tokenizer([]))
+    model.tokenizer = tokenizer
+    trainer = ConceptTrainer(
+        model, training_args, objective=start.mixture, processing_class=tokenizer, train_dataset=pieces,
+        eval_dataset=pieces,
+    )  # fmt: skip
+    start_loss = trainer.evaluate()["eval_loss"]
+    assert start_loss < 2 * math.log(len(tokenizer))
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_have_the_numbers_of_the_list(path, monkeypatch):
+    """Epochs of one sample for each document; evaluation that does not grow with the data."""
+    model_args, data_args, training_args = read_recipe(path, monkeypatch, "--bf16", "false", "--report_to", "none")
     assert model_args.hidden_size % model_args.num_attention_heads == 0
-    mixture = training_args.make_mixture(find_model_type(model_args.model_type).objective)
-    both = {"decoder_target": "both"} if mixture.decoder_target == "both" else {}
-    model = make_model(model_args.model_type, tokenizer, encoder_type=model_args.encoder_type, **both)
-    terms = training_args.make_terms()
-    TrainingModel(model, mixture, terms, training_args.make_weighting(terms), training_args.make_forms())
-    schedule = training_args.make_schedule()
-    assert all(length <= data_args.max_seq_length for _, length in schedule.lengths)
-    if not schedule.lengths:
-        schedule.check(model.config)
+    assert model_args.concept_num == 128 and training_args.bf16 is False
+    assert data_args.max_eval_samples <= 4096
+    recipe = json.loads(path.read_text())
+    assert recipe["report_to"] == "wandb" and recipe["ddp_timeout"] >= 6 * 3600
+    samples = (
+        training_args.max_steps * 4 * recipe["per_device_train_batch_size"] * recipe["gradient_accumulation_steps"]
+    )
+    passes = {"JeanKaddour/minipile": 20 * 1_000_000, "HuggingFaceFW/fineweb-edu": samples}
+    assert samples == pytest.approx(passes.get(recipe["dataset_name"], 10 * 15_000_000), rel=1e-3)
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("original")])
+def test_the_preset_of_the_original_is_what_its_checkpoints_become(path):
+    recipe = json.loads(path.read_text())
+    given = {**recipe, **recipe["config_overrides"]}
+    kind = find_model_type(recipe["model_type"]).model_class
+    layers = [f"decoder.layers.{layer}.weight" for layer in range(given["num_decoder_layers"])]
+    converted = convert_config({name: given[name] for name in KEPT_OPTIONS if name in given}, kind.__name__, layers)
+    known = {option.name for option in fields(kind.config_class)}
+    preset = kind.config_class(**{name: value for name, value in given.items() if name in known})
+    assert preset.to_dict() == converted.to_dict()
 
 
 def test_every_todo_of_the_experiment_list_has_its_recipe():
     names = {path.stem for path in CONFIGS}
     for number in ("7", "8", "10", "10b", "11", "11b", "13", "14"):
         assert any(name.startswith(f"todo_{number}_") for name in names), number
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"{name}.json" in readme for name in names)
+    table = (ROOT / "examples" / "configs" / "README.md").read_text()
+    assert all(f"`{name}.json`" in table for name in names)
 
 
 @pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
@@ -60,8 +122,8 @@ def test_accelerate_reads_its_configurations(path):
 
 def test_overrides_are_values_of_the_configuration():
     text = "decoder_mixer_type=window, timestep_scale=none,initializer_range=2e-2,qk_norm=False,global_concept_num=2"
-    assert run_pretraining.read_overrides(text, ConceptEncoderConfig) == {
+    assert read_overrides(text, ConceptEncoderConfig) == {
         "decoder_mixer_type": "window", "timestep_scale": None, "initializer_range": 0.02, "qk_norm": False,
         "global_concept_num": 2,
     }  # fmt: skip
-    assert run_pretraining.read_overrides(None, ConceptEncoderConfig) == {}
+    assert read_overrides(None, ConceptEncoderConfig) == {}
