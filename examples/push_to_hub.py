@@ -2,63 +2,106 @@
 """
 Push a checkpoint to the Hub, with its code, tokenizer, card and results; private unless told otherwise.
 
-    python examples/push_to_hub.py --checkpoint outputs/… --repo_id concept-encoder-small
-    python examples/push_to_hub.py --checkpoint outputs/… --repo_id me/concept-encoder-small --public \
-        --results outputs/glue/results.json --files outputs/analysis/report.html
+    python examples/push_to_hub.py --model_name_or_path outputs/… --hub_model_id concept-encoder-small
+    python examples/push_to_hub.py --model_name_or_path outputs/… --hub_model_id me/concept-encoder-small \
+        --hub_private_repo false --results outputs/glue/results.json --files outputs/analysis/report.html
 
-The folder is checked first: that its weights are complete, its tokenizer fits, and its code is there. Log in by
-`hf auth login`, or set HF_TOKEN.
+The folder is checked first: that its weights are complete, its tokenizer fits, and its code is there. `--dry_run`
+shows the card and the files, and pushes nothing. A card that somebody has edited on the Hub is not replaced without
+`--overwrite_card`; results that it has stay on it. Log in by `hf auth login`, or set HF_TOKEN.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import ModelCard
-from rich.console import Console
 
-from trainers.hub import card_results, check_folder, complete_code, push_folder, result_files
-from trainers.model_card import add_results, undescribed_card, usage
+from modeling_concept.backbone_concept import named_card
+from trainers.hub import card_results, check_folder, complete_code, model_files, push_folder, result_files
+from trainers.model_card import CardArguments, add_results, check_language, undescribed_card, usage
+from trainers.plain_text import screen
+from trainers.reporting import results_folder
+from trainers.runs import check_output_dir
 from trainers.script import newest_checkpoint, parse_arguments, run_script
 
 
 @dataclass
-class PushArguments:
+class PushArguments(CardArguments):
     """What goes where."""
 
-    checkpoint: str | None = field(
+    model_name_or_path: str | None = field(
         default=None, metadata={"help": "Folder of the checkpoint; the one saved last in outputs/ by default."}
     )
-    repo_id: str | None = field(
+    hub_model_id: str | None = field(
         default=None, metadata={"help": "owner/name, or a name of one's own; the name of the folder by default."}
     )
-    public: bool = field(default=False, metadata={"help": "Let everyone read a new repository."})
+    hub_private_repo: bool = field(
+        default=True, metadata={"help": "Whether a new repository is private; false lets everyone read it."}
+    )
+    hub_token: str | None = field(default=None, metadata={"help": "Token for it; that of `hf auth login` by default."})
     results: list[str] = field(
         default_factory=list,
         metadata={"help": "results.json of evaluations, for the card's model-index and tables; uploaded too."},
     )
     files: list[str] = field(default_factory=list, metadata={"help": "Further files, such as report.html."})
     commit_message: str = field(default="Upload model", metadata={"help": "Message of the commit."})
+    create_pr: bool = field(default=False, metadata={"help": "Propose the files as a pull request."})
+    dry_run: bool = field(default=False, metadata={"help": "Write the card and the list of files, and push nothing."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Where --dry_run writes; outputs/push_<model>_<time> by default."}
+    )
 
 
-def main():
-    (args,) = parse_arguments(PushArguments)
-    console = Console(width=110, highlight=False)
-    folder = Path(args.checkpoint or newest_checkpoint(option="--checkpoint"))
-    reports, files = [card_results(path) for path in args.results], [*args.results, *args.files]
-    places = list(result_files(files))
-    model = check_folder(folder)
-    if complete_code(folder, model):
-        console.print(f"{folder} had not all of its code; written from this package.")
-    repo_id = args.repo_id or folder.resolve().name
+def make_card(args: PushArguments, folder: Path, model, repo_id: str, console) -> ModelCard:
+    """The folder's card, with results and language as given."""
     if (folder / "README.md").is_file():
         card = ModelCard.load(folder / "README.md")
     else:
         console.print(f"{folder} has no README.md; the card tells the architecture alone.")
         card = undescribed_card(model, folder.resolve().name, repo_id)
-    for report, place in zip(reports, places, strict=False):
-        add_results(card, **report, files=[place])
-    url = push_folder(folder, repo_id, private=not args.public, message=args.commit_message, card=card, files=files)
-    console.print(f"[bold]{url}[/]\n")
+    if args.language:
+        card.data.language = check_language(args.language)
+    for path in args.results:
+        (place,) = result_files([path])
+        add_results(card, **card_results(path), files=[place])
+    return card
+
+
+def show(args: PushArguments, folder: Path, repo_id: str, card: ModelCard, files: list[str], console) -> None:
+    """The card and the files that would be pushed, on the screen and in a folder."""
+    output = Path(args.output_dir or results_folder("push", str(folder)))
+    check_output_dir(output, ("README.md", "files.txt"))
+    sizes = {
+        path: len(source) if isinstance(source, bytes) else source.stat().st_size
+        for path, source in (model_files(folder, card) | result_files(files)).items()
+    }
+    text, listed = named_card(str(card), repo_id), "".join(f"{size:>14,}  {path}\n" for path, size in sizes.items())
+    (output / "README.md").write_text(text, encoding="utf-8")
+    (output / "files.txt").write_text(listed, encoding="utf-8")
+    visibility = "private" if args.hub_private_repo else "public"
+    console.print(f"{text}\n{listed}", soft_wrap=True)
+    console.print(f"Not pushed to {repo_id} ({visibility} if new): {output}/README.md and files.txt", soft_wrap=True)
+
+
+def main():
+    (args,) = parse_arguments(PushArguments)
+    console = screen(110)
+    folder = Path(args.model_name_or_path or newest_checkpoint())
+    files = [*args.results, *args.files]
+    result_files(files)  # refuses what is not there
+    model = check_folder(folder)
+    if complete_code(folder, model):
+        console.print(f"{folder} had not all of its code; written from this package.")
+    repo_id = args.hub_model_id or folder.resolve().name
+    card = make_card(args, folder, model, repo_id, console)
+    if args.dry_run:
+        show(args, folder, repo_id, card, files, console)
+        return
+    url = push_folder(
+        folder, repo_id, args.hub_private_repo, args.hub_token, args.commit_message, card=card, files=files,
+        overwrite_card=args.overwrite_card, create_pr=args.create_pr,
+    )  # fmt: skip
+    console.print(f"{url}\n")
     print(usage(model, url.repo_id))
 
 

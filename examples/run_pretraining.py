@@ -21,92 +21,34 @@ Arguments may also stand in a JSON file, given first; what follows it on the com
 import json
 import logging
 import re
-import sys
 import time
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from rich.console import Console
+from accelerate.utils import broadcast_object_list
 from rich.table import Table
-from transformers import AutoConfig, AutoTokenizer, set_seed
+from rich.text import Text
+from transformers import set_seed
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.backbone import backbone_options, load_backbone, read_backbone, train_backbone
-from trainers.checkpoints import CheckpointError, TrainingDivergedError
-from trainers.data import (
-    PairMaker,
-    PieceMaker,
-    first_line,
-    iterate_texts,
-    load_text,
-    make_pairs,
-    make_pieces,
-    text_column,
-)
-from trainers.model_card import RunFacts, make_card, result_rows
-from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, find_model_type, model_type_for
+from trainers.data import FILE_FORMATS, as_texts, column_names, first_line, iterate_texts, load_text, text_column
+from trainers.distributed import process_index
+from trainers.model_arguments import MAX_SEQ_LENGTH, ModelArguments
+from trainers.model_card import RunFacts, hub_id, known_as, make_card, result_rows
 from trainers.objectives import Mixture
+from trainers.pieces import PairMaker, PieceMaker, make_pairs, make_pieces
+from trainers.plain_text import one_line, screen
 from trainers.plots import plot_run
-from trainers.runs import check_output_dir, git_state, run_name
-from trainers.script import command_line, parse_arguments
+from trainers.resuming import describe_text, resume_options, start_record
+from trainers.runs import check_output_dir, folder_name, git_state, run_name
+from trainers.script import command_line, parse_arguments, run_script
+from trainers.starting import plan_start
 from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
-from trainers.tokenizer_training import SPECIAL_TOKENS, train_tokenizer
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class ModelArguments:
-    """Which model, and its sizes; sizes are ignored with `--model_name_or_path`, which has its own."""
-
-    model_type: str | None = field(
-        default=None,
-        metadata={
-            "help": f"One of {sorted(MODEL_TYPES)}; the checkpoint's own, or what suits the objective, by default."
-        },
-    )
-    model_name_or_path: str | None = field(default=None, metadata={"help": "Checkpoint to go on from."})
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "Tokenizer; the checkpoint's, or one trained from the data, by default."}
-    )
-    encoder_type: str = field(default="perceiver", metadata={"help": "Kind of concept layer: perceiver, bixt, slot."})
-    hidden_size: int = field(default=128, metadata={"help": "Width of concepts."})
-    token_embedding_dim: int | None = field(default=None, metadata={"help": "Width of the token table, if another."})
-    num_hidden_layers: int = field(default=2, metadata={"help": "Concept layers (iterations of recursive_mlm)."})
-    num_attention_heads: int = field(default=4, metadata={"help": "Attention heads."})
-    intermediate_size: int = field(default=384, metadata={"help": "Inner width of feed-forward blocks."})
-    concept_num: int = field(default=16, metadata={"help": "Number of concepts."})
-    num_decoder_layers: int = field(default=2, metadata={"help": "Decoder layers."})
-    backbone: str | None = field(
-        default=None,
-        metadata={
-            "help": "Llama-like or BERT-like model (Hub id or folder) whose token table, and first --backbone_layers "
-            "layers, lie below the concepts: HuggingFaceTB/SmolLM2-135M. Its tokenizer is the default one."
-        },
-    )
-    backbone_layers: int = field(default=0, metadata={"help": "Layers taken from the backbone, beside its table."})
-    backbone_training: str = field(
-        default="full",
-        metadata={"help": "How the backbone is trained: full, frozen or lora (needs peft)."},
-    )
-    lora_rank: int = field(default=8, metadata={"help": "Rank of LoRA updates of the backbone."})
-    sif_smoothing: float = field(
-        default=0.003,
-        metadata={
-            "help": "In the mean of the concepts, that of the token embeddings, tokens weigh a / (a + p), p being the "
-            "token's share of the training text and a this number; special tokens weigh nothing. 0: all weigh the "
-            "same, as they do above layers of a backbone. Not used with concept_mean=free or --model_name_or_path."
-        },
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": "Further configuration values: name=value,name=value."}
-    )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the tokenizer's repository."})
 
 
 @dataclass
@@ -117,9 +59,16 @@ class DataTrainingArguments:
         default=None, metadata={"help": "Hub id or local folder; the embedded corpus by default."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    train_file: str | None = field(default=None, metadata={"help": "Training text: txt, json(l), csv or parquet."})
-    validation_file: str | None = field(default=None, metadata={"help": "Validation text, of the same format."})
-    text_column: str | None = field(default=None, metadata={"help": "Column of text; 'text' or the first by default."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the data set at the Hub: refs/convert/parquet."}
+    )
+    train_file: str | None = field(
+        default=None, metadata={"help": f"Training text, ending in {', '.join(FILE_FORMATS)} (and .gz, if packed)."}
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "Validation text; its format may be another."})
+    text_column: str | None = field(
+        default=None, metadata={"help": "Column of text; 'text', or the only column of texts, by default."}
+    )
     streaming: bool = field(default=False, metadata={"help": "Stream the data; needs --max_steps."})
     validation_split_percentage: float = field(
         default=5, metadata={"help": "Part of train used for validation where there is none."}
@@ -128,123 +77,31 @@ class DataTrainingArguments:
         default=None,
         metadata={"help": "Column of texts that mean the same as those of --text_column, for contrastive pairs."},
     )
-    max_seq_length: int = field(default=64, metadata={"help": "Longest piece of text in tokens."})
-    vocab_size: int = field(default=4096, metadata={"help": "Vocabulary of a tokenizer trained from the data."})
-    lower_case: bool = field(
-        default=False, metadata={"help": "Whether a tokenizer trained from the data reads capitals as small letters."}
-    )
-    special_ends: bool = field(
-        default=False,
-        metadata={"help": "Whether a tokenizer trained from the data puts [CLS] before and [SEP] after each text."},
+    max_seq_length: int | None = field(
+        default=None,
+        metadata={"help": f"Longest piece of text in tokens; by default the checkpoint's limit, or {MAX_SEQ_LENGTH}."},
     )
     short_piece_probability: float = field(default=0.1, metadata={"help": "Share of pieces of random shorter length."})
+    rare_text_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of training pieces made of what is rare in running text: characters of many scripts, long "
+            "numbers, code, one word many times."
+        },
+    )
     line_by_line: bool = field(default=False, metadata={"help": "Keep the rows of the data apart."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training pieces."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many validation pieces."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that cut text."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where data sets are cached."})
 
-
-def make_tokenizer(model_args, data_args, raw, column):
-    """The tokenizer asked for, the checkpoint's, or a new one; padding and mask token are added where missing."""
-    name = model_args.tokenizer_name or model_args.model_name_or_path or model_args.backbone
-    if name is None:
-        texts = iterate_texts(raw["train"], column, limit=100_000)
-        return train_tokenizer(
-            texts, data_args.vocab_size, data_args.max_seq_length, data_args.lower_case, data_args.special_ends
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from error
-    missing = {name: SPECIAL_TOKENS[name] for name in ("pad_token", "mask_token") if getattr(tokenizer, name) is None}
-    if missing and model_args.model_name_or_path is None:
-        logger.warning("The tokenizer has no %s; added.", " and no ".join(missing))
-        tokenizer.add_special_tokens(missing)
-    tokenizer.model_max_length = data_args.max_seq_length
-    return tokenizer
-
-
-def choose_model_type(model_args, training_args) -> str:
-    """The model type asked for, the checkpoint's own, or what suits the objective."""
-    if model_args.model_type is not None:
-        find_model_type(model_args.model_type)
-        return model_args.model_type
-    if model_args.model_name_or_path is None:
-        return model_type_for(training_args.make_mixture(MODEL_TYPES[DEFAULT_MODEL_TYPE].objective))
-    try:
-        config = AutoConfig.from_pretrained(model_args.model_name_or_path)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"The checkpoint {model_args.model_name_or_path!r} cannot be read: {first_line(error)}"
-        ) from error
-    saved = (config.architectures or [None])[0]
-    for name, kind in MODEL_TYPES.items():
-        if kind.model_class.__name__ == saved:
-            return name
-    raise ValueError(f"Pretraining cannot go on from {saved}; give --model_type, one of {sorted(MODEL_TYPES)}.")
-
-
-def read_overrides(text: str | None, config_class) -> dict:
-    """Configuration values from `name=value,name=value`; ValueError for a name that is none of them."""
-    found, known = {}, {option.name for option in fields(config_class)}
-    for item in filter(None, (text or "").split(",")):
-        name, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or name not in known:
-            close = get_close_matches(name, known, 3)
-            raise ValueError(f"config_overrides: {item!r} is no name=value of the configuration; near it are {close}.")
-        plain = {"none": "null", "true": "true", "false": "false"}.get(value.lower(), value)
-        try:
-            found[name] = json.loads(plain)
-        except ValueError:
-            found[name] = value
-    return found
-
-
-def make_model(name, model_args, data_args, tokenizer, mixture):
-    """A new model of the type `name` that the objectives of `mixture` can train, or the checkpoint to go on from."""
-    if model_args.model_name_or_path is not None:
-        model = find_model_type(name).model_class.from_pretrained(model_args.model_name_or_path)
-        if data_args.max_seq_length > model.config.max_sequence_length:
-            raise ValueError(
-                f"max_seq_length {data_args.max_seq_length} is more than the checkpoint's max_sequence_length "
-                f"{model.config.max_sequence_length}."
-            )
-        if len(tokenizer) > model.config.vocab_size:
-            raise ValueError(
-                f"The tokenizer has {len(tokenizer)} tokens, the checkpoint only {model.config.vocab_size}; use the "
-                "checkpoint's own tokenizer."
-            )
-        return model
-    kind = find_model_type(name)
-    backbone, backbone_values = None, {"token_embedding_dim": model_args.token_embedding_dim}
-    vocab_size = len(tokenizer)
-    if model_args.backbone is not None:
-        backbone = read_backbone(model_args.backbone, model_args.backbone_layers)
-        backbone_values, vocab_size = backbone_options(backbone), max(vocab_size, backbone.vocab_size)
-    values = {
-        **kind.config,
-        **backbone_values,
-        "decoder_target": "both" if mixture.decoder_target == "both" else None,
-        **({"concept_mean": "free"} if mixture.mean_only else {}),
-        "vocab_size": vocab_size,
-        "max_sequence_length": data_args.max_seq_length,
-    }
-    for option in ("encoder_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                   "concept_num", "num_decoder_layers"):  # fmt: skip
-        values[option] = getattr(model_args, option)
-    for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos"):
-        values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id")
-    config_class = kind.model_class.config_class
-    values |= read_overrides(model_args.config_overrides, config_class)
-    given_mean = values.get("concept_mean", config_class.concept_mean) == "embeddings"
-    weighs = model_args.sif_smoothing > 0 and given_mean and values.get("backbone_config") is None
-    config = config_class(**{"token_weighting": weighs} | values)
-    model = kind.model_class(config)
-    if backbone is not None:
-        load_backbone(model, backbone)
-        train_backbone(model, model_args.backbone_training, model_args.lora_rank)
-    return model
+    def __post_init__(self):
+        for name in ("max_train_samples", "max_eval_samples", "preprocessing_num_workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}.")
+        if self.rare_text_share and self.pair_column is not None:
+            raise ValueError("rare_text_share has no effect on pairs of texts; leave it out with --pair_column.")
 
 
 def held_out_sentences(raw, column, count=3) -> list[str]:
@@ -259,23 +116,38 @@ def held_out_sentences(raw, column, count=3) -> list[str]:
     return found
 
 
+def read_data(data_args, seed) -> tuple[dict, str]:
+    """Texts of both splits, and the column that holds them."""
+    raw = load_text(
+        data_args.dataset_name, data_args.dataset_config_name, data_args.train_file, data_args.validation_file,
+        data_args.streaming, data_args.validation_split_percentage, seed, data_args.cache_dir,
+        revision=data_args.dataset_revision,
+    )  # fmt: skip
+    column = text_column(raw["train"], data_args.text_column)
+    if process_index() == 0:
+        print(f"Text: column {column!r} of {', '.join(column_names(raw['train']))}.")
+    columns = [column] if data_args.pair_column is None else [column, data_args.pair_column]
+    return {split: as_texts(raw[split], columns, name=f"{split} text") for split in ("train", "validation")}, column
+
+
 def make_data(data_args, raw, column, tokenizer, seed) -> dict:
     """Tokenized texts of both splits."""
     data = {}
-    for split, share, limit in (
-        ("train", data_args.short_piece_probability, data_args.max_train_samples),
-        ("validation", 0.0, data_args.max_eval_samples),
+    for split, shares, limit in (
+        ("train", (data_args.short_piece_probability, data_args.rare_text_share), data_args.max_train_samples),
+        ("validation", (0.0, 0.0), data_args.max_eval_samples),
     ):
         workers = data_args.preprocessing_num_workers
         if data_args.pair_column is not None:
             maker = PairMaker(tokenizer, data_args.max_seq_length)
             data[split] = make_pairs(raw[split], column, data_args.pair_column, maker, workers)
         else:
-            maker = PieceMaker(tokenizer, data_args.max_seq_length, share, data_args.line_by_line, seed)
+            short, rare = shares
+            maker = PieceMaker(tokenizer, data_args.max_seq_length, short, data_args.line_by_line, seed, rare)
             data[split] = make_pieces(raw[split], column, maker, workers)
         if limit is not None:
             data[split] = data[split].take(limit)
-        if not data_args.streaming and len(data[split]) == 0:
+        if next(iter(data[split]), None) is None:
             raise ValueError(f"The {split} text has no token.")
         if data_args.pair_column is not None and not data_args.streaming:
             cut = sum(data[split]["cut_tokens"])
@@ -309,139 +181,180 @@ def prepare() -> Run:
     )
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
-    if model_args.sif_smoothing < 0:
-        raise ValueError(
-            f"sif_smoothing must be positive, or 0 for tokens that all weigh the same, not {model_args.sif_smoothing}."
-        )
+    if training_args.push_to_hub and not training_args.do_train:
+        raise ValueError("--push_to_hub pushes what is trained; a checkpoint is pushed by examples/push_to_hub.py.")
     if data_args.streaming and training_args.max_steps <= 0:
         raise ValueError("A streamed data set has no known length: give --max_steps.")
-    model_type = choose_model_type(model_args, training_args)
-    mixture = training_args.make_mixture(find_model_type(model_type).objective)
+    checkpoint = resume_options(model_args, data_args, training_args)
+    start = plan_start(model_args, training_args, data_args.max_seq_length, checkpoint)
+    model_type, mixture, data_args.max_seq_length = start.model_type, start.mixture, start.max_seq_length
     seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
-    raw = load_text(
-        data_args.dataset_name, data_args.dataset_config_name, data_args.train_file, data_args.validation_file,
-        data_args.streaming, data_args.validation_split_percentage, seed, data_args.cache_dir,
-    )  # fmt: skip
-    column = text_column(raw["train"], data_args.text_column)
-    tokenizer = make_tokenizer(model_args, data_args, raw, column)
-    model = make_model(model_type, model_args, data_args, tokenizer, mixture)
+    with training_args.main_process_first(desc="reading texts"):
+        raw, column = read_data(data_args, seed)
+    tokenizer = start.make_tokenizer(iterate_texts(raw["train"], column, limit=100_000))
+    model, loaded = start.make_model(tokenizer)
+    if loaded is not None and training_args.process_index == 0:
+        print(loaded)
     model.tokenizer = tokenizer
-    mixture.check(model.config)
     name = training_args.run_name or run_name(model_type, mixture.describe(), model.config)
     training_args.run_name = name
+    folder = folder_name(name)
     if training_args.output_dir is None:
-        training_args.output_dir = str(Path("outputs") / name)
+        training_args.output_dir = str(Path("outputs") / folder)
     check_output_dir(training_args.output_dir, resumes=bool(training_args.resume_from_checkpoint))
     with training_args.main_process_first(desc="tokenizing"):
         data = make_data(data_args, raw, column, tokenizer, seed)
-    counted = data["train"].take(100_000) if data_args.streaming else data["train"]
-    counts = token_counts((row["input_ids"] for row in counted), model.config.vocab_size)
+    counts = [token_counts(data["train"], model.config.vocab_size) if training_args.process_index == 0 else None]
+    (counts,) = broadcast_object_list(counts)
     unigram = unigram_entropy(counts, tokenizer.all_special_ids)
-    if model_args.model_name_or_path is None and model.config.token_weighting and model_args.sif_smoothing > 0:
+    if model_args.base is None and model.config.token_weighting and model_args.sif_smoothing > 0:
         weights = inverse_frequency(counts, model_args.sif_smoothing, tokenizer.all_special_ids)
         model.base_model.token_weights.weights.copy_(weights)
     trainer = ConceptTrainer(
         model, training_args, objective=mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],
     )  # fmt: skip
-    trainer.facts = make_facts(name, data_args, training_args, mixture, unigram)
+    trainer.start_record = {
+        **start_record(model_args, data_args, training_args),
+        "train_text": describe_text(counts, None if data_args.streaming else len(data["train"])),
+    }
+    trainer.check_resume(training_args.resume_from_checkpoint)
+    trainer.facts = make_facts(name, model_args, data_args, training_args, mixture, unigram, column)
     return Run(name, data_args, training_args, mixture, raw, column, model, trainer, unigram)
 
 
-def make_facts(name, data_args, training_args, mixture, unigram) -> RunFacts:
+def make_facts(name, model_args, data_args, training_args, mixture, unigram, column) -> RunFacts:
     """What the card says of the run before it has results."""
-    local = data_args.dataset_name is None or Path(data_args.dataset_name).exists()
-    embedded = data_args.dataset_name is None and data_args.train_file is None
+    sources = [source.strip().partition(":")[0] for source in (data_args.dataset_name or "").split(",") if source]
+    embedded = not sources and data_args.train_file is None
+    files = [] if data_args.train_file is None else [data_args.train_file]
+    named = ", ".join(map(known_as, [*sources, *files]))
+    bases = model_args.model_name_or_path, model_args.init_encoder_from, model_args.backbone
     return RunFacts(
         name=name,
-        repo_id=(training_args.hub_model_id if training_args.push_to_hub else None) or training_args.output_dir,
+        repo_id=training_args.hub_model_id or Path(training_args.output_dir).resolve().name,
         mixture=mixture,
-        data=data_args.dataset_name or data_args.train_file or "the embedded corpus (excerpts of 100 classic books)",
-        data_id=None if local else data_args.dataset_name,
-        command=command_line("examples/run_pretraining.py"),
+        data="the embedded corpus (excerpts of 100 classic books)" if embedded else named,
+        text_column=None if embedded else column,
+        data_ids=tuple(filter(hub_id, sources)),
+        base_model=next(filter(hub_id, bases), None),
+        language=training_args.language or ("en" if embedded else None),
+        command=command_line("examples/run_pretraining.py", shared=True),
         unigram=unigram,
         license="apache-2.0" if embedded else None,
     )
 
 
-def report(run: Run, result, metrics, untrained, untrained_concepts, console) -> None:
-    """Picture, card and table of a finished run."""
-    data_args, training_args, trainer, model = run.data_args, run.training_args, run.trainer, run.model
-    folder = Path(training_args.output_dir)
-    picture = folder / "training.png"
-    plot_run(trainer.state.log_history, trainer.concepts(), untrained_concepts, run.unigram, run.name, picture)
-    sentences = held_out_sentences(run.raw, run.column)
-    examples = []
-    if sentences and model.config.decoder_target in ("text", "both"):
-        examples = list(zip(sentences, model.reconstruct(sentences, truncation=True), strict=True))
-    facts = replace(
-        trainer.facts,
-        trained={key.removeprefix("eval_"): value for key, value in metrics.items()},
-        untrained=untrained,
-        training={
-            "optimizer steps": trainer.state.global_step,
-            "training pieces": "streamed" if data_args.streaming else f"{len(trainer.train_dataset):,}",
-            "training time": f"{result.metrics['train_runtime']:.0f} s on {training_args.device}",
-            **git_state(),
-        },
-        examples=examples,
-        picture=picture.name,
-    )
-    trainer.card = make_card(model, training_args, facts)
-    trainer.create_model_card()
+def draw(run: Run, untrained_concepts, console) -> str | None:
+    """The name of the picture of a run in its folder. Without one the card is written all the same."""
+    path = Path(run.training_args.output_dir) / "training.png"
+    try:
+        plot_run(
+            run.trainer.state.log_history, run.trainer.concepts(), untrained_concepts, run.unigram, run.name, path
+        )
+    except Exception as error:
+        console.print(f"The picture could not be drawn: {first_line(error)}", soft_wrap=True)
+        return None
+    console.print(f"picture: {path}", soft_wrap=True)
+    return path.name
 
-    table = Table(title=f"Held-out text, step {trainer.state.global_step:,}")
-    for heading in ("metric", "trained", "untrained"):
+
+def read_back(run: Run) -> list[tuple[str, str]]:
+    """Held-out sentences with what is read from their concepts."""
+    if run.model.config.decoder_target not in ("text", "both"):
+        return []
+    sentences = held_out_sentences(run.raw, run.column)
+    return list(zip(sentences, run.model.reconstruct(sentences, truncation=True), strict=True)) if sentences else []
+
+
+def show(run: Run, facts: RunFacts, console) -> None:
+    """The table of results, and what comes back of sentences."""
+    table = Table(title=f"Held-out text, step {run.trainer.state.global_step:,}")
+    for heading in ("metric", "trained" if run.training_args.do_train else "as it is", "untrained"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for row in result_rows(facts):
         table.add_row(*row)
     table.add_row("unigram entropy (nats per token)", f"{run.unigram:.3f}", "")
     console.print(table)
-    for text, read in examples:
-        console.print(f"[dim]held out[/] {text}\n[dim]read back[/] {read}\n", highlight=False, soft_wrap=True)
-    console.print(f"checkpoint and card: {folder}\npicture: {picture}")
+    for text, read in facts.examples:
+        console.print(Text.assemble(("held out ", "dim"), one_line(text)), soft_wrap=True)
+        console.print(Text.assemble(("read back ", "dim"), one_line(read), "\n"), soft_wrap=True)
 
 
-def main():
-    started = time.time()
-    console = Console(width=110)
-    try:
-        run = prepare()
-    except StrictDataclassError as error:  # of a configuration; its cause is the sentence
-        sys.exit(first_line(error.__cause__ or error))
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    trainer, training_args = run.trainer, run.training_args
-    if trainer.is_world_process_zero():
-        console.print(
-            f"[bold]{run.name}[/]: {type(run.model).__name__}, {run.model.num_parameters():,} parameters, objective "
-            f"{run.mixture.describe()} {run.mixture.options()} on {training_args.device}\n"
-            f"unigram entropy of the training text: {run.unigram:.3f} nats per token",
-            highlight=False,
+def check_steps(run: Run) -> None:
+    """ValueError for data of which no batch can be made."""
+    data, args = run.trainer.train_dataset, run.training_args
+    batch = args.train_batch_size * args.world_size
+    if not run.data_args.streaming and args.dataloader_drop_last and len(data) < batch:
+        raise ValueError(
+            f"No step can be trained: {len(data):,} training pieces are fewer than the {batch:,} of a batch, and "
+            "--dataloader_drop_last leaves out what is less."
         )
-    before = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True).metrics
-    untrained = {key.removeprefix("eval_"): value for key, value in before.items()}
-    untrained_concepts = trainer.concepts()
-    try:
-        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    except (CheckpointError, TrainingDivergedError) as error:
-        sys.exit(str(error))
+
+
+def train(run: Run) -> dict[str, object]:
+    """Train, and write the model; what the card says of it."""
+    trainer, args = run.trainer, run.training_args
+    result = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    steps = trainer.state.global_step
+    if steps == 0:
+        raise ValueError("No step was trained, as the training data gave no batch; nothing was saved.")
     trainer.save_model()
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
-    metrics = trainer.evaluate()
-    metrics["unigram_entropy"] = run.unigram
-    trainer.save_metrics("eval", metrics)
-    if trainer.is_world_process_zero():
-        report(run, result, metrics, untrained, untrained_concepts, console)
-        console.print(f"total time: {time.time() - started:.0f} s\n")
-        print("from transformers import AutoModelForMaskedLM")
-        folder = training_args.output_dir
-        print(f'model = AutoModelForMaskedLM.from_pretrained("{folder}", trust_remote_code=True)')
-    if training_args.push_to_hub:
+    return {
+        "optimizer steps": steps,
+        "training pieces": "streamed" if run.data_args.streaming else f"{len(trainer.train_dataset):,}",
+        "training time": f"{result.metrics['train_runtime']:.0f} s on {args.device}",
+        **git_state(),
+    }
+
+
+def main():
+    started, console = time.time(), screen(110)
+    run = prepare()
+    trainer, args = run.trainer, run.training_args
+    first = trainer.is_world_process_zero()
+    if first:
+        console.print(
+            Text.assemble(
+                (one_line(run.name), "bold"),
+                f": {type(run.model).__name__}, {run.model.num_parameters():,} parameters, objective "
+                f"{run.mixture.describe()} {run.mixture.options()} on {args.device}\n"
+                f"unigram entropy of the training text: {run.unigram:.3f} nats per token",
+            )
+        )
+    untrained, untrained_concepts, training, metrics = {}, None, {}, {}
+    if args.do_train:
+        check_steps(run)
+        if args.do_eval:
+            before = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True).metrics
+            untrained = {key.removeprefix("eval_"): value for key, value in before.items()}
+            untrained_concepts = trainer.concepts()
+        training = train(run)
+    if args.do_eval:
+        metrics = trainer.evaluate()
+        metrics["unigram_entropy"] = run.unigram
+        trainer.save_metrics("eval", metrics)
+    if first:
+        trained = {key.removeprefix("eval_"): value for key, value in metrics.items()}
+        examples = read_back(run) if args.do_eval else []
+        facts = replace(trainer.facts, trained=trained, untrained=untrained, training=training, examples=examples)
+        if args.do_eval:
+            show(run, facts, console)
+        if args.do_train:
+            facts = replace(facts, picture=draw(run, untrained_concepts, console))
+            trainer.card = make_card(run.model, args, facts)
+            trainer.create_model_card()
+            console.print(f"checkpoint and card: {args.output_dir}", soft_wrap=True)
+        console.print(f"total time: {time.time() - started:.0f} s")
+    if first and args.do_train:
+        print("\nfrom transformers import AutoModelForMaskedLM")
+        print(f"model = AutoModelForMaskedLM.from_pretrained({json.dumps(args.output_dir)}, trust_remote_code=True)")
+    if args.push_to_hub:
         trainer.push_to_hub()
 
 
 if __name__ == "__main__":
     torch.set_float32_matmul_precision("high")
-    main()
+    run_script(main)

@@ -24,7 +24,15 @@ from transformers.utils import logging
 from transformers.utils.hub import PushInProgress
 
 import modeling_concept
-from modeling_concept.backbone_concept import ENTRY_FILE, WEIGHTS, hub_files, open_repo, upload_files, write_code
+from modeling_concept.backbone_concept import (
+    ENTRY_FILE,
+    WEIGHTS,
+    check_card,
+    hub_files,
+    open_repo,
+    upload_files,
+    write_code,
+)
 
 from .data import first_line
 from .model_card import add_results
@@ -132,6 +140,7 @@ def push_folder(
     revision: str | None = None,
     card: ModelCard | None = None,
     files: Iterable[str | Path] = (),
+    **options,
 ) -> RepoUrl:
     """
     Upload the model of a folder: code, weights, configuration, tokenizer, the files of a SentenceTransformer, the card
@@ -142,17 +151,19 @@ def push_folder(
         private: whether a new repository is; one that exists stays as it is.
         card: in place of the folder's README.md.
         files: results to lie beside it, as [`result_files`] names them.
+        options: `overwrite_card`, `create_pr`, as in [`upload_files`].
 
     Returns:
         URL of the repository, which has its full `repo_id`.
 
     Raises:
-        ValueError: the Hub refuses; a picture of the card is missing; a file holds the token.
+        ValueError: the Hub refuses; a picture of the card is missing; a file holds the token; somebody has edited the
+            card on the Hub.
     """
     found = model_files(Path(folder), card) | result_files(files)
     with hub_errors(repo_id):
         repo_id = open_repo(repo_id, private, token)
-        upload(repo_id, found, token, commit_message=message, revision=revision)
+        upload(repo_id, found, token, commit_message=message, revision=revision, **options)
     return repo_url(repo_id)
 
 
@@ -234,15 +245,20 @@ def push_results(
         except (RepositoryNotFoundError, RemoteEntryNotFoundError) as error:
             raise ValueError(
                 f"{repo_id} is no model with a card on the Hub, or cannot be read by you; push the checkpoint first: "
-                f"python examples/push_to_hub.py --checkpoint … --repo_id {repo_id}."
+                f"python examples/push_to_hub.py --model_name_or_path … --hub_model_id {repo_id}."
             ) from error
         add_results(card, results, task_type, datasets, found)
         content = {"README.md": str(card).encode(), **found}
-        upload(repo_id, content, token, commit_message="Add evaluation results")
+        upload(repo_id, content, token, commit_message="Add evaluation results", overwrite_card=None)
     return repo_url(repo_id)
 
 
 # Runs
+
+
+def overwrites_card(args) -> bool:
+    """Of training arguments, transformers' own among them."""
+    return getattr(args, "overwrite_card", False)
 
 
 class HubPushMixin:
@@ -259,7 +275,10 @@ class HubPushMixin:
         name = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
         with hub_errors(name):
             private = self.args.hub_private_repo if private is None else private
-            self.hub_model_id = open_repo(name, private, token or self.args.hub_token)
+            token = token or self.args.hub_token
+            self.hub_model_id = open_repo(name, private, token)
+            # Before anything is trained, whatever the card will be.
+            check_card(self.hub_model_id, b"", token, self.args.hub_revision, overwrites_card(self.args))
         self.push_in_progress = None
         self._uploads = ThreadPoolExecutor(max_workers=1)  # one after the other, as commits follow each other
 
@@ -290,7 +309,7 @@ class HubPushMixin:
             upload(
                 self.hub_model_id, model_files(Path(self.args.output_dir)),
                 token or self.args.hub_token, revision=revision or self.args.hub_revision,
-                commit_message=commit_message,
+                commit_message=commit_message, overwrite_card=overwrites_card(self.args),
             )  # fmt: skip
         return repo_url(self.hub_model_id)
 
@@ -336,6 +355,7 @@ class HubPushMixin:
                 logger.warning("%r was not pushed to %s: %s", message, self.hub_model_id, first_line(error))
 
         options = {"commit_message": message, "revision": self.args.hub_revision}
+        options["overwrite_card"] = overwrites_card(self.args)
         job = self._uploads.submit(upload, self.hub_model_id, linked, self.args.hub_token, **options)
         job.add_done_callback(finish)
         return job

@@ -7,13 +7,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment
 from transformers import SchedulerType
 
+from modeling_concept.card_concept import other_entries, put_section
+
 from .objectives import Mixture
-from .results import UNTRAINED, Result, eval_results
+from .plain_text import Markdown, code_block, code_span, markdown, markdown_rows, one_line
+from .results import Result, eval_results
 
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
@@ -34,23 +39,54 @@ RESULTS = {
     "ref_rank": "{:.1f}",
 }
 
-# Working code by kind of model; {text} is a text, or a pair where pairs are classified.
+# Working code by kind of model; {model} is where it is loaded from, in quotes, {text} a text, or a pair of texts where
+# pairs are classified.
 USAGE = {
     "encoder": """\
-from transformers import AutoModel
-model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
-print(model.encode(["A sentence.", "Another one."]).sentence_embeddings.shape)""",
+from transformers import AutoModel, AutoTokenizer
+model = AutoModel.from_pretrained({model}, trust_remote_code=True)
+print(model.encode(["A sentence.", "Another one."]).sentence_embeddings.shape)
+tokenizer = AutoTokenizer.from_pretrained({model}, trust_remote_code=True)
+print(model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state.shape)  # the concepts""",
+    "reader": """\
+from transformers import AutoModelForMaskedLM
+reader = AutoModelForMaskedLM.from_pretrained({model}, trust_remote_code=True)
+print(reader.reconstruct("A sentence."))  # read from the concepts alone""",
+    "writer": """\
+from transformers import AutoModelForMaskedLM
+reader = AutoModelForMaskedLM.from_pretrained({model}, trust_remote_code=True)
+print(reader.complete("A sentence", max_new_tokens=16))""",
+    "sentences": """\
+from sentence_transformers import SentenceTransformer
+sentence_model = SentenceTransformer({model}, trust_remote_code=True)
+print(sentence_model.encode(["A sentence.", "Another one."]).shape)""",
     "classifier": """\
 from transformers import pipeline
-classifier = pipeline("text-classification", model="{repo_id}", trust_remote_code=True)
+classifier = pipeline("text-classification", model={model}, trust_remote_code=True)
 print(classifier({text}))""",
     "pair classifier": """\
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-tokenizer = AutoTokenizer.from_pretrained("{repo_id}", trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained("{repo_id}", trust_remote_code=True).eval()
+tokenizer = AutoTokenizer.from_pretrained({model}, trust_remote_code=True)
+model = AutoModelForSequenceClassification.from_pretrained({model}, trust_remote_code=True).eval()
 a, b = (tokenizer(text, return_tensors="pt") for text in ("A sentence.", "Another one."))
 print(model(a["input_ids"], a["attention_mask"], b["input_ids"], b["attention_mask"]).logits)""",
 }
+
+
+@dataclass
+class CardArguments:
+    """What a card says, and whether it may replace one."""
+
+    language: str | None = field(
+        default=None, metadata={"help": "Language of the text, for the card: en, or several with commas: pl,de."}
+    )
+    overwrite_card: bool = field(
+        default=False, metadata={"help": "Replace the card on the Hub even if somebody has edited it there."}
+    )
+
+    def __post_init__(self):
+        check_language(self.language)
+        getattr(super(), "__post_init__", lambda: None)()
 
 
 @dataclass
@@ -60,9 +96,12 @@ class RunFacts:
 
     Args:
         name: of the run.
-        repo_id: where the model is loaded from: a Hub id or a folder.
+        repo_id: what its code loads: a Hub id, or the name of a folder.
         mixture: the objectives with their options.
-        data: where the text came from; `data_id` is its Hub id, if it has one.
+        data: where the text came from; `text_column`: the column of texts there.
+        data_ids: Hub ids of the data sets.
+        base_model: Hub id of the model from which weights were taken.
+        language: of the text, by its code, or several with commas.
         command: that makes the model.
         unigram: entropy of the training tokens, nats per token.
         trained, untrained: metrics without prefix.
@@ -76,12 +115,15 @@ class RunFacts:
     repo_id: str
     mixture: Mixture | None = None
     data: str | None = None
+    text_column: str | None = None
+    data_ids: tuple[str, ...] = ()
+    base_model: str | None = None
+    language: str | None = None
     command: str | None = None
     unigram: float | None = None
     trained: dict[str, float] = field(default_factory=dict)
     untrained: dict[str, float] = field(default_factory=dict)
     training: dict[str, object] = field(default_factory=dict)
-    data_id: str | None = None
     examples: list[tuple[str, str]] = field(default_factory=list)
     picture: str | None = None
     license: str | None = None
@@ -94,8 +136,9 @@ class TaskFacts:
 
     Args:
         name: of the run.
-        repo_id: where the model is loaded from: a Hub id or a folder.
+        repo_id: what its code loads: a Hub id, or the name of a folder.
         base_model: checkpoint that was fine-tuned: a Hub id or a folder.
+        language: of the texts, by its code, or several with commas.
         datasets: from the tasks it was trained on to Hub id and readable name of their data, as in [`eval_results`].
         pairs: whether it classifies pairs of texts.
         command: that makes the model.
@@ -108,7 +151,8 @@ class TaskFacts:
     name: str
     repo_id: str
     base_model: str | None = None
-    datasets: dict[str, tuple[str, str]] = field(default_factory=dict)
+    language: str | None = None
+    datasets: dict[str, tuple] = field(default_factory=dict)
     pairs: bool = False
     command: str | None = None
     training: dict[str, object] = field(default_factory=dict)
@@ -122,6 +166,19 @@ def hub_id(name: str | None) -> str | None:
     return name if name and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).exists() else None
 
 
+def known_as(name: str) -> str:
+    """A model or a data set as cards name it: by its Hub id, or by the last part of a path, never by the path."""
+    return name if hub_id(name) else Path(name).resolve().name
+
+
+def check_language(language: str | None) -> list[str] | None:
+    """Codes of languages as metadata of cards; ValueError for what is none."""
+    codes = [code.strip() for code in language.split(",")] if language else None
+    if wrong := [code for code in codes or () if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]{2,4})?|multilingual", code)]:
+        raise ValueError(f"--language takes codes of languages, such as en or pl,de, not {wrong[0]!r}.")
+    return codes
+
+
 def classifies(model) -> bool:
     return "Classification" in (model.auto_class or "")
 
@@ -132,7 +189,11 @@ def usage(model, repo_id: str, pairs: bool = False) -> str:
     if classifies(model):
         kind = "pair classifier" if model.main_input_name == "input_ids_a" else "classifier"
     text = '{"text": "A sentence.", "text_pair": "Another one."}' if pairs else '"A sentence."'
-    return USAGE[kind].format(repo_id=repo_id, text=text)
+    return usage_code(kind, repo_id, text)
+
+
+def usage_code(kind: str, repo_id: str, text: str = "") -> str:
+    return USAGE[kind].format(model=json.dumps(repo_id, ensure_ascii=False), text=text)
 
 
 def result_rows(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -152,23 +213,20 @@ def result_names(facts: RunFacts) -> list[str]:
 
 
 def run_eval_results(facts: RunFacts) -> list[EvalResult]:
-    """The model-index of a pretraining run, with the untrained network beside it."""
-    systems = {"": facts.trained, f" ({UNTRAINED})": facts.untrained}
+    """The model-index of a pretraining run."""
     return [
         EvalResult(
             task_type="feature-extraction" if metric.startswith(("content", "duplicate")) else "fill-mask",
             task_name=facts.mixture.describe() if facts.mixture else None,
-            dataset_type=facts.data_id or "text",
+            dataset_type=facts.data_ids[0] if len(facts.data_ids) == 1 else "text",
             dataset_name=facts.data or "held-out text",
             dataset_split="validation",
             metric_type=metric,
-            metric_name=f"{metric}{system}",
-            metric_value=round(metrics[metric], 5),
+            metric_name=metric,
+            metric_value=round(facts.trained[metric], 5),
         )
         for metric in result_names(facts)
-        if metric != "ref_rank"
-        for system, metrics in systems.items()
-        if not math.isnan(metrics.get(metric, math.nan))
+        if metric != "ref_rank" and not math.isnan(facts.trained[metric])
     ]
 
 
@@ -180,7 +238,7 @@ def describe_architecture(model) -> dict[str, str]:
         decoder = f"{config.decoder_type}, {config.num_decoder_layers} layers, mixing {config.decoder_mixer_type}"
     mixers = f"; token mixers: {config.num_token_mixers}, {config.token_mixer_type}" if config.num_token_mixers else ""
     return {
-        "class": f"`{type(model).__name__}`",
+        "class": code_span(type(model).__name__),
         "parameters": f"{parameters:,} ({parameters - table:,} without the token table)",
         "concepts": f"{config.concept_num} of width {config.hidden_size}, {config.concept_position_type}",
         "encoder": f"{config.encoder_type}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads"
@@ -213,36 +271,47 @@ def make_card(model, training_args, facts: RunFacts) -> ModelCard:
     objectives = dict(facts.mixture.objectives) if facts.mixture else {}
     results = run_eval_results(facts)
     data = ModelCardData(
-        language="en",
+        language=check_language(facts.language),
         license=facts.license,
         library_name="transformers",
         pipeline_tag="feature-extraction",
-        tags=["concept-encoder", "perceiver", "sentence-similarity", *objectives],
-        datasets=[facts.data_id] if facts.data_id else None,
+        tags=["concept-encoder", "perceiver", "sentence-transformers", "sentence-similarity", *objectives],
+        datasets=list(facts.data_ids) or None,
+        base_model=hub_id(facts.base_model),
         model_name=facts.name,
         eval_results=results or None,
     )
-    training = {"objective options": "`" + json.dumps(facts.mixture.options()) + "`"} if objectives else {}
+    training = {"objective options": code_span(json.dumps(facts.mixture.options()))} if objectives else {}
     if training_args is not None:
         training |= {"concept losses": training_args.concept_losses or "none", **describe_training(training_args)}
     training |= facts.training
+    column = f", column {code_span(facts.text_column)}" if facts.text_column else ""
+    reader = "reader" if model.config.decoder_target in ("text", "both") else "writer"
     return render(
         data,
         facts=facts,
         config=model.config,
-        code=usage(model, facts.repo_id),
-        has_head=hasattr(model, "lm_head"),
-        reconstructs=model.config.decoder_target in ("text", "both"),
+        data=facts.data and Markdown(markdown(facts.data) + column),
+        code=code_block(usage(model, facts.repo_id)),
+        reader=code_block(usage_code(reader, facts.repo_id)) if hasattr(model, "lm_head") else None,
+        sentences=code_block(usage_code("sentences", facts.repo_id)),
         architecture=describe_architecture(model),
         training=training,
-        objective=facts.mixture.describe() if objectives else None,
+        objective=code_span(facts.mixture.describe()) if objectives else None,
         results=result_rows(facts),
     )
 
 
-def render(data: ModelCardData, **values) -> ModelCard:
-    """The template with these values; sections that are left out leave no gaps."""
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), **values)
+def render(card_data: ModelCardData, **values) -> ModelCard:
+    """The template with these values, each of which stands for itself, not for Markdown; sections that are left out
+    leave no gaps."""
+    template = Environment(finalize=markdown, keep_trailing_newline=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    command = values["facts"].command
+    command = command and code_block(command, "bash")
+    metadata = Markdown(card_data.to_yaml().strip())
+    card = ModelCard(template.render(card_data=metadata, command=command, **values))
     card.text = re.sub(r"\n{3,}", "\n\n", card.text)
     return card
 
@@ -256,21 +325,29 @@ def make_task_card(model, training_args, results: Iterable[Result], facts: TaskF
         results: on the tasks of `facts.datasets`.
     """
     data = ModelCardData(
+        language=check_language(facts.language),
         license=facts.license,
         library_name="transformers",
         pipeline_tag=facts.task_type,
         tags=["concept-encoder", *facts.datasets],
-        datasets=sorted({found for found, _ in facts.datasets.values() if hub_id(found)}) or None,
+        datasets=sorted({found[0] for found in facts.datasets.values() if hub_id(found[0])}) or None,
         base_model=hub_id(facts.base_model),
         model_name=facts.name,
     )
+    named = {
+        task: name if name.startswith(task) else f"{name} ({task})" for task, (_, name, *_) in facts.datasets.items()
+    }
+    labels = model.config.id2label if model.config.num_labels > 1 else {}
     card = render(
         data,
         facts=facts,
         config=model.config,
-        code=usage(model, facts.repo_id, facts.pairs),
+        data=", ".join(named.values()),
+        tasks=", ".join(facts.datasets),
+        base_model=facts.base_model and code_span(known_as(facts.base_model)),
+        code=code_block(usage(model, facts.repo_id, facts.pairs)),
         classifies=True,
-        labels=model.config.id2label if model.config.num_labels > 1 else {},
+        labels=Markdown(", ".join(f"{number} is {code_span(label)}" for number, label in labels.items())),
         architecture=describe_architecture(model),
         training={**({} if training_args is None else describe_training(training_args)), **facts.training},
     )
@@ -282,7 +359,7 @@ def add_results(
     card: ModelCard,
     results: Iterable[Result],
     task_type: str = "text-classification",
-    datasets: dict[str, tuple[str, str]] | None = None,
+    datasets: dict[str, tuple] | None = None,
     files: Iterable[str] = (),
 ) -> ModelCard:
     """
@@ -296,30 +373,20 @@ def add_results(
     results, datasets = list(results), datasets or {}
     tasks = list(dict.fromkeys(result.task for result in results))
     named = {task: datasets.get(task, (task, task)) for task in tasks}
-    named = {task: (hub_id(found) or task, name) for task, (found, name) in named.items()}
+    named = {task: (hub_id(found) or "own data", *names) for task, (found, *names) in named.items()}
     new = eval_results(results, task_type, named)
-    old = card.data.get("eval_results", [])
-    card.data.eval_results = [entry for entry in old if not any(entry.is_equal_except_value(n) for n in new)] + new
+    card.data.eval_results = other_entries(card.data.get("eval_results") or [], new) + new
     if card.data.get("model_name") is None:
         heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
         card.data.model_name = heading[1] if heading else "concept-encoder"
 
-    title = f"{', '.join(tasks)} ({task_type.replace('-', ' ')})"
-    opening, closing = f"<!-- results: {title} -->", "<!-- end of results -->"
-    links = "".join(f"\n- [{path}]({path})" for path in files)
-    section = f"{opening}\n## Results: {title}\n\n{markdown_table(results)}\n{links}\n{closing}\n"
-    if opening in card.text:
-        start = card.text.index(opening)
-        end = card.text.index(closing, start) + len(closing) + 1
-    else:
-        limits = re.search(r"^## Limits", card.text, re.MULTILINE)
-        start = end = limits.start() if limits else len(card.text)
-        section = f"{section}\n" if limits else f"\n\n{section}"
-    card.text = card.text[:start] + section + card.text[end:]
+    title = one_line(f"{', '.join(tasks)} ({task_type.replace('-', ' ')})").replace("--", "–")
+    links = "".join(f"\n- [{markdown(path)}]({quote(path)})" for path in files)
+    card.text = put_section(card.text, title, f"## Results: {markdown(title)}\n\n{results_rows(results)}\n{links}")
     return card
 
 
-def markdown_table(results: list[Result]) -> str:
+def results_rows(results: list[Result]) -> str:
     """A line for each task, split and metric; a column for each system."""
     systems = list(dict.fromkeys(result.system for result in results))
     lines = {}
@@ -329,4 +396,4 @@ def markdown_table(results: list[Result]) -> str:
     head = ["task", "split (examples)", "metric", *systems]
     rows = [head, ["---"] * len(head)]
     rows += [[*line, *(found.get(system, "") for system in systems)] for line, found in lines.items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_rows(rows)

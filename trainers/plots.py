@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .metrics import singular_spectrum
+from .plain_text import picture_text
 
 
 TRAINED, UNTRAINED, EVALUATED, NEUTRAL = "#1b6ca8", "#c8553d", "#2a9d5c", "#777777"
@@ -33,7 +34,7 @@ def plot_run(
     """
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     loss_axes, accuracy_axes, spectrum_axes = figure.subplots(1, 3)
-    figure.suptitle(title)
+    figure.suptitle(picture_text(title))
 
     for key, label, style in (
         ("loss", "train", {"color": TRAINED, "linewidth": 1.3}),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .hub import push_results
 from .results import Result, choose_trackers, track_results, write_results
+from .runs import check_output_dir, folder_name
 
 
 @dataclass
@@ -29,10 +30,19 @@ class ReportingArguments:
         if self.push_to_hub and not self.hub_model_id:
             raise ValueError("--push_to_hub needs the repository of the model: --hub_model_id owner/name.")
 
-    def folder(self, kind: str, model: str) -> Path:
-        """The folder, made if need be, where the results of an evaluation `kind` of the checkpoint `model` go."""
+    def folder(self, kind: str, model: str, *files: str) -> Path:
+        """
+        The folder where the results of an evaluation `kind` of the checkpoint `model` go; to be called before the
+        evaluation.
+
+        Args:
+            files: names of files that it gets beside `results.json`.
+
+        Raises:
+            ValueError: the folder holds one of these files, or cannot be written into.
+        """
         folder = Path(self.output_dir or results_folder(kind, model))
-        folder.mkdir(parents=True, exist_ok=True)
+        check_output_dir(folder, ("results.json", *files))
         return folder
 
     def report(
@@ -72,4 +82,4 @@ class ReportingArguments:
 
 def results_folder(kind: str, model: str) -> str:
     """`outputs/<kind>_<name of the model>_<time>`: no run writes over an earlier one."""
-    return str(Path("outputs") / f"{kind}_{Path(model).resolve().name}_{datetime.now():%Y%m%d_%H%M%S}")
+    return str(Path("outputs") / folder_name(f"{kind}_{Path(model).resolve().name}_{datetime.now():%Y%m%d_%H%M%S}"))

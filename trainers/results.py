@@ -13,6 +13,7 @@ from rich.table import Table
 from transformers.integrations import get_available_reporting_integrations
 
 from .data import first_line
+from .plain_text import table_text
 
 
 # Systems that stand beside the model in every table, under these names.
@@ -45,6 +46,8 @@ class Result:
     primary: bool = True
 
     def shown(self) -> str:
+        if math.isnan(self.value):
+            return "–"
         spread = "" if self.spread is None else f" ± {self.spread:.4f}"
         return f"{self.value:.4f}{spread}"
 
@@ -60,23 +63,26 @@ def results_table(results: Iterable[Result], title: str, rows=("task", "split", 
         if heading in cells.setdefault(line, {}):
             raise ValueError(f"Two results for {line} and {heading!r}.")
         cells[line][heading] = result
-    table = Table(title=title)
+    table = Table(title=table_text(title))
     for heading in (*rows, *headings):
-        table.add_column(heading, justify="left" if heading in rows else "right")
+        justify = "left" if heading in rows else "right"
+        table.add_column(table_text(heading), justify=justify, overflow="fold")
     for line, found in cells.items():
         values = [result.value for result in found.values() if not math.isnan(result.value)]
         best = max(values) if columns == "system" and len(values) > 1 else None
-        shown = [found[heading].shown() if heading in found else "" for heading in headings]
-        marks = [heading in found and found[heading].value == best for heading in headings]
-        table.add_row(*line, *(f"[bold]{text}[/]" if mark else text for text, mark in zip(shown, marks, strict=True)))
+        texts = [found[heading].shown() if heading in found else "" for heading in headings]
+        styles = ["bold" if heading in found and found[heading].value == best else "" for heading in headings]
+        table.add_row(*map(table_text, line), *map(table_text, texts, styles))
     return table
 
 
 def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> Path:
-    """JSON with `facts` (arguments, versions, git state; anything that JSON knows, else as text) and `results`."""
+    """JSON with `facts` (arguments, versions, git state; anything that JSON knows, else as text) and `results`; values
+    that are not defined are null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**facts, "results": [asdict(result) for result in results]}
+    records = [asdict(result) | ({"value": None} if math.isnan(result.value) else {}) for result in results]
+    content = {**facts, "results": records}
     path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     return path
 
@@ -90,7 +96,9 @@ def read_report(path: str | Path) -> dict:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {**content, "results": [Result(**record) for record in content["results"]]}
+        records = [{**record, "value": math.nan if record["value"] is None else record["value"]}
+                   for record in content["results"]]  # fmt: skip
+        return {**content, "results": [Result(**record) for record in records]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as results of an evaluation: {first_line(error)}") from error
 
@@ -132,26 +140,32 @@ def track_results(results: Iterable[Result], report_to: list[str], run_name: str
     accelerator.end_training()
 
 
-def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, tuple[str, str]]) -> list[EvalResult]:
+def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, tuple]) -> list[EvalResult]:
     """
-    The model-index of a card; metrics of baselines stand in it as `f1 (majority class)`, so that no score is read
-    alone.
+    The model-index of a card: numbers of its model alone. The first of the results is the model's; of its other
+    systems, whose names go on after a comma, metrics stand there as `accuracy (K=4)`.
 
     Args:
         task_type: the Hub's name, such as `text-classification` or `sentence-similarity`.
-        datasets: from tasks to Hub id and readable name of their data.
+        datasets: from tasks to Hub id, readable name and, where it is not the task's, configuration of their data.
     """
-    return [
-        EvalResult(
-            task_type=task_type,
-            dataset_type=datasets[result.task][0],
-            dataset_name=datasets[result.task][1],
-            dataset_config=result.task,
-            dataset_split=result.split,
-            metric_type=result.metric,
-            metric_name=f"{result.metric} ({result.system})",
-            metric_value=round(result.value, 5),
-        )
-        for result in results
-        if not math.isnan(result.value)
-    ]
+    results = list(results)
+    own = results[0].system.split(", ")[0] if results else ""
+    found = []
+    for result in results:
+        name, _, variant = result.system.partition(", ")
+        if name == own and not math.isnan(result.value):
+            source, readable, config = (*datasets[result.task], None)[:3]
+            found.append(
+                EvalResult(
+                    task_type=task_type,
+                    dataset_type=source,
+                    dataset_name=readable,
+                    dataset_config=config or result.task,
+                    dataset_split=result.split,
+                    metric_type=result.metric,
+                    metric_name=f"{result.metric} ({variant})" if variant else result.metric,
+                    metric_value=round(result.value, 5),
+                )
+            )
+    return found

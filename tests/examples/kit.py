@@ -24,13 +24,17 @@ def run_script(name, folder, *arguments):
     )  # fmt: skip
 
 
-def refusal(name, folder, monkeypatch, *arguments) -> str:
-    """What a script says to arguments that it refuses: one sentence, and no traceback. In this process, as imports
-    take seconds."""
+def run_here(name, folder, monkeypatch, *arguments):
+    """A script in a folder, in this process, as imports take seconds."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+
+
+def refusal(name, folder, monkeypatch, *arguments) -> str:
+    """What a script says to arguments that it refuses: one sentence, and no traceback."""
     with pytest.raises(SystemExit) as raised:
-        runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        run_here(name, folder, monkeypatch, *arguments)
     assert isinstance(raised.value.code, str), "a script ends with a sentence, which is the exit code's place"
     return raised.value.code.strip().splitlines()[-1]

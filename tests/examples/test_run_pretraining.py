@@ -2,20 +2,28 @@
 """The pretraining script as a user runs it."""
 
 import json
+import re
 import shutil
+import sys
+from types import SimpleNamespace
 
+import datasets
 import pytest
 from datasets import Dataset
+from huggingface_hub import ModelCard
+from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertModel
 
+from examples import run_pretraining
+from trainers import ConceptTrainer
 from trainers.model_types import MODEL_TYPES
 
 from ..conftest import TEXTS
-from .kit import refusal, run_script
+from .kit import refusal, run_here, run_script
 
 
 SMALL = [
-    "--hidden_size", "32", "--intermediate_size", "32", "--vocab_size", "300", "--max_steps", "4",
+    "--hidden_size", "32", "--intermediate_size", "32", "--max_steps", "4",
     "--concept_num", "4", "--max_seq_length", "16", "--per_device_train_batch_size", "4", "--max_eval_samples", "20",
     "--logging_steps", "2", "--report_to", "none", "--max_train_samples", "40",
 ]  # fmt: skip
@@ -80,6 +88,7 @@ def test_several_objectives_losses_and_pairs_in_one_run(tmp_path):
     objective = "denoising:0.4,prefix_diffusion:0.6,+contrastive:0.1"
     done = run(
         tmp_path, *files, "--pair_column", "b", "--objective", objective, "--views", "pairs", *SMALL,
+        "--vocab_size", "300",
         "--concept_losses", "vicreg:0.01", "--matrix_optimizer", "muon", "--train_sampling_strategy",
         "group_by_length", "--output_dir", "run",
     )  # fmt: skip
@@ -100,13 +109,13 @@ def test_a_backbone_below_the_concepts(text_files, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "bert")
     saving = ["--save_steps", "2", "--save_total_limit", "2", "--output_dir", "run"]
     arguments = [*text_files, *SMALL, *saving, "--backbone", "bert", "--backbone_layers", "1"]
-    done = run(tmp_path, *arguments, "--backbone_training", "lora", "--lora_rank", "2")
+    done = run(tmp_path, *arguments, "--backbone_training", "lora", "--lora_r", "2")
     assert done.returncode == 0, done.stderr[-3000:]
     whole = json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"]
     model, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "run", output_loading_info=True)
     assert model.config.backbone_config["num_hidden_layers"] == 1 and not info["unexpected_keys"]
     shutil.rmtree(tmp_path / "run" / "checkpoint-4")
-    arguments += ["--backbone_training", "lora", "--lora_rank", "2", "--resume_from_checkpoint", "last"]
+    arguments += ["--backbone_training", "lora", "--lora_r", "2", "--resume_from_checkpoint", "last"]
     done = run(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"] == whole
@@ -133,18 +142,196 @@ def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
         (["--t_min", "0.5"], "has no option ['t_min']"),
         (["--backbone", "nowhere"], "nowhere"),
         (["nothing.json"], "nothing.json cannot be read"),
+        (["--run_name", "a\nb"], "must be one line of printable characters"),
+        (["--vocab_size", "1000000000"], "vocab_size must be at most 10,000,000, not 1,000,000,000"),
+        (["--lr_scheduler_kwargs", "[1]"], "--lr_scheduler_kwargs takes values by name"),
+        (["--config_overrides", "norm_eps=NaN"], "norm_eps must be 0 or a positive number, not nan"),
+        (["--config_overrides", "hidden_act=nope"], "Unknown hidden_act 'nope'"),
+        (["--do_train", "false", "--push_to_hub"], "--push_to_hub pushes what is trained"),
+        (["--language", "English"], "--language takes codes of languages"),
         (["--deletion_rate", "1.5"], "deletion_rate is a share between 0 and 1"),
         (["--model_name_or_path", "nowhere"], "nowhere"),
         (["--encoder_type", "gpt"], "Unknown encoder_type 'gpt'; choose one of"),
+        (["--rare_text_share", "0.1", "--pair_column", "title"], "rare_text_share has no effect on pairs"),
+        (["--text_column", "title", "--pair_column", "words"], "There is no column 'words'"),
+        (["--dataset_revision", "main"], "--dataset_revision needs a --dataset_name"),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments, message, tmp_path, monkeypatch):
     assert message in refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments, *SMALL)
 
 
-def test_a_tokenizer_larger_than_the_vocabulary_is_told(text_files, tmp_path, shared, monkeypatch):
+DOCUMENTS = "doc_id,content,lang\n" + "".join(f'doc-{n:05d},"{text}",en\n' for n, text in enumerate(TEXTS * 20))
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (DOCUMENTS, [], "Which column holds the text? --text_column doc_id | content | lang."),
+        (DOCUMENTS, ["--streaming"], "has no row beyond the first 1,000, which are the validation text"),
+        ("text\n" + '""\n' * 9, [], "All texts of the train text are missing: its column 'text' is empty."),
+        ("text\n" + '""\n' * 9, ["--streaming", "--validation_file", "train.csv"], "'text' holds nothing, not texts"),
+        ("text\n" + "a b\n" * 9, ["--max_eval_samples", "-1"], "max_eval_samples must be 1 or more, not -1"),
+        (
+            "text\n" + "a b\n" * 9,
+            ["--dataloader_drop_last", "true", "--per_device_train_batch_size", "99"],
+            "training pieces are fewer than the 99 of a batch",
+        ),
+        ("text\none row\n", [], "train.csv has 1 row, which cannot be divided"),
+        ("text,more\n" + '"a b",c,\n' * 9, [], "Rows of train.csv have more fields than its header"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_get_one_sentence(content, arguments, message, tmp_path, monkeypatch):
+    (tmp_path / "train.csv").write_text(content)
+    arguments = ["--train_file", "train.csv", *SMALL, *arguments]
+    assert message in refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments)
+
+
+def test_the_column_is_printed_and_missing_texts_are_counted(tmp_path, monkeypatch, capsys, caplog):
+    """They are known before anything is refused for another reason."""
+    (tmp_path / "train.csv").write_text(DOCUMENTS + "doc-99999,,en\n")
+    arguments = ["--train_file", "train.csv", "--validation_file", "train.csv", "--text_column", "content", *SMALL]
+    options = ["--per_device_train_batch_size", "999", "--dataloader_drop_last", "true"]
+    refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments, *options)
+    assert "Text: column 'content' of doc_id, content, lang." in capsys.readouterr().out
+    assert "1 of 81 texts are missing and count as empty." in caplog.text
+
+
+def test_a_run_of_no_step_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "train.txt").write_text("\n".join(TEXTS))
+    make_loader = ConceptTrainer.get_train_dataloader
+    monkeypatch.setattr(
+        ConceptTrainer, "get_train_dataloader", lambda self: DataLoader(make_loader(self).dataset.select([]))
+    )
+    arguments = ["--train_file", "train.txt", "--validation_file", "train.txt", *SMALL, "--output_dir", "run"]
+    assert "No step was made" in refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments)
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_told(text_files, tmp_path, shared, monkeypatch):
     first = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--max_steps", "1")
     assert first.returncode == 0, first.stderr[-3000:]
     tokenizer = shared / "data" / "tokenizers" / "smollm2"
     arguments = ["--model_name_or_path", "first", "--tokenizer_name", tokenizer, "--max_seq_length", "16"]
-    assert "The tokenizer has" in refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *arguments)
+    said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *arguments)
+    assert "has another vocabulary than the checkpoint 'first'" in said
+
+
+def main_of_the_script(monkeypatch, folder, *arguments):
+    """The script in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    monkeypatch.setattr(sys, "argv", ["run_pretraining.py", *map(str, arguments)])
+    run_pretraining.main()
+
+
+def test_a_picture_that_fails_loses_nothing_and_evaluation_alone_trains_nothing(
+    text_files, tmp_path, monkeypatch, capsys
+):
+    def plot_run(*arguments):
+        assert (tmp_path / "outputs" / "a_b_x_" / "model.safetensors").is_file()
+        assert (tmp_path / "outputs" / "a_b_x_" / "eval_results.json").is_file()
+        raise RuntimeError("no canvas")
+
+    monkeypatch.setattr(run_pretraining, "plot_run", plot_run)
+    main_of_the_script(monkeypatch, tmp_path, *text_files, *SMALL, "--run_name", r"a[/b] $x$", "--language", "pl")
+    printed = capsys.readouterr().out
+    assert "The picture could not be drawn: no canvas" in printed and r"a[/b] $x$: Concept" in printed
+    (folder,) = (tmp_path / "outputs").iterdir()
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.language == ["pl"] and card.data.datasets is None and "training.png" not in card.text
+    assert "Data: train.txt, column `text`." in card.text and str(tmp_path) not in str(card)
+    assert not any("untrained" in entry.metric_name for entry in card.data.eval_results)
+
+    evaluated = ["--model_name_or_path", folder, "--do_train", "false", "--output_dir", "evaluated"]
+    main_of_the_script(monkeypatch, tmp_path, *text_files, "--max_eval_samples", "20", *evaluated)
+    assert "as it is" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "evaluated").iterdir()} == {"all_results.json", "eval_results.json"}
+    losses = [
+        json.loads((place / "eval_results.json").read_text())["eval_loss"]
+        for place in (folder, tmp_path / "evaluated")
+    ]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+@pytest.mark.parametrize("name", ["README.md", "eval_results.json", "checkpoint-3"])
+def test_what_a_folder_holds_is_not_overwritten(name, text_files, tmp_path, monkeypatch):
+    (tmp_path / name).write_text("mine")
+    said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *SMALL, "--output_dir", ".")
+    assert f"The output folder . already holds {'a run (' if 'point' in name else ''}{name}" in said
+    assert (tmp_path / name).read_text() == "mine" and not (tmp_path / "config.json").exists()
+
+
+def test_data_of_which_no_batch_can_be_made(text_files, tmp_path, monkeypatch):
+    batch = ["--per_device_train_batch_size", "1000", "--dataloader_drop_last", "true", "--output_dir", "out"]
+    said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *SMALL, *batch)
+    assert "No step can be trained" in said and list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_of_no_step_saves_nothing():
+    state, saved = SimpleNamespace(global_step=0), []
+    trainer = SimpleNamespace(state=state, train=lambda **options: None, save_model=lambda: saved.append("model"))
+    run = SimpleNamespace(trainer=trainer, training_args=SimpleNamespace(resume_from_checkpoint=None))
+    with pytest.raises(ValueError, match="No step was trained"):
+        run_pretraining.train(run)
+    assert saved == []
+
+
+def test_what_belongs_to_a_checkpoint_is_read_from_it(text_files, tmp_path, monkeypatch):
+    """A run goes on with its own tokenizer, sizes and objective though none is given, from the start that it had; with
+    other text, another seed, tokenizer or optimizer it is refused."""
+
+    def call(function, *arguments):
+        return function("run_pretraining.py", tmp_path, monkeypatch, *arguments)
+
+    base = [*SMALL, *text_files, "--output_dir", "base", "--max_steps", "1", "--eval_strategy", "no"]
+    call(run_here, *base, "--model_type", "perceiver_mlm")
+    training = [*text_files, "--max_steps", "4", "--max_train_samples", "40", "--max_eval_samples", "20",
+                "--per_device_train_batch_size", "4", "--report_to", "none", "--save_steps", "2", "--eval_strategy",
+                "no"]  # fmt: skip
+    start = ["--model_type", "recursive_mlm", "--model_name_or_path", "base", "--objective", "denoising",
+             "--deletion_rate", "0.4"]  # fmt: skip
+    call(run_here, *training, *start, "--output_dir", "first")
+    resumed = [*training, "--resume_from_checkpoint", "first/checkpoint-2"]
+    call(run_here, *resumed, "--output_dir", "second")
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("first", "second")]
+    rows = [re.findall(r"^\| (?:loss|concept_gain|content_\w+) \|.*", card, flags=re.MULTILINE) for card in cards]
+    assert rows[0] == rows[1] and len(rows[0]) == 4  # trained and untrained
+    tokenizers = [(tmp_path / name / "tokenizer.json").read_bytes() for name in ("base", "first", "second")]
+    assert len(set(tokenizers)) == 1
+    record = json.loads((tmp_path / "second" / "training_run.json").read_text())
+    assert record["model_name_or_path"] == "base" and record["objectives"]["denoising"]["deletion_rate"] == 0.4
+    assert type(AutoModelForMaskedLM.from_pretrained(tmp_path / "second")).__name__.startswith("Recursive")
+
+    (tmp_path / "other.txt").write_text("\n".join(text.upper() for text in TEXTS * 20), encoding="utf-8")
+    for arguments, message in (
+        (["--seed", "7"], "made with seed 42, not 7"),
+        (["--train_file", "other.txt"], "made with train_text"),
+        (["--lower_case"], "made with lower_case false, not true"),
+        (["--hidden_size", "64"], "made with hidden_size 32, not 64"),
+        (["--objective", "masked_lm"], "made with objective denoising, not masked_lm"),
+        (["--deletion_rate", "0.5"], "deletion_rate 0.4, not 0.5"),
+        (["--optim", "adafactor"], "made with optimizer adamw, not adafactor"),
+        (["--max_seq_length", "8"], "made with max_seq_length 16, not 8"),
+        (["--model_name_or_path", "first"], "made with model_name_or_path base, not first"),
+    ):
+        assert message in call(refusal, *resumed, "--output_dir", "third", *arguments)
+
+
+def test_the_card_names_each_data_set_and_the_model_that_weights_are_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_pretraining.py"])
+    (tmp_path / "texts" / "own").mkdir(parents=True)
+
+    def facts(dataset_name=None, train_file=None, language=None, **bases):
+        bases = {"model_name_or_path": None, "init_encoder_from": None, "backbone": None, **bases}
+        data = SimpleNamespace(dataset_name=dataset_name, train_file=train_file)
+        training = SimpleNamespace(hub_model_id=None, output_dir="outputs/run", language=language)
+        return run_pretraining.make_facts("run", SimpleNamespace(**bases), data, training, None, 1.0, "body")
+
+    found = facts("me/a:part, texts/own,b", backbone="me/smol", language="pl")
+    assert (found.data_ids, found.data, found.text_column) == (("me/a", "b"), "me/a, own, b", "body")
+    assert (found.base_model, found.language, found.license, found.repo_id) == ("me/smol", "pl", None, "run")
+    found = facts(train_file="texts/own/a.txt", model_name_or_path="texts/own")
+    assert (found.data_ids, found.data, found.base_model, found.language) == ((), "a.txt", None, None)
+    assert (facts().language, facts().data_ids, facts().license) == ("en", (), "apache-2.0")  # the embedded corpus

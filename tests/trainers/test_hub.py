@@ -42,7 +42,7 @@ from .kit import make_model, make_trainer
 TEXT = "The dog sleeps on the roof of the old house."
 TINY, OPEN = "ksopyla/concept-encoder-tiny", "ksopyla/concept-encoder-open"
 CLASSIFIER, PAIRS, SCRIPT = "ksopyla/tiny-mrpc", "ksopyla/tiny-pairs", "ksopyla/by-script"
-PLAIN, SAVED = "ksopyla/plain", "ksopyla/saved"
+PLAIN, SAVED, EDITED = "ksopyla/plain", "ksopyla/saved", "ksopyla/edited"
 
 
 # In the first process.
@@ -58,6 +58,7 @@ def push_everything(root):
     push_by_methods(root, tokenizer, found)
     push_more_results(root, found)
     push_by_script(root, found)
+    push_over_edits(root, tokenizer, found)
     use_the_client(found)
     (root / "pushed.json").write_text(json.dumps(found))
 
@@ -153,13 +154,14 @@ def push_more_results(root, found):
     report.write_text("<p>stsb</p>")
 
 
-def push_by_script(root, found):
-    def script(*arguments):
-        sys.argv, printed = ["examples/push_to_hub.py", *map(str, arguments)], StringIO()
-        with redirect_stdout(printed):
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        return printed.getvalue()
+def script(*arguments):
+    sys.argv, printed = ["examples/push_to_hub.py", *map(str, arguments)], StringIO()
+    with redirect_stdout(printed):
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return printed.getvalue()
 
+
+def push_by_script(root, found):
     def set_config(folder, **values):
         config = json.loads((folder / "config.json").read_text()) | values
         (folder / "config.json").write_text(json.dumps(config))
@@ -168,8 +170,10 @@ def push_by_script(root, found):
     shutil.copytree(root / "run", bare, ignore=shutil.ignore_patterns("*.py", "README.md", "checkpoint-*"))
     set_config(bare, auto_map=None)
     results, report = root / "sts" / "results.json", root / "sts" / "report.html"
-    found["script"] = script("--checkpoint", bare, "--repo_id", "by-script", "--results", results, "--files", report)
-    found["again"] = script("--checkpoint", bare, "--repo_id", SCRIPT, "--public")
+    found["script"] = script(
+        "--model_name_or_path", bare, "--hub_model_id", "by-script", "--results", results, "--files", report
+    )
+    found["again"] = script("--model_name_or_path", bare, "--hub_model_id", SCRIPT, "--hub_private_repo", "false")
 
     for name, damage in {
         "no-folder": shutil.rmtree,
@@ -182,10 +186,38 @@ def push_by_script(root, found):
     }.items():
         shutil.copytree(bare, root / name)
         damage(root / name)
-        found[name] = attempt(lambda: script("--checkpoint", root / name, "--repo_id", "damaged"))  # noqa: B023
-    found["not results"] = attempt(lambda: script("--checkpoint", bare, "--results", bare / "config.json"))
+        found[name] = attempt(lambda: script("--model_name_or_path", root / name, "--hub_model_id", "damaged"))  # noqa: B023
+    found["not results"] = attempt(lambda: script("--model_name_or_path", bare, "--results", bare / "config.json"))
     found["wrong token"] = attempt(lambda: push_folder(bare, "wrong", token="hf_wrong"))
     found["foreign"] = attempt(lambda: push_folder(bare, "someone/else"))
+
+
+def push_over_edits(root, tokenizer, found):
+    """Results that only the Hub has, and edits of others, outlast a push of the same folder."""
+    given = ["--model_name_or_path", root / "bare", "--hub_model_id", EDITED]
+    results = [Result("sickr", "test", "spearman", system, value) for system, value in (("bare", 0.5), ("x", 0.1))]
+    script(*given)
+    push_results(EDITED, results, "sentence-similarity")
+    found["unedited"] = attempt(lambda: script(*given, "--language", "en,pl"))
+    card = ModelCard.load(EDITED)
+    card.text += "\n## Contact\n\nWrite to us.\n"
+    HfApi().upload_file(path_or_fileobj=str(card).encode(), path_in_repo="README.md", repo_id=EDITED)
+    found["edited"] = attempt(lambda: script(*given))
+    push_results(EDITED, [Result("stsb", "test", "spearman", "bare", 0.6)], "sentence-similarity")
+    found["edited, results"] = attempt(lambda: script(*given))
+    model = make_model("perceiver_posonly_mlm", tokenizer)
+    model.tokenizer = tokenizer
+    (root / "described").mkdir()
+    (root / "described" / "README.md").write_text("# Mine\n")
+    saving = {"push_to_hub": True, "repo_id": EDITED, "private": True}
+    found["edited, saved"] = attempt(lambda: model.save_pretrained(root / "described", **saving))
+    run = {"push_to_hub": True, "hub_token": "hf_writer", "hub_model_id": EDITED, "max_steps": 1}
+    rows = Dataset.from_dict({"input_ids": tokenizer(TEXTS)["input_ids"]})
+    found["edited, run"] = attempt(lambda: make_trainer(tokenizer, rows, root / "edited", **run))
+    found["proposed"] = attempt(lambda: script(*given, "--create_pr", "--language", "de"))
+    found["overwritten"] = attempt(lambda: script(*given, "--overwrite_card"))
+    found["dry"] = script(*given, "--dry_run", "--output_dir", root / "dry", "--language", "pl")
+    found["dry, again"] = attempt(lambda: script(*given, "--dry_run", "--output_dir", root / "dry"))
 
 
 def use_the_client(found):
@@ -353,8 +385,9 @@ def test_what_a_run_pushes(hub, pushed, read):
 def test_intermediate_cards_tell_the_last_evaluation_beside_the_untrained_network(hub, pushed):
     card = ModelCard(hub.repos[TINY].commits[1][1]["README.md"].content.decode())
     metrics = {entry.metric_name: entry.metric_value for entry in card.data.eval_results}
-    assert {"loss", "loss (untrained)", "content_fraction (untrained)"} <= set(metrics)
-    assert metrics["loss"] != metrics["loss (untrained)"]
+    assert {"loss", "content_fraction"} <= set(metrics) and not any("untrained" in name for name in metrics)
+    trained, untrained = re.search(r"\| loss \| ([\d.]+) \| ([\d.]+) \|", card.text).groups()
+    assert trained != untrained and trained == f"{metrics['loss']:.3f}"
     assert "2 of 4" in card.text and "vicreg:0.01" in card.text and f'"{TINY}"' in card.text
 
 
@@ -371,7 +404,7 @@ def test_training_states_go_up_where_asked_for_and_hold_no_token(hub, pushed, tm
 
 def test_repositories_are_private_unless_told_otherwise(hub, pushed, read):
     assert {name: repo.private for name, repo in hub.repos.items()} == {
-        TINY: True, OPEN: False, CLASSIFIER: True, PAIRS: True, PLAIN: True, SAVED: False, SCRIPT: True,
+        TINY: True, OPEN: False, CLASSIFIER: True, PAIRS: True, PLAIN: True, SAVED: False, SCRIPT: True, EDITED: True,
     }  # fmt: skip
     asked = [request.payload.get("visibility") for request in hub.requests if request.path == "/api/repos/create"]
     assert "public" in asked and "private" in asked and None not in asked
@@ -403,9 +436,9 @@ def test_results_stand_once_beside_their_baselines(hub, pushed):
     card = hub_card(hub, TINY)
     entries = {(e.dataset_type, e.dataset_split, e.metric_name): e.metric_value for e in card.data.eval_results}
     assert len(entries) == len(card.data.eval_results)
-    assert entries["mteb/stsbenchmark-sts", "test", "spearman (tiny)"] == 0.46
-    assert entries["mteb/stsbenchmark-sts", "test", "spearman (untrained)"] == 0.43
-    assert any(name == "loss (untrained)" for _, _, name in entries)  # those of the run stay
+    assert entries["mteb/stsbenchmark-sts", "test", "spearman"] == 0.46
+    assert not any("untrained" in name for _, _, name in entries)  # no result of this model
+    assert any(name == "loss" for _, _, name in entries)  # those of the run stay
     assert card.text.count("## Results: stsb") == 1 and "0.4600" in card.text and "0.4000" not in card.text
     assert "[results/sts/report.html](results/sts/report.html)" in card.text
     assert hub.repos[TINY].files["results/sts/report.html"].content == b"<p>stsb</p>"
@@ -425,8 +458,8 @@ def test_the_card_of_a_classifier(hub, pushed):
     card = hub_card(hub, CLASSIFIER)
     assert card.data.pipeline_tag == "text-classification" and card.data.base_model == TINY
     assert card.data.datasets == ["nyu-mll/glue"]
-    found = {e.metric_name for e in card.data.eval_results if e.dataset_config == "mrpc"}
-    assert {"f1 (majority class)", "accuracy (untrained)", f"f1 ({CLASSIFIER})"} <= found
+    found = {e.metric_name: e.metric_value for e in card.data.eval_results if e.dataset_config == "mrpc"}
+    assert found == {"f1": 0.9, "accuracy": 0.85}  # the baselines stand in the table
     assert "| mrpc | validation (408) | f1 | 0.9000 | 0.8100 | 0.8000 |" in card.text
     assert "1 is `same`." in card.text and "text_pair" in card.text
     assert card_errors(str(card)) == []
@@ -442,6 +475,32 @@ def test_the_script_checks_and_pushes(hub, pushed):
     assert any(entry.metric_value == 0.46 for entry in ModelCard(
         hub.repos[SCRIPT].commits[1][1]["README.md"].content.decode()
     ).data.eval_results)  # fmt: skip
+
+
+def test_results_and_edits_of_the_hub_outlast_a_push(hub, pushed):
+    cards = [ModelCard(files["README.md"].content.decode()) for _, files in hub.repos[EDITED].commits[1:]]
+    first, results, again, edited, more, overwritten = cards
+    for card in (results, again, edited, more, overwritten):
+        assert "## Results: sickr" in card.text and ("stsb" in card.text) == (card in (more, overwritten))
+        values = {entry.dataset_name: entry.metric_value for entry in card.data.eval_results}
+        assert values["sickr"] == 0.5 and card_errors(str(card)) == []
+        assert card.text.count("<!-- pushed: ") == 1
+    assert "Results" not in first.text and again.data.language == ["en", "pl"] and pushed["unedited"]
+    assert "Contact" in edited.text and "Contact" in more.text and "Contact" not in overwritten.text
+    for case in ("edited", "edited, results", "edited, saved", "edited, run"):
+        assert pushed[case].startswith(f"The card of {EDITED} was edited on the Hub since it was pushed; --over"), case
+    ((_, proposed),) = hub.repos[EDITED].pull_requests
+    assert ModelCard(proposed["README.md"].content.decode()).data.language == ["de"]
+    assert "keeps results that it alone has: sickr (sentence similarity)" in pushed["printed"]
+
+
+def test_a_dry_run_pushes_nothing_and_shows_card_and_files(hub, pushed):
+    folder = pushed["folder"] / "dry"
+    card, files = (folder / "README.md").read_text(), (folder / "files.txt").read_text()
+    assert card in pushed["dry"] and files in pushed["dry"] and f"Not pushed to {EDITED}" in pushed["dry"]
+    assert "language:\n- pl" in card and f'from_pretrained("{EDITED}"' in card
+    assert re.search(r"^ *[\d,]+  model\.safetensors$", files, re.MULTILINE) and "README.md" in files
+    assert "already holds README.md" in pushed["dry, again"]
 
 
 @pytest.mark.parametrize(

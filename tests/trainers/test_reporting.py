@@ -2,13 +2,15 @@
 """Where results of evaluations go."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from trainers import reporting
 from trainers.reporting import ReportingArguments, results_folder
-from trainers.results import Result, read_results
+from trainers.results import Result, read_results, write_results
+from trainers.runs import folder_name
 
 
 RESULTS = [Result("stsb", "test", "spearman", "model", 0.5), Result("average", "test", "spearman", "model", 0.5)]
@@ -57,3 +59,41 @@ def test_a_folder_names_evaluation_model_and_time(tmp_path, monkeypatch):
 def test_what_cannot_be_done_is_told_at_once(options, message):
     with pytest.raises(ValueError, match=message):
         ReportingArguments(**options)
+
+
+def test_results_are_never_written_over_others(tmp_path):
+    args = ReportingArguments(output_dir=str(tmp_path / "out"))
+    folder = args.folder("sts", "model", "report.html")
+    (folder / "notes.txt").touch()
+    assert args.folder("sts", "model", "report.html") == folder  # nothing of ours is there
+    for name in ("results.json", "report.html"):
+        (folder / name).touch()
+        with pytest.raises(ValueError, match=f"already holds {name}, which would be overwritten; choose another --ou"):
+            args.folder("sts", "model", "report.html")
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("file", "cannot be written into: File exists"), ("a\nb", "must be one line of printable characters")],
+)
+def test_a_folder_that_cannot_be_is_told_before_the_evaluation(path, message, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=message):
+        ReportingArguments(output_dir=str(tmp_path / path)).folder("sts", "model")
+
+
+def test_a_name_is_that_of_one_folder():
+    assert folder_name("../../a b[c]") == ".._.._a_b_c_" and folder_name("tsdae_H128L2C16") == "tsdae_H128L2C16"
+    with pytest.raises(ValueError, match="one line"):
+        folder_name("a\nb")
+
+
+def test_values_that_are_not_defined_are_null_in_json_and_a_dash_in_tables(tmp_path):
+    undefined = Result("stsb", "test", "spearman", "tf-idf", float("nan"))
+    path = write_results(tmp_path / "results.json", [undefined], {})
+    assert '"value": null' in path.read_text() and "NaN" not in path.read_text()
+    (found,) = read_results(path)
+    assert math.isnan(found.value) and found.shown() == "–"
+    path.write_text(path.read_text().replace("null", "NaN", 1))
+    assert math.isnan(read_results(path)[0].value)

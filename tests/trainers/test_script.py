@@ -4,11 +4,17 @@
 import json
 import math
 import os
+import re
 import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pickle import UnpicklingError
 
 import pytest
+import torch
 from rich.console import Console
 
+from trainers.checkpoints import TrainingDivergedError
 from trainers.results import Result, choose_trackers, eval_results, read_results, results_table, write_results
 from trainers.script import command_line, newest_checkpoint, run_facts, run_script
 
@@ -31,10 +37,13 @@ def test_results_survive_json_and_a_table_holds_each_once(tmp_path):
         results_table([RECORDS[0], RECORDS[0]], "title")
 
 
-def test_a_model_index_tells_the_system_of_each_number():
-    (model, majority) = eval_results(RECORDS, "text-classification", {"mrpc": ("nyu-mll/glue", "MRPC")})
-    assert model.metric_name == "f1 (model)" and majority.metric_name == "f1 (majority class)"
-    assert not any(math.isnan(entry.metric_value) for entry in (model, majority))
+def test_a_model_index_holds_numbers_of_its_model_alone():
+    deeper = replace(RECORDS[0], system="model, K=4", value=0.7)
+    (model, variant) = eval_results([*RECORDS, deeper], "text-classification", {"mrpc": ("nyu-mll/glue", "MRPC")})
+    assert (model.metric_name, model.dataset_config) == ("f1", "mrpc") and variant.metric_name == "f1 (K=4)"
+    assert not any(math.isnan(entry.metric_value) for entry in (model, variant))
+    data = {"mrpc": ("me/own", "own", "a configuration")}
+    assert eval_results(RECORDS, "text-classification", data)[0].dataset_config == "a configuration"
 
 
 def test_trackers_that_are_not_there_are_told_early():
@@ -62,11 +71,49 @@ def test_no_token_in_what_is_written_of_a_run(monkeypatch):
     assert command_line("examples/run.py").startswith("python examples/run.py --hub_token")
 
 
-@pytest.mark.parametrize("error", [ValueError("one sentence."), OSError("one sentence.")])
-def test_what_the_user_gave_wrong_ends_in_a_sentence(error):
+class NoKeyError(Exception):
+    __module__ = "tensorboard.errors"  # of a tracker that is installed
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("one sentence."), "^one sentence.$"),
+        (OSError("one sentence."), "^one sentence.$"),
+        (TrainingDivergedError("Training diverged at step 4."), "^Training diverged at step 4.$"),
+        (ImportError("You need to install `bitsandbytes`"), "^You need to install `bitsandbytes`$"),
+        (ModuleNotFoundError("No module named 'mteb'", name="mteb.cache"), "package mteb is not .* pip install mteb"),
+        (PackageNotFoundError("The 'deepspeed>=0.9' distribution was not found"), "The package deepspeed is not inst"),
+        (RuntimeError("CometCallback requires comet-ml to be installed."), "^CometCallback requires"),
+        (NoKeyError("no API key configured"), "^--report_to tensorboard: no API key configured"),
+        (UnpicklingError("Weights only load failed.\nmore"), "holds more than tensors.*: Weights only load failed."),
+        (MemoryError(), "^There is not enough memory; take a smaller model"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "^There is not enough memory; .*CUDA out of memory"),
+    ],
+)
+def test_what_a_user_can_put_right_ends_in_a_sentence(error, message, monkeypatch):
     def main():
         raise error
 
+    monkeypatch.setattr(sys, "argv", ["script"])
     with pytest.raises(SystemExit) as raised:
         run_script(main)
-    assert raised.value.code == "one sentence."
+    assert re.search(message, raised.value.code)
+    monkeypatch.setattr(sys, "argv", ["script", "--log_level", "debug"])
+    with pytest.raises(type(error)):  # with its traceback
+        run_script(main)
+
+
+def test_a_network_that_is_too_large_ends_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(SystemExit, match="There is not enough memory"):
+        run_script(lambda: torch.empty(10**15))
+
+
+@pytest.mark.parametrize("error", [KeyError("name"), TypeError("not a number"), RuntimeError("shapes differ")])
+def test_errors_of_the_program_keep_their_traceback(error):
+    def main():
+        raise error
+
+    with pytest.raises(type(error)):
+        run_script(main)
