@@ -126,6 +126,8 @@ def read_data(data_args, seed) -> tuple[dict, str]:
     column = text_column(raw["train"], data_args.text_column)
     if process_index() == 0:
         print(f"Text: column {column!r} of {', '.join(column_names(raw['train']))}.")
+    if data_args.pair_column == column:
+        raise ValueError(f"--pair_column {column} is the column of the text itself; give another one.")
     columns = [column] if data_args.pair_column is None else [column, data_args.pair_column]
     return {split: as_texts(raw[split], columns, name=f"{split} text") for split in ("train", "validation")}, column
 
@@ -188,6 +190,8 @@ def prepare() -> Run:
     checkpoint = resume_options(model_args, data_args, training_args)
     start = plan_start(model_args, training_args, data_args.max_seq_length, checkpoint)
     model_type, mixture, data_args.max_seq_length = start.model_type, start.mixture, start.max_seq_length
+    if mixture.reads_pairs != (data_args.pair_column is not None):
+        raise ValueError("--pair_column and the objective contrastive with --views pairs belong together: give both.")
     seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
     with training_args.main_process_first(desc="reading texts"):
         raw, column = read_data(data_args, seed)

@@ -23,12 +23,13 @@ class ConceptDataCollator:
 
     def __call__(self, examples) -> dict[str, torch.Tensor]:
         """`examples`: dicts with lists of token ids `input_ids`, and `pair_input_ids` where there are pairs ->
-        `input_ids`, `attention_mask` [B, N], and both with `pair_`. ValueError for rows without."""
+        `input_ids`, `attention_mask` [B, N], and both with `pair_`. Tokens whose `attention_mask` is 0 are left out:
+        rows may be padded already. ValueError for rows without."""
         if "input_ids" not in examples[0]:
             raise ValueError(f"Rows need input_ids, a list of token ids, but have {sorted(examples[0])}.")
-        batch = self.pad([example["input_ids"] for example in examples])
+        batch = self.pad([attended(example) for example in examples])
         if "pair_input_ids" in examples[0]:
-            pairs = self.pad([example["pair_input_ids"] for example in examples])
+            pairs = self.pad([attended(example, "pair_") for example in examples])
             batch |= {f"pair_{name}": value for name, value in pairs.items()}
         return batch
 
@@ -38,6 +39,12 @@ class ConceptDataCollator:
             pad_to_multiple_of=self.pad_to_multiple_of,
         )  # fmt: skip
         return {name: padded[name] for name in ("input_ids", "attention_mask")}
+
+
+def attended(example: dict, prefix: str = "") -> list[int]:
+    """The token ids of a row, without those that its `attention_mask`, if it has one, hides."""
+    ids, mask = example[f"{prefix}input_ids"], example.get(f"{prefix}attention_mask")
+    return list(ids) if mask is None else [token for token, real in zip(ids, mask, strict=True) if real]
 
 
 class PieceCutter:

@@ -122,6 +122,10 @@ def resume_options(model_args: ModelArguments, data_args, training_args: Concept
     resume = training_args.resume_from_checkpoint
     if not resume:
         return None
+    if not training_args.do_train:
+        raise ValueError(
+            "--resume_from_checkpoint goes on with training; a checkpoint is evaluated by --model_name_or_path."
+        )
     if training_args.output_dir is None and resume == "last":
         raise ValueError("--resume_from_checkpoint last needs --output_dir, the folder of the run that is to go on.")
     checkpoint = find_checkpoint(training_args.output_dir, resume)

@@ -153,7 +153,17 @@ def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
         (["--model_name_or_path", "nowhere"], "nowhere"),
         (["--encoder_type", "gpt"], "Unknown encoder_type 'gpt'; choose one of"),
         (["--rare_text_share", "0.1", "--pair_column", "title"], "rare_text_share has no effect on pairs"),
-        (["--text_column", "title", "--pair_column", "words"], "There is no column 'words'"),
+        (
+            ["--text_column", "title", "--pair_column", "words", "--objective", "contrastive", "--views", "pairs"],
+            "There is no column 'words'",
+        ),
+        (["--pair_column", "title"], "belong together: give both"),
+        (
+            ["--pair_column", "text", "--objective", "contrastive", "--views", "pairs"],
+            "--pair_column text is the column of the text itself",
+        ),
+        (["--objective", "contrastive", "--views", "pairs"], "belong together: give both"),
+        (["--resume_from_checkpoint", "last", "--do_train", "false"], "is evaluated by --model_name_or_path"),
         (["--dataset_revision", "main"], "--dataset_revision needs a --dataset_name"),
     ],
 )

@@ -93,6 +93,14 @@ def test_infill_and_complete(model, tokenizer):
     assert int(ids["attention_mask"].sum()) == int((ids["input_ids"] != tokenizer.sep_token_id).sum())
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_texts_may_be_padded_on_either_side(side, model, tokenizer, monkeypatch):
+    alone = [model.complete(text, max_new_tokens=4)[0] for text in TEXTS]
+    monkeypatch.setattr(tokenizer, "padding_side", side)
+    assert model.complete(TEXTS, max_new_tokens=4) == alone
+    assert model.reconstruct(TEXTS) == [model.reconstruct(text)[0] for text in TEXTS]
+
+
 def test_the_tokenizer_comes_with_the_checkpoint(model, tokenizer, tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="assign one"):

@@ -105,6 +105,15 @@ def test_text_is_cut_as_the_pretraining_script_cuts_it(tokenizer, tmp_path):
         )
 
 
+def test_rows_that_are_padded_already_are_read_without_their_padding(tokenizer, tmp_path):
+    plain, padded = (
+        datasets.Dataset.from_dict(dict(tokenizer(TEXTS, **options)))
+        for options in ({}, {"padding": "max_length", "max_length": 60})
+    )
+    results = [numbers(make_trainer(tokenizer, rows, tmp_path).evaluate(), "eval") for rows in (plain, padded)]
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("given", ["train", "eval", "dict", "evaluate", "predict", "list"])
 def test_data_without_text_are_refused_with_their_columns(given, tokenizer, pieces, tmp_path):
     wrong = datasets.Dataset.from_dict({"sentence": TEXTS, "label": [0] * 4})

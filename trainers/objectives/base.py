@@ -54,6 +54,7 @@ class Objective(ABC):
     """
 
     mean_only: ClassVar[bool] = False  # whether it sees nothing of the concepts but their mean
+    reads_pairs: ClassVar[bool] = False  # whether it needs two texts that mean the same
 
     @abstractmethod
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:

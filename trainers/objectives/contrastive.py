@@ -92,6 +92,10 @@ class Contrastive(JointObjective):
                 "--config_overrides, or choose other views."
             )
 
+    @property
+    def reads_pairs(self) -> bool:
+        return self.views == "pairs"
+
     def for_evaluation(self):
         # Dropout is off in evaluation; parts of a text are the nearest measure of the same thing.
         return replace(self, views="crops") if self.views == "dropout" else self

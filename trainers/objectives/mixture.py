@@ -52,6 +52,11 @@ class Mixture:
         return Mixture(measured, self.parts, self.beside)
 
     @property
+    def reads_pairs(self) -> bool:
+        """Whether an objective needs two texts that mean the same."""
+        return any(objective.reads_pairs for objective in self.objectives.values())
+
+    @property
     def mean_only(self) -> bool:
         """Whether nothing is seen of the concepts but their mean."""
         return all(objective.mean_only for objective in self.objectives.values())
