@@ -37,7 +37,8 @@ class ConceptTextMixin:
                 if not path:
                     raise OSError("the model was not loaded from a checkpoint")
                 # With the configuration at hand nothing has to ask whether the checkpoint's code may run.
-                self._tokenizer = AutoTokenizer.from_pretrained(path, config=self.config)
+                revision = getattr(self.config, "_commit_hash", None)  # of a checkpoint of the Hub
+                self._tokenizer = AutoTokenizer.from_pretrained(path, config=self.config, revision=revision or "main")
             except (OSError, ValueError, ImportError) as error:
                 raise ValueError(
                     f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."

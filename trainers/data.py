@@ -3,6 +3,7 @@
 
 import codecs
 import csv
+import glob
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -199,7 +200,7 @@ def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDa
         kind, own_options = known[-1]
         try:
             raw[split] = datasets.load_dataset(
-                kind, data_files={split: str(file)}, split=split, **own_options, **options
+                kind, data_files={split: glob.escape(str(file))}, split=split, **own_options, **options
             )
             found = has_rows(raw[split], kind)
         except Exception as error:

@@ -123,6 +123,8 @@ def test_what_is_reported(tmp_path):
     assert list(splits(True, train=known, test=hidden).evaluation) == [CUT_SPLIT]
     later = splits(train=known, validation=["a", "c"] * 5)
     assert later.task.label_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="are hidden"):
+        splits(train=[0, 1] * 5, validation=[-1] * 10)
 
 
 def test_numbers_that_are_names_are_no_places(tmp_path):

@@ -210,6 +210,14 @@ def test_a_file_is_read_whatever_its_ending_and_header(name, content, streaming,
     assert read(save(tmp_path, name, content), streaming=streaming) == TEXTS
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["x[1].txt", "x*.txt", "x?.txt", "we [ird] (d|x)/x.txt"])
+def test_names_of_files_are_no_patterns(name, streaming, tmp_path):
+    save(tmp_path, "x1.txt", "another file")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    assert read(save(tmp_path, name, "\n".join(TEXTS)), streaming=streaming) == TEXTS
+
+
 def test_quotes_mean_nothing_in_tsv_files(tmp_path):
     file = save(tmp_path, "a.tsv", 'text\n"Go on\nHe said "no" twice\n')
     assert read(file) == ['"Go on', 'He said "no" twice']

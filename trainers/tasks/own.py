@@ -115,7 +115,10 @@ def read_classes(task: Task, splits: list[Dataset], do_regression: bool | None) 
             raise ValueError(
                 f"There is no column {column!r} of labels; give --label_column_name, of {rows.column_names}."
             )
-        values += [value for value in rows[column][:] if value is not None]
+        labels = [value for value in rows[column][:] if value is not None]
+        if len(splits) > 1 and labels and all(str(value) in ("-1", "-1.0") for value in labels):
+            raise ValueError(f"The labels in the column {column!r} of one of the files are hidden (all -1).")
+        values += labels
     if not values:
         raise ValueError(f"The column {column!r} holds no labels.")
     if wrong := [value for value in values if isinstance(value, list | dict)]:
