@@ -38,7 +38,7 @@ from trainers.distributed import process_index
 from trainers.model_arguments import MAX_SEQ_LENGTH, ModelArguments
 from trainers.model_card import RunFacts, hub_id, known_as, make_card, result_rows
 from trainers.objectives import Mixture
-from trainers.pieces import PairMaker, PieceMaker, make_pairs, make_pieces
+from trainers.pieces import SHORT_PIECE_PROBABILITY, PairMaker, PieceMaker, make_pairs, make_pieces
 from trainers.plain_text import one_line, screen
 from trainers.plots import plot_run
 from trainers.resuming import describe_text, resume_options, start_record
@@ -81,7 +81,9 @@ class DataTrainingArguments:
         default=None,
         metadata={"help": f"Longest piece of text in tokens; by default the checkpoint's limit, or {MAX_SEQ_LENGTH}."},
     )
-    short_piece_probability: float = field(default=0.1, metadata={"help": "Share of pieces of random shorter length."})
+    short_piece_probability: float = field(
+        default=SHORT_PIECE_PROBABILITY, metadata={"help": "Share of pieces of random shorter length."}
+    )
     rare_text_share: float = field(
         default=0.0,
         metadata={

@@ -246,7 +246,7 @@ def fingerprint(table: torch.Tensor, layers: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"], lora_rank: int = 8) -> None:
+def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"], lora_r: int = 8) -> None:
     """
     Choose what of the token table and the pretrained layers is trained.
 
@@ -258,7 +258,7 @@ def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"
         model: a concept model.
         how: "full"; "frozen": neither table nor layers; "lora": both frozen, beside low-rank updates (Hu et al. 2021)
             of all linear layers of the backbone, which start at zero.
-        lora_rank: rank of the updates, scaled by 2.
+        lora_r: rank of the updates, scaled by 2.
 
     Raises:
         ValueError: an unknown way; LoRA without layers to adapt or twice; an added mask token that would be read
@@ -282,7 +282,7 @@ def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"
     if how == "lora":
         from peft import LoraConfig, inject_adapter_in_model
 
-        lora = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+        lora = LoraConfig(r=lora_r, lora_alpha=2 * lora_r, target_modules="all-linear")
         inject_adapter_in_model(lora, backbone.model)
 
 

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset, IterableDataset
 
 from .data import column_names
-from .pieces import PieceMaker, make_pieces
+from .pieces import SHORT_PIECE_PROBABILITY, PieceMaker, make_pieces
 
 
 class ConceptDataCollator:
@@ -62,7 +62,7 @@ class PieceCutter:
         self.tokenizer, self.config, self.args = tokenizer, config, args
 
     def training_pieces(self, data):
-        return self.cut(data, 0.1)
+        return self.cut(data, SHORT_PIECE_PROBABILITY)
 
     def evaluation_pieces(self, data):
         """Of one set, or of a dict of sets."""

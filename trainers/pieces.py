@@ -10,6 +10,10 @@ from .data import as_texts
 from .rare_text import rare_text
 
 
+# Share of training pieces of random shorter length, where nothing else is asked for.
+SHORT_PIECE_PROBABILITY = 0.1
+
+
 TOGETHER = 1_000_000
 
 

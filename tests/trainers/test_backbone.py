@@ -335,7 +335,7 @@ def test_what_moves(kind, how, sources):
     if how == "lora":
         pytest.importorskip("peft")
     model = make_model(read_backbone(sources[kind], 2))
-    train_backbone(model, how, lora_rank=2)
+    train_backbone(model, how, lora_r=2)
     names = dict(model.named_parameters())
     pretrained = {name for name in names if is_pretrained(name)}
     assert {id(names[name]) for name in pretrained} == {id(parameter) for parameter in backbone_parameters(model)}
@@ -372,7 +372,7 @@ def test_gradient_checkpointing_reaches_into_the_backbone(kind, reentrant, sourc
         for part in model.encoder.embeddings.backbone.modules():
             if isinstance(part, torch.nn.Dropout):
                 part.p = 0.0
-        train_backbone(model, how, lora_rank=2)
+        train_backbone(model, how, lora_r=2)
         stir(model)
         batch = random_batch()
         calls = []
@@ -397,7 +397,7 @@ def test_merged_checkpoints_load_without_lora(kind, sources, tmp_path):
     pytest.importorskip("peft")
     model = make_model(read_backbone(sources[kind], 2))
     plain = set(model.state_dict())
-    train_backbone(model, "lora", lora_rank=2)
+    train_backbone(model, "lora", lora_r=2)
     step(model)
     stir(model)
     batch = random_batch()
@@ -418,7 +418,7 @@ def test_merged_checkpoints_load_without_lora(kind, sources, tmp_path):
 def test_updates_are_put_back(sources):
     pytest.importorskip("peft")
     model = make_model(read_backbone(sources["llama"], 2))
-    train_backbone(model, "lora", lora_rank=2)
+    train_backbone(model, "lora", lora_r=2)
     resumed = copy.deepcopy(model)
     stir(model)
     state = adapter_state(model)
@@ -430,7 +430,7 @@ def test_updates_are_put_back(sources):
     other = make_model(read_backbone(sources["llama"], 2))
     with pytest.raises(ValueError, match="no LoRA updates"):
         load_adapter_state(other, state)
-    train_backbone(other, "lora", lora_rank=3)
+    train_backbone(other, "lora", lora_r=3)
     with pytest.raises(ValueError, match="same backbone and lora_r"):
         load_adapter_state(other, state)
 
