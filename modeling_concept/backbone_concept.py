@@ -25,7 +25,7 @@ from .configuration_concept import (
     ConceptEncoderConfig,
 )
 from .loading_concept import CONVERT_FIRST, ORIGINAL_WEIGHT
-from .text_concept import ConceptTextMixin
+from .text_concept import ConceptTextMixin, tokenizer_source
 
 
 logger = logging.get_logger(__name__)
@@ -69,6 +69,7 @@ on, and how well it does, is not described yet.
 from transformers import {auto_class}
 
 model = {auto_class}.from_pretrained("{repo_id}", trust_remote_code=True)
+tokenizer = model.tokenizer
 ```
 """
 
@@ -112,12 +113,14 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         fill in.
 
         Raises:
-            ValueError: the configuration belongs to a model with another kind of encoder or with other parts.
+            ValueError: the configuration belongs to a model with another kind of encoder or with other parts, or has
+                values, changed since it was made, that make no network.
         """
         # By name: a configuration loaded with remote code is an instance of its own copy of the class, and one that
         # `from_pretrained` read keeps the model type of the checkpoint.
         if config.model_type != cls.config_class.model_type:
             raise ValueError(cls.wrong_kind(config.model_type))
+        config.validate_architecture()
         choices = dict(cls.part_defaults)
         for name, values in cls.part_choices.items():
             values = values if isinstance(values, tuple) else (values,)
@@ -129,6 +132,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
                     "from_pretrained`; in pretraining --init_encoder_from)."
                 )
         open_choices = {name: value for name, value in choices.items() if getattr(config, name) is None}
+        if config.tie_word_embeddings and config.token_embedding_dim != config.hidden_size:
+            open_choices["tie_word_embeddings"] = False
         if open_choices:
             config = copy.deepcopy(config)
             for name, value in open_choices.items():
@@ -200,6 +205,10 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
                 f" (its configuration names {saved}). Load it with the class that saved it, or take only its encoder "
                 "with `ConceptEncoder.from_pretrained` and assign it."
             )
+        source = tokenizer_source(pretrained_model_name_or_path, model.config, kwargs)
+        for module in model.modules():
+            if isinstance(module, ConceptTextMixin):
+                module._tokenizer_source = source
         return (model, info) if output_loading_info else model
 
     @classmethod

@@ -4,10 +4,13 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 
 # A section of results, which belongs to the evaluation that its title names, whatever else is in the card.
 SECTION = re.compile(r"<!-- results: (.*?) -->\n(.*?)<!-- end of results -->\n?", re.DOTALL)
+# What stands beside a model, in the model-index of older cards.
+OTHER_SYSTEM = re.compile(r" \((untrained|majority class|bag of words \(tf-idf\)|token table)(, .*)?\)$")
 # The last line of a card as it is pushed: a digest of what it says beside results.
 PUSHED = re.compile(r"\n*<!-- pushed: (\w+) -->\n?")
 
@@ -26,6 +29,29 @@ def other_entries(old: list, new: list) -> list:
 
     again = {measured(entry) for entry in new}
     return [entry for entry in old if measured(entry) not in again]
+
+
+def own_entries(entries: list) -> list:
+    """The model's own entries of a model-index: older cards have those of all systems, such as `f1 (untrained)`, the
+    model's first. Data sets that are no id on the Hub, or are folders here, lose their path."""
+    found, groups = [], {}
+    for entry in entries:
+        measured = entry.task_type, entry.dataset_type, entry.dataset_config, entry.dataset_split, entry.metric_type
+        groups.setdefault(measured, []).append(entry)
+    for group in groups.values():
+        if any(OTHER_SYSTEM.search(entry.metric_name or "") for entry in group):
+            group = group[:1]
+            group[0].metric_name = group[0].metric_type
+        found += group
+    for entry in found:
+        local = not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", entry.dataset_type) or Path(entry.dataset_type).exists()
+        entry.dataset_type = "own data" if local else entry.dataset_type
+        parts = entry.dataset_name.split(",")
+        paths = [local or part.strip().startswith(("/", "~", ".")) or Path(part.strip()).exists() for part in parts]
+        entry.dataset_name = ",".join(
+            re.sub(r"\S.*/", "", part) if path else part for part, path in zip(parts, paths, strict=True)
+        )
+    return found
 
 
 def put_section(text: str, title: str, content: str) -> str:
@@ -66,7 +92,7 @@ def card_to_push(new: str, old: str | None, repo_id: str, overwrite: bool = Fals
     from huggingface_hub import ModelCard
 
     card = ModelCard(PUSHED.sub("\n", new), ignore_metadata_errors=True)
-    mark, kept = _digest(card), {}
+    mark, kept, entries = _digest(card), {}, card.data.eval_results or []
     if old is not None:
         there = ModelCard(old, ignore_metadata_errors=True)
         found, pushed = _digest(there), PUSHED.search(there.text)
@@ -81,8 +107,9 @@ def card_to_push(new: str, old: str | None, repo_id: str, overwrite: bool = Fals
         kept = {title: text for title, text in result_sections(there.text).items() if title not in own}
         for title, content in kept.items():
             card.text = put_section(card.text, title, content)
-        entries = card.data.eval_results or []
-        if entries := entries + other_entries(there.data.eval_results or [], entries):
-            card.data.eval_results = entries
-            card.data.model_name = card.data.model_name or there.data.model_name or repo_id.split("/")[-1]
+        entries = entries + other_entries(there.data.eval_results or [], entries)
+        card.data.model_name = card.data.model_name or there.data.model_name
+    if entries:
+        card.data.eval_results = own_entries(entries)
+        card.data.model_name = card.data.model_name or repo_id.split("/")[-1]
     return f"{str(card).rstrip()}\n\n<!-- pushed: {mark} -->\n", list(kept)

@@ -36,6 +36,9 @@ POOLING_CLASSIFIERS = {
 ENCODER_KINDS = {"concept_encoder": "a stack of layers", "recursive_concept_encoder": "one layer repeated"}
 ENCODER_LAYER_NAMES = {"concept_encoder": "layers", "recursive_concept_encoder": "shared_layer"}
 
+# What was left to be another value's equal follows when that changes.
+FOLLOWERS = {"hidden_size": "token_embedding_dim", "num_hidden_layers": "num_iterations"}
+
 # Which numbers are possible: the least, the greatest, how that is said, and of which values.
 LARGEST = sys.float_info.max
 NUMBERS = {
@@ -279,12 +282,29 @@ class ConceptEncoderConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         # The classes that can load the weights: of several for a task, the Auto classes take the one that is named.
         names = self.architectures or []
-        self.architectures = names + [
+        names = names + [
             POOLING_CLASSIFIERS[name] for name in names if POOLING_CLASSIFIERS.get(name, name) not in names
         ]
+        # By a name that ends so CrossEncoder knows a classifier, whose number of classes it then keeps.
+        mark = "ForSequenceClassification"
+        marked = not names or mark not in names[0] or any(name.endswith(mark) for name in names)
+        self.architectures = names if marked else [*names, mark]
         # Here it is the ValueError itself that is raised, afterwards one of another class with two lines around it.
         self.validate_architecture()
         self.validate_backbone()
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # or it would follow in spite of its value
+        return super().from_dict(config_dict, **{name: kwargs[name] for name in last})
+
+    def __setattr__(self, name, value):
+        follower = FOLLOWERS.get(name)
+        follows = follower is not None and getattr(self, follower, None) == getattr(self, name)
+        # The width of a table that a backbone reads is the backbone's.
+        if follows and not (name == "hidden_size" and self.backbone_config):
+            super().__setattr__(follower, value)
+        super().__setattr__(name, value)
 
     def validate_architecture(self):
         """Checks of values and between values, run when the configuration is made and when it is saved."""
@@ -298,8 +318,10 @@ class ConceptEncoderConfig(PreTrainedConfig):
                 f"Unknown hidden_act {self.hidden_act!r}; choose one of transformers' activations, such as 'silu', "
                 "'gelu' or 'relu'."
             )
-        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
-            raise ValueError(f"pad_token_id {self.pad_token_id} is none of the {self.vocab_size} tokens.")
+        for name in ("pad_token_id", "mask_token_id"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < self.vocab_size:
+                raise ValueError(f"{name} {value} is none of the {self.vocab_size} tokens.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "

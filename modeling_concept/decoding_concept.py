@@ -77,7 +77,7 @@ class ConceptDecodingMixin:
         if continues:
             start = lengths
         elif target_mask is not None:
-            target_mask = target_mask[:: target_mask.shape[0] // concepts.shape[0]]
+            target_mask = target_mask[:: target_mask.shape[0] // concepts.shape[0] or 1]  # one row may serve all texts
             lengths = text_layout(target_mask, None, target_mask.shape[1], None, target_mask.device).lengths
         segments = Segments.of(self.config, lengths, concepts.shape[1])
         return Memory(self.decoder.read(concepts, segments), start, segments)

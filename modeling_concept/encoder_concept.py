@@ -22,7 +22,8 @@ from .layers_concept import PhaseEmbedding, make_norm
 from .loading_concept import RecursiveStartMixin
 from .mixers_concept import TOKEN_MIXERS
 from .outputs_concept import ConceptEncoderOutput
-from .positions_concept import Segments, make_rotary, mean_of_visible, text_layout
+from .positions_concept import Segments, check_inputs, make_rotary, mean_of_visible, text_layout
+from .text_concept import check_number
 
 
 logger = logging.get_logger(__name__)
@@ -138,8 +139,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
             backprop_iterations: through how many of the last ones gradients flow (all by default).
 
         Raises:
-            ValueError: not exactly one of `input_ids` and `inputs_embeds`; a text longer than
-                `config.max_sequence_length`; `concept_num` out of range.
+            ValueError: what [`check_inputs`] raises; a text longer than `config.max_sequence_length`; `concept_num` or
+                a number of iterations out of range.
             TypeError: an unknown argument.
         """
         config = self.config
@@ -150,8 +151,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
                 f"output_attentions=True, but the kernels of attn_implementation {implementation!r} keep no weights; "
                 'load the model with attn_implementation="eager".'
             )
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        rows = {"attention_mask": attention_mask, "token_type_ids": token_type_ids, "position_ids": position_ids}
+        check_inputs(input_ids, inputs_embeds, **rows)
         given = input_ids if inputs_embeds is None else inputs_embeds
         token_count = given.shape[1]
         if token_count > config.max_sequence_length:
@@ -278,11 +279,8 @@ class RecursiveConceptEncoder(RecursiveStartMixin, ConceptEncoder):
         backprop_iterations: int | None = None,
     ):
         iterations = self.config.num_iterations if num_iterations is None else num_iterations
-        if iterations < 1 or (backprop_iterations is not None and backprop_iterations < 1):
-            raise ValueError(
-                f"num_iterations and backprop_iterations must be at least 1, not {iterations} and "
-                f"{backprop_iterations}."
-            )
+        check_number("num_iterations", iterations, 1)
+        check_number("backprop_iterations", 1 if backprop_iterations is None else backprop_iterations, 1)
         initial = concepts
         first = 0 if backprop_iterations is None else iterations - backprop_iterations
         for index in range(iterations):

@@ -5,11 +5,12 @@ Filling masked positions step by step, the most confident first (Chang et al. 20
 B batch, N tokens, S positions of the canvas, M masked positions, V vocabulary.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from transformers.generation import TopKLogitsWarper, TopPLogitsWarper
+
+from .positions_concept import check_inputs
+from .text_concept import check_number
 
 
 class ConceptWriterMixin:
@@ -63,15 +64,16 @@ class ConceptWriterMixin:
         continues = target in ("continuation", "both")  # how new tokens are written
         if mask_id is None:
             raise ValueError("Generation needs config.mask_token_id, the id of the tokenizer's mask token.")
-        if max_new_tokens < 0 or num_steps < 1 or (block_length is not None and block_length < 1):
-            raise ValueError("max_new_tokens cannot be negative, num_steps and block_length not below 1.")
-        if not 0 <= temperature < math.inf or top_k < 0 or not 0 <= top_p <= 1:
-            raise ValueError(
-                "temperature must be finite and not negative, top_k not negative and top_p between 0 and 1, not "
-                f"{temperature}, {top_k} and {top_p}."
-            )
+        check_number("max_new_tokens", max_new_tokens, 0)
+        check_number("num_steps", num_steps, 1)
+        check_number("block_length", 1 if block_length is None else block_length, 1)
+        check_number("temperature", temperature, 0, whole=False)
+        check_number("top_k", top_k, 0)
+        check_number("top_p", top_p, 0, 1, whole=False)
+        check_inputs(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
         if token_type_ids is not None and self.config.type_vocab_size and token_type_ids.any():
             raise ValueError("generate reads every token as of type 0, but token_type_ids holds others.")
+        input_ids = input_ids.long()
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         has_masks = bool(((input_ids == mask_id) & attention_mask.bool()).any())
         if target == "continuation" and (has_masks or not max_new_tokens):
@@ -85,8 +87,10 @@ class ConceptWriterMixin:
                 f"{input_ids.shape[1]} tokens and {max_new_tokens} new ones exceed max_sequence_length "
                 f"{self.config.max_sequence_length}."
             )
+        if input_ids.shape[0] == 0:
+            return input_ids.new_empty(0, input_ids.shape[1] + max_new_tokens)
         sampler = Sampler(self.config, temperature, top_k, top_p, generator)
-        encoder_options = {"concept_num": concept_num, "num_iterations": num_iterations}
+        encoder_options = {"concept_num": concept_num, "num_iterations": num_iterations, "return_dict": True}
         was_training = self.training
         self.eval()
         try:
@@ -140,7 +144,10 @@ class Sampler:
 
     def __init__(self, config, temperature, top_k, top_p, generator):
         self.forbidden = [i for i in (config.mask_token_id, config.pad_token_id) if i is not None]
-        self.temperature, self.generator = temperature, generator
+        # Of what float32 can divide by: the least is as good as 0, the greatest makes all tokens equal.
+        limits = torch.finfo(torch.float32)
+        self.temperature = temperature and min(max(temperature, limits.tiny), limits.max)
+        self.generator = generator
         self.warpers = ([TopKLogitsWarper(top_k)] if top_k > 0 else []) + (
             [TopPLogitsWarper(top_p)] if top_p < 1 else []
         )
@@ -151,7 +158,7 @@ class Sampler:
         if self.temperature == 0:
             tokens = logits.argmax(dim=-1)
         else:
-            scores = logits / self.temperature
+            scores = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
             for warper in self.warpers:
                 scores = warper(None, scores)
             tokens = torch.multinomial(F.softmax(scores, dim=-1), 1, generator=self.generator)[:, 0]

@@ -104,7 +104,7 @@ class ConceptEncoderForSequenceClassificationPerceiver(ConceptClassifierModel):
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
-            **kwargs,
+            return_dict=True, **kwargs,
         )  # fmt: skip
         concepts = encoded.last_hidden_state
         logits = self.classifier(self.dropout(self.pool(concepts)))
@@ -153,7 +153,7 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
         """
         encoded = self.encoder(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, concept_num, num_iterations,
-            **kwargs,
+            return_dict=True, **kwargs,
         )  # fmt: skip
         if decoder_input_ids is None and not self.config.classifier_reads_tokens:
             given = input_ids if inputs_embeds is None else inputs_embeds
@@ -208,11 +208,12 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
             `logits` [B, num_labels], or [B, 1] cosines.
 
         Raises:
-            ValueError: one of the two sentences is not given.
+            ValueError: one of the two sentences is not given, or labels of a cosine are not one for each pair, between
+                -1 and 1, or are classes by `config.num_labels`.
         """
         if input_ids_a is None or input_ids_b is None:
             raise ValueError("A sentence pair needs input_ids_a and input_ids_b.")
-        options = {"concept_num": concept_num, "num_iterations": num_iterations, **kwargs}
+        options = {"concept_num": concept_num, "num_iterations": num_iterations, "return_dict": True, **kwargs}
         encoded_a = self.encoder(input_ids_a, attention_mask_a, **options)
         encoded_b = self.encoder(input_ids_b, attention_mask_b, **options)
         a, b = self.pool(encoded_a.last_hidden_state), self.pool(encoded_b.last_hidden_state)
@@ -223,8 +224,26 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
         logits = F.cosine_similarity(a, b, dim=-1)[:, None]
         output = self.output(logits, None, encoded_a, concepts)
         if labels is not None:
-            output.loss = F.mse_loss(logits[:, 0].float(), labels.float().reshape(-1))
+            labels = self.check_scores(labels, len(logits))
+            output.loss = F.mse_loss(logits[:, 0].float(), labels.float())
         return output
+
+    def check_scores(self, labels, count: int):
+        """The `count` labels of a cosine, [B] or [B, 1], as [B]; ValueError for another shape or other values."""
+        if self.num_labels > 2:  # 2 is that of a configuration of which nobody has said it
+            raise ValueError(
+                f"A cosine learns one score, but num_labels is {self.num_labels}: set num_labels=1, or for classes "
+                'pair_similarity="classifier".'
+            )
+        if labels.numel() != count or labels.dim() > 2:
+            raise ValueError(f"A cosine needs one label for each of {count} pairs, not {list(labels.shape)}.")
+        if not torch.compiler.is_compiling() and not bool((labels.abs() <= 1).all()):
+            raise ValueError(
+                f"Labels of a cosine lie between -1 and 1, but these reach from {labels.min():.4g} to "
+                f"{labels.max():.4g}: scale scores, as x / 5 does those from 0 to 5, or set pair_similarity="
+                '"classifier".'
+            )
+        return labels.reshape(-1)
 
 
 class RecursiveConceptEncoderForSequenceClassificationPerceiver(

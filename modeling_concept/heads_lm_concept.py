@@ -18,6 +18,7 @@ from .layers_concept import make_linear
 from .loading_concept import RecursiveStartMixin
 from .loss_concept import head_loss
 from .outputs_concept import ConceptEncoderOutput, ConceptMaskedLMOutput
+from .positions_concept import check_inputs
 
 
 class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, ConceptPreTrainedModel):
@@ -96,8 +97,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
             encoder_outputs: concepts made before; the encoder is then not run.
 
         Raises:
-            ValueError: a continuation is asked for without `decoder_input_ids`, or `inputs_embeds` alone are given to
-                a decoder with a token table of its own.
+            ValueError: a continuation is asked for without `decoder_input_ids`, `inputs_embeds` alone are given to a
+                decoder with a token table of its own, or inputs do not fit each other, as in [`check_inputs`].
             TypeError: an unknown argument.
         """
         self.encoder.check_options(kwargs)
@@ -111,6 +112,9 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
             decoder_input_ids = input_ids
         if decoder_attention_mask is None and not continues:
             decoder_attention_mask = attention_mask
+        embeds = inputs_embeds if decoder_input_ids is None else None
+        rows = {"decoder_attention_mask": decoder_attention_mask, "labels": labels, "loss_weights": loss_weights}
+        check_inputs(decoder_input_ids, embeds, **rows)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -120,11 +124,15 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
                 inputs_embeds=inputs_embeds,
                 concept_num=concept_num,
                 num_iterations=num_iterations,
+                return_dict=True,
                 **kwargs,
             )
         memory = self.remember(encoder_outputs, continues, None if continues else decoder_attention_mask)
-        given = inputs_embeds if decoder_input_ids is None else decoder_input_ids
-        memory = repeat_memory(memory, given.shape[0] // encoder_outputs.last_hidden_state.shape[0])
+        given = decoder_input_ids if embeds is None else embeds
+        texts = encoder_outputs.last_hidden_state.shape[0]
+        if given.shape[0] % texts:
+            raise ValueError(f"{given.shape[0]} rows to decode are no multiple of the {texts} encoded texts.")
+        memory = repeat_memory(memory, given.shape[0] // texts)
         targets = self.make_targets(
             decoder_input_ids,
             decoder_attention_mask,
@@ -165,9 +173,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
         if num_items_in_batch is None:
             num_items_in_batch = supervised.sum()
         weights = supervised.float() if loss_weights is None else supervised * loss_weights.float()
-        return head_loss(
-            self.lm_head, hidden.flatten(0, 1), labels.flatten().clamp(min=0), weights.flatten(), num_items_in_batch
-        )
+        labels = labels.masked_fill(~supervised, 0)
+        return head_loss(self.lm_head, hidden.flatten(0, 1), labels.flatten(), weights.flatten(), num_items_in_batch)
 
 
 def supervised_mask(labels, loss_weights=None):

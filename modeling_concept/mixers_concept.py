@@ -5,8 +5,6 @@ Token-mixing layers of cost O(N·w), below the concepts or between a decoder's t
 B batch, N tokens, H hidden, D head size, W window reach, K blocks of W tokens.
 """
 
-import math
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -95,36 +93,30 @@ class WindowMixer(GradientCheckpointingLayer):
         normed, attention = self.norm(states), self.attention
         query = attention.project_queries(normed, rotary)
         key, value = attention.project_states(normed, rotary)
-        batch, heads, length, size = query.shape
-        blocks = math.ceil(length / self.width)
-        padding = blocks * self.width - length
+        (batch, length), width = states.shape[:2], self.width
+        # One block more than there are tokens for: the sizes then have one form for every exported length.
+        blocks = (length - 1) // width + 2
+        index = torch.arange(3 * width, device=states.device)
+        offset = index[None, :] - width - index[:width, None]  # key position minus query position
+        place = width * torch.arange(blocks, device=states.device)[:, None] + index - width  # [K, 3W]
+        inside, place = (place >= 0) & (place < length), place.clamp(min=0, max=length - 1)
 
-        def in_blocks(tensor):  # [B, heads, N, D] -> [B·K, heads, W, D]
-            tensor = F.pad(tensor, (0, 0, 0, padding)).unflatten(2, (blocks, self.width))
-            return tensor.transpose(1, 2).flatten(0, 1)
+        def in_blocks(tensor, place):  # [B, heads, N, D] -> [B·K, heads, W or 3W, D]
+            return tensor.transpose(1, 2)[:, place].flatten(0, 1).transpose(1, 2)
 
-        def with_neighbours(tensor):  # [B, heads, N, D] -> [B·K, heads, 3W, D]
-            tensor = F.pad(tensor, (0, 0, self.width, padding + self.width))
-            tensor = tensor.unfold(2, 3 * self.width, self.width).transpose(-1, -2)  # [B, heads, K, 3W, D]
-            return tensor.transpose(1, 2).flatten(0, 1)
-
-        index = torch.arange(3 * self.width, device=states.device)
-        offset = index[None, :] - self.width - index[: self.width, None]  # key position minus query position
-        near = offset.abs() <= self.width
-        readable = states.new_ones(batch, length, dtype=torch.bool) if visible is None else visible
-        readable = F.pad(readable, (self.width, padding + self.width)).unfold(1, 3 * self.width, self.width)
+        readable = inside.expand(batch, -1, -1) if visible is None else visible[:, place] & inside
         # A position always reads itself, so that no softmax is empty.
-        mask = (near & readable[:, :, None, :]) | (offset == 0)
+        mask = ((offset.abs() <= width) & readable[:, :, None, :]) | (offset == 0)
         context = F.scaled_dot_product_attention(
-            in_blocks(query),
-            with_neighbours(key),
-            with_neighbours(value),
+            in_blocks(query, place[:, width : 2 * width]),
+            in_blocks(key, place),
+            in_blocks(value, place),
             attn_mask=mask.flatten(0, 1)[:, None],
             dropout_p=attention.dropout if self.training else 0.0,
             scale=attention.scaling,
         )
-        context = context.unflatten(0, (batch, blocks)).transpose(1, 2).reshape(batch, heads, -1, size)
-        states = states + attention.o_proj(context[:, :, :length].transpose(1, 2).flatten(2))
+        context = context.transpose(1, 2).reshape(batch, blocks * width, -1)
+        states = states + attention.o_proj(context.index_select(1, torch.arange(length, device=states.device)))
         return states + self.feed_forward(self.feed_forward_norm(states))
 
 

@@ -24,6 +24,36 @@ class TextLayout(NamedTuple):
     visible: torch.Tensor | None
 
 
+def check_inputs(input_ids, inputs_embeds=None, **others) -> None:
+    """
+    Whether inputs fit each other; compiled, exported and traced code does without.
+
+    Raises:
+        ValueError: not exactly one of `input_ids` and `inputs_embeds`; they are no [B, N] and [B, N, E]; ids are no
+            whole numbers; one of the others that is not None is no [B, N], and no [1, N] for all texts (labels and
+            their weights never are).
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    name, given, axes = ("input_ids", input_ids, 2) if inputs_embeds is None else ("inputs_embeds", inputs_embeds, 3)
+    if not isinstance(given, torch.Tensor) or given.dim() != axes:
+        said = f"of shape {list(given.shape)}" if isinstance(given, torch.Tensor) else f"a {type(given).__name__}"
+        raise ValueError(f"{name} must be a tensor [texts, tokens{', width' * (axes == 3)}], not {said}.")
+    # A list of no tokens becomes a tensor of no whole numbers.
+    if inputs_embeds is None and input_ids.dtype not in (torch.int64, torch.int32) and input_ids.numel():
+        raise ValueError(f"input_ids must be of dtype torch.long, not {input_ids.dtype}.")
+    texts, tokens = given.shape[:2]
+    for other, value in others.items():
+        rows = (texts,) if other in ("labels", "loss_weights") else (texts, 1)
+        if value is not None and tuple(value.shape) not in ((count, tokens) for count in rows):
+            raise ValueError(
+                f"{other} must be of shape {[texts, tokens]}, as are the texts and tokens of {name}, not of "
+                f"{list(value.shape)}."
+            )
+
+
 def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, device) -> TextLayout:
     """
     Derive the layout of a batch of texts.

@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 
 import pytest
@@ -16,7 +15,9 @@ import modeling_concept as models
 from modeling_concept import AUTO_MODELS, configuration_concept
 
 from ..conftest import ROOT
-from .zoo import classifier, language_model, make_config, random_batch, stir
+from ..examples.kit import refusal, run_here
+from .test_text import token_ids
+from .zoo import BACKBONES, classifier, language_model, make_config, random_batch, stir
 
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -202,6 +203,8 @@ def test_wrong_shapes_are_an_error(tmp_path):
         ({"hidden_dropout_prob": 2.0}, "between 0 and 1"),
         ({"hidden_act": "nope"}, "Unknown hidden_act 'nope'"),
         ({"pad_token_id": 61}, "pad_token_id 61 is none of the 61 tokens"),
+        ({"pad_token_id": -1}, "pad_token_id -1 is none of the 61 tokens"),
+        ({"mask_token_id": 61}, "mask_token_id 61 is none of the 61 tokens"),
         ({"norm_type": "batchnorm"}, "norm_type"),
         ({"hidden_size": "wide"}, "hidden_size"),
     ],
@@ -212,6 +215,33 @@ def test_impossible_configurations_are_told(options, message):
     with pytest.raises(Exception if wrong_type else ValueError, match=message) as error:
         make_config(**options)
     assert "Error" in type(error.value).__name__
+
+
+def test_values_that_follow_others_do_so_when_those_change(tmp_path):
+    make_config(recursive=True).save_pretrained(tmp_path)
+
+    def read(**options):
+        config = AutoConfig.from_pretrained(tmp_path, **options)
+        return config.hidden_size, config.token_embedding_dim, config.num_hidden_layers, config.num_iterations
+
+    assert read() == (32, 32, 2, 2)
+    assert read(hidden_size=64, num_hidden_layers=3) == (64, 64, 3, 3)
+    assert read(token_embedding_dim=32, hidden_size=64, num_iterations=2, num_hidden_layers=3) == (64, 32, 3, 2)
+    of_backbone = make_config(backbone_config=BACKBONES["llama"])
+    of_backbone.hidden_size = 64
+    assert of_backbone.token_embedding_dim == 32
+
+
+def test_values_that_change_later_are_checked_by_the_model():
+    config = make_config()
+    config.num_attention_heads = 5
+    with pytest.raises(ValueError, match="not divisible by num_attention_heads 5"):
+        models.ConceptEncoder(config)
+    config = make_config()
+    config.token_embedding_dim = 16
+    model = models.ConceptEncoderForMaskedLM(config)
+    assert config.tie_word_embeddings and not model.config.tie_word_embeddings
+    assert model(torch.tensor([[5, 6]])).logits.shape == (1, 2, 61)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +309,7 @@ def test_parts_on_disk(decoder, tmp_path):
 
 
 def test_an_encoder_with_its_table_on_disk_encodes_texts(tokenizer, tmp_path):
-    model = stir(models.ConceptEncoder(make_config(vocab_size=len(tokenizer)))).eval()
+    model = stir(models.ConceptEncoder(make_config(**token_ids(tokenizer)))).eval()
     model.save_pretrained(tmp_path)
     places = {name: "cpu" for name, _ in model.named_children()} | {"embeddings": "disk"}
     found = AutoModel.from_pretrained(tmp_path, device_map=places, offload_folder=tmp_path / "offload")
@@ -361,20 +391,16 @@ def test_the_class_is_told_from_the_weights_too(shared):
         assert class_name(config, load_file(source / "model.safetensors")) == expected
 
 
-def test_conversion_command(shared, tmp_path):
-    script = ROOT / "examples" / "convert_original_checkpoint.py"
+def test_conversion_command(shared, tmp_path, monkeypatch, capsys):
+    script, source = "convert_original_checkpoint.py", shared / "original_checkpoints" / "perceiver_mlm"
 
-    def run(source, output):
-        command = [sys.executable, script, "--model_name_or_path", source, "--output_dir", output]
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    def ways(source, output):
+        return script, tmp_path, monkeypatch, "--model_name_or_path", source, "--output_dir", output
 
-    done = run(shared / "original_checkpoints" / "perceiver_mlm", tmp_path / "new")
-    assert done.returncode == 0, done.stderr
-    assert "ConceptEncoderForMaskedLMPerceiver" in done.stdout
-    again = run(shared / "original_checkpoints" / "perceiver_mlm", tmp_path / "new")
-    assert again.returncode == 1 and "is not empty" in again.stderr and "Traceback" not in again.stderr
-    twice = run(tmp_path / "new", tmp_path / "twice")
-    assert twice.returncode == 1 and "checkpoint of this package already" in twice.stderr
+    run_here(*ways(source, "new"))
+    assert "ConceptEncoderForMaskedLMPerceiver" in capsys.readouterr().out
+    assert "already holds a run (config.json)" in refusal(*ways(source, "new"))
+    assert "checkpoint of this package already" in refusal(*ways("new", "twice"))
 
 
 def test_a_damaged_original_is_refused(shared, tmp_path):

@@ -11,7 +11,7 @@ from .zoo import DECODER_NAMES, MASK, language_model, random_batch
 
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 def test_the_training_step_compiles_without_graph_breaks(decoder):
-    model = language_model(decoder=decoder).train()
+    model = language_model(decoder=decoder, num_decoder_layers=1).train()
     batch = random_batch()
     chosen = torch.rand(batch["input_ids"].shape) < 0.4
     labels = torch.where(chosen & (batch["attention_mask"] == 1), batch["input_ids"], -100)
@@ -27,7 +27,9 @@ def test_the_training_step_compiles_without_graph_breaks(decoder):
 
     loss, gradients = step(model.base_model, model)
     torch._dynamo.reset()
-    compiled = [torch.compile(part, fullgraph=True, backend="aot_eager") for part in (model.base_model, model)]
-    compiled_loss, compiled_gradients = step(*compiled, supervised_num=count_supervised(labels) + 1)
+    encoder, reader = model.base_model, torch.compile(model, fullgraph=True, backend="aot_eager")
+    if decoder == DECODER_NAMES[0]:  # the encoder is the same below all
+        encoder = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    compiled_loss, compiled_gradients = step(encoder, reader, supervised_num=count_supervised(labels) + 1)
     torch.testing.assert_close(compiled_loss, loss, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(compiled_gradients, gradients, atol=1e-5, rtol=1e-5)

@@ -5,7 +5,12 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    CrossEncoder,
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import (
     AutoModelForMaskedLM,
@@ -155,3 +160,14 @@ def test_empty_texts_in_other_libraries(folder_with_tokenizer):
     features = pipeline("feature-extraction", model=folder)("")
     np.testing.assert_allclose(features[0], model.encode("").concepts[0], atol=1e-5)
     assert AutoModelForMaskedLM.from_pretrained(folder).reconstruct(["", "", TEXTS[0]])[:2] == ["", ""]
+
+
+@pytest.mark.parametrize("kind", ["Perceiver", "ViaDecoder"])
+def test_a_cross_encoder_keeps_the_classes_of_a_classifier(kind, tokenizer, tmp_path):
+    model = stir(classifier(kind, **token_ids(tokenizer)))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    found = CrossEncoder(str(tmp_path), device="cpu").predict([("A dog.", "A ship sailed.")])
+    with torch.no_grad():
+        expected = model(**tokenizer("A dog.", "A ship sailed.", return_tensors="pt")).logits
+    torch.testing.assert_close(torch.as_tensor(found), expected)

@@ -3,15 +3,17 @@
 
 import warnings
 
+import onnxruntime
 import pytest
 import torch
 from torch.export import Dim
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
-from .zoo import classifier, language_model, random_batch, stir
+from .zoo import ENCODER_LAYERS, OPTIONS, classifier, language_model, random_batch, stir
 
 
 SMALL = {"num_hidden_layers": 1, "num_decoder_layers": 1}
+WINDOW = SMALL | OPTIONS["window_mixer"]  # of whose blocks there are as many as the length needs
 
 
 def by_torch(model, batch):
@@ -26,7 +28,10 @@ def by_transformers(model, batch):
 
 # By whom, with gradients, as in a process that did not ask for less, or without, and of what.
 EXPORTS = {
-    "encoder": (by_torch, True, lambda: language_model(**SMALL).encoder),
+    **{
+        f"{kind} encoder": (by_torch, True, lambda kind=kind: language_model(encoder_type=kind, **WINDOW).encoder)
+        for kind in ENCODER_LAYERS
+    },
     "masked language model": (by_transformers, False, lambda: language_model(decoder="diffusion", **SMALL)),
     "classifier": (by_torch, False, lambda: classifier("ViaDecoder", "perceiver0-recursive", **SMALL)),
 }
@@ -51,8 +56,23 @@ def test_export_with_free_batch_and_length(name):
         assert_same_outputs(program.module(), model, rows, length)
 
 
+def test_an_onnx_file_takes_other_batches(tmp_path):
+    """As in the README."""
+    encoder, batch = stir(language_model(**SMALL).encoder), random_batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(by_torch(encoder, batch), dynamo=True, verbose=False).save(tmp_path / "encoder.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    for rows, length in ((3, 13), (1, 5), (5, 48)):
+        other = random_batch(rows, length, padding=(0, 1, 2))
+        concepts, vectors = session.run(None, {name: value.numpy() for name, value in other.items()})[:2]
+        expected = encoder(**other)
+        torch.testing.assert_close(torch.tensor(concepts), expected.last_hidden_state, atol=5e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor(vectors), expected.pooler_output, atol=5e-5, rtol=1e-4)
+
+
 def test_a_traced_encoder_takes_other_batches():
-    encoder, batch = stir(language_model().encoder).requires_grad_(False), random_batch()
+    encoder, batch = stir(language_model(**WINDOW).encoder).requires_grad_(False), random_batch()
 
     def concepts(input_ids, attention_mask):
         return encoder(input_ids, attention_mask).last_hidden_state

@@ -152,14 +152,40 @@ def test_generation_restores_the_mode():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_new_tokens": -1}, "negative"),
-        ({"num_steps": 0}, "below 1"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be a whole number of at least 0, not -1"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens must be a whole number of at least 0, not 2.5"),
+        ({"num_steps": 0}, "num_steps must be a whole number of at least 1, not 0"),
+        ({"block_length": 2.5}, "block_length must be a whole number of at least 1, not 2.5"),
+        ({"temperature": "1"}, "temperature must be a finite number of at least 0, not '1'"),
+        ({"temperature": float("inf")}, "temperature must be a finite number of at least 0, not inf"),
+        ({"top_k": 2.5}, "top_k must be a whole number of at least 0, not 2.5"),
+        ({"concept_num": 2.5}, "concept_num must be a whole number between 1 and the trained 6, not 2.5"),
+        ({"attention_mask": torch.ones(3, 2)}, r"attention_mask must be of shape \[3, 13\]"),
+        ({"input_ids": [[5, 6]]}, "must be a tensor"),
         ({"max_new_tokens": 40}, "exceed max_sequence_length 48"),
     ],
 )
 def test_impossible_requests_are_told(options, message):
     with pytest.raises(ValueError, match=message):
-        language_model().generate(**random_batch(), **options)
+        language_model().generate(**{**random_batch(), **options})
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-30])
+def test_hardly_any_temperature_is_none(temperature):
+    model, batch = stir(language_model()), random_batch()
+    assert torch.equal(model.generate(**batch, temperature=temperature), model.generate(**batch))
+
+
+def test_the_highest_temperature_draws_from_all():
+    model, batch = stir(language_model()), random_batch()
+    filled = model.generate(**batch, temperature=1e300)
+    assert not ((filled == MASK) | (filled == PAD))[batch["input_ids"] == MASK].any()
+
+
+def test_ids_of_any_whole_numbers_and_no_texts_are_taken():
+    model, batch = stir(language_model()), random_batch()
+    assert torch.equal(model.generate(batch["input_ids"].int(), batch["attention_mask"]), model.generate(**batch))
+    assert model.generate(batch["input_ids"][:0], max_new_tokens=2).shape == (0, 15)
 
 
 def test_models_of_continuations_take_clean_prefixes():

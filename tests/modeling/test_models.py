@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 import modeling_concept as models
 
+from .test_text import token_ids
 from .zoo import (
     CLASSIFIERS,
     DECODER_NAMES,
@@ -282,17 +283,23 @@ def test_bf16_and_gradient_checkpointing(encoder, decoder):
     assert low(**batch, labels=labels).loss.isfinite()
 
 
-@pytest.mark.parametrize(("encoder", "padded"), [(e, True) for e in ENCODERS] + [("perceiver0-stack", False)])
+# Each kind stacked and recursive, and each of its options in one of the two.
+COMPILED = [encoder for encoder in ENCODERS if encoder.endswith(("0-stack", "1-recursive"))]
+
+
+@pytest.mark.parametrize(("encoder", "padded"), [(e, True) for e in COMPILED] + [("perceiver0-stack", False)])
 def test_encoder_compiles_without_graph_breaks(encoder, padded):
+    """One layer with gradients, or two steps of a recursion without."""
     recursive, options = ENCODERS[encoder]
     model_class = models.RecursiveConceptEncoder if recursive else models.ConceptEncoder
-    model = model_class(make_config(recursive, **options)).eval()
+    model = model_class(make_config(recursive, **options, num_hidden_layers=1 + recursive)).eval()
     batch = random_batch()
     inputs = batch if padded else {"input_ids": batch["input_ids"]}
     expected = model(**inputs).last_hidden_state
     torch._dynamo.reset()
     compiled = torch.compile(model.forward, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(**inputs).last_hidden_state, expected, atol=1e-5, rtol=1e-4)
+    with torch.set_grad_enabled(not recursive):
+        torch.testing.assert_close(compiled(**inputs).last_hidden_state, expected, atol=1e-5, rtol=1e-4)
 
 
 @every_language_model
@@ -489,13 +496,79 @@ def test_tokens_weigh_what_they_are_given():
 
 
 def test_pair_cosine():
-    model = classifier("Pair", pair_similarity="cosine")
+    model = classifier("Pair", pair_similarity="cosine", num_labels=1)
     inputs = pair_inputs(random_batch())
     output = model(**inputs, labels=torch.tensor([0.5, 1.0, -1.0]))
     assert output.logits.shape == (3, 1)
     same = model(inputs["input_ids_a"], inputs["attention_mask_a"], inputs["input_ids_a"], inputs["attention_mask_a"])
     torch.testing.assert_close(same.logits, torch.ones(3, 1))
     torch.testing.assert_close(output.loss, F.mse_loss(output.logits[:, 0], torch.tensor([0.5, 1.0, -1.0])))
+    for labels, message in (
+        ([0.0, 5.0, 2.0], "between -1 and 1, but these reach from 0 to 5"),
+        ([0.0, float("nan"), 1.0], "between -1 and 1"),
+        ([[0.0, 1.0]] * 3, "one label for each of 3 pairs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(**inputs, labels=torch.tensor(labels))
+    with pytest.raises(ValueError, match="num_labels is 3: set num_labels=1"):
+        classifier("Pair", pair_similarity="cosine")(**inputs, labels=torch.tensor([0, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"input_ids": [5, 6]}, r"input_ids must be a tensor \[texts, tokens\], not of shape \[2\]"),
+        ({"input_ids": [[5.0, 6.0]]}, "dtype torch.long, not torch.float32"),
+        ({"inputs_embeds": [[0.5, 1.0]]}, r"\[texts, tokens, width\], not of shape \[1, 2\]"),
+        ({"attention_mask": [[1, 1]]}, r"attention_mask must be of shape \[2, 3\]"),
+        ({"attention_mask": [[[1, 1, 1]] * 3] * 2}, r"attention_mask must be of shape \[2, 3\]"),
+        ({"token_type_ids": [[0, 1, 1]] * 3}, r"token_type_ids must be of shape \[2, 3\]"),
+        ({"position_ids": [0, 1, 2]}, r"position_ids must be of shape \[2, 3\]"),
+        ({"labels": [[5, 6]] * 2}, r"labels must be of shape \[2, 3\]"),
+        ({"labels": [[5, 6, 7, 8]] * 2}, r"labels must be of shape \[2, 3\]"),
+        ({"labels": [[5, 6, 7]]}, r"labels must be of shape \[2, 3\]"),
+        ({"decoder_attention_mask": [[1] * 7] * 2}, r"decoder_attention_mask must be of shape \[2, 3\]"),
+        ({"decoder_input_ids": [[5, 6, 7]] * 3}, "3 rows to decode are no multiple of the 2 encoded texts"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_inputs_that_do_not_fit_each_other_are_told(inputs, message, training):
+    given = {name: torch.tensor(value) for name, value in inputs.items()}
+    if not {"input_ids", "inputs_embeds"} & set(given):
+        given["input_ids"] = torch.full((2, 3), 7)
+    with pytest.raises(ValueError, match=message):
+        language_model().train(training)(**given)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_a_label_that_is_no_token_is_no_other(training):
+    with pytest.raises(RuntimeError, match="index -5 is out of bounds"):
+        language_model().train(training)(torch.tensor([[5, 6]]), labels=torch.tensor([[-5, 6]]))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "language model", *CLASSIFIERS])
+def test_tuples_by_configuration_are_those_of_the_call(kind, tokenizer):
+    model = classifier(kind) if kind in CLASSIFIERS else language_model(**token_ids(tokenizer))
+    model = model.encoder if kind == "encoder" else model
+    batch = pair_inputs(random_batch()) if kind == "Pair" else random_batch()
+    expected = model(**batch, return_dict=False)
+    model.config.return_dict = False
+    found = model(**batch)
+    assert type(found) is tuple and len(found) == len(expected)
+    torch.testing.assert_close(found[0], expected[0])
+    if kind == "language model":
+        model.tokenizer = tokenizer
+        text = f"The {tokenizer.mask_token} fox"
+        assert model.encode(text).concepts.shape == (1, 6, 32) and len(model.fill_mask(text)) == 1
+        assert len(model.reconstruct(text)) == len(model.infill(text)) == 1
+
+
+def test_one_mask_serves_all_texts():
+    model, ids = stir(language_model()), random_batch(padding=())["input_ids"]
+    mask = torch.ones_like(ids)
+    mask[:, 9:] = 0
+    torch.testing.assert_close(model(ids, mask[:1]).concepts, model(ids, mask).concepts)
 
 
 def test_inputs_embeds_equal_input_ids():

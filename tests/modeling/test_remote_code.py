@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import modeling_concept as models
 from modeling_concept import AUTO_MODELS
 
-from ..conftest import ROOT
+from ..conftest import ROOT, SHARED
 from .zoo import BACKBONES, make_config, pair_inputs, random_batch, stir
 
 
@@ -74,9 +74,10 @@ for name in sorted(os.listdir(root)):
     sentence = SentenceTransformer(path, trust_remote_code=True, device="cpu")
     # Beside a longer text, so that there is padding.
     found["sentence_transformer"] = sentence.encode([TEXT, TEXT * 2])[0].tolist()
-    sentence.save(path + "-st")
-    again = SentenceTransformer(path + "-st", trust_remote_code=True, device="cpu")
-    found["sentence_transformer_again"] = again.encode([TEXT])[0].tolist()
+    if facts["saved_again"]:
+        sentence.save(path + "-st")
+        again = SentenceTransformer(path + "-st", trust_remote_code=True, device="cpu")
+        found["sentence_transformer_again"] = again.encode([TEXT])[0].tolist()
     auto_class = AUTO_CLASSES[facts["auto_class"]]
     inputs = batch
     if facts["pair"]:
@@ -96,7 +97,8 @@ for name in sorted(os.listdir(root)):
     found["files_again"] = sorted(file for file in os.listdir(path + "-again") if file.endswith(".py"))
     if facts["auto_class"] == "AutoModelForMaskedLM" and not facts["prefix"]:
         text = TEXT.replace("fox", tokenizer.mask_token)
-        best = pipeline("fill-mask", model=path, trust_remote_code=True)(text)
+        best = pipeline("fill-mask", model=path, trust_remote_code=True, top_k=9)(text)
+        best = [candidate for candidate in best if candidate["token"] not in tokenizer.all_special_ids]
         found["fill_mask"] = [best[0]["token"], best[0]["score"]]
         own = model.fill_mask(text)[0][0][0]
         found["fill_mask_own"] = [own["token"], own["score"]]
@@ -104,12 +106,12 @@ for name in sorted(os.listdir(root)):
         best = pipeline("text-classification", model=path, trust_remote_code=True)(TEXT)[0]
         found["label"] = [best["label"], best["score"]]
     results[name] = found
-json.dump({"transformers": transformers.__version__, "results": results}, open(sys.argv[2], "w"))
+json.dump(results, open(sys.argv[2], "w"))
 """
 
 # Loads <root>/<name>/final for every name by each Auto class, and writes the class that came, or what was said, and
 # the outputs of the class that was saved.
-SAME_FOLDER_NAME_PROBE = """
+FINALS_PROBE = """
 root, results = sys.argv[1], {}
 names = sorted(os.listdir(root))
 for name in names:
@@ -152,10 +154,8 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def probed(tokenizer, tmp_path_factory):
-    """Every class saved, and what another process made of it."""
-    root = tmp_path_factory.mktemp("checkpoints")
+def save_every_class(root, tokenizer):
+    """Checkpoints with tokenizers, and what they must give."""
     expected = {}
     classes = {
         model_class.__name__: (model_class, {})
@@ -177,6 +177,8 @@ def probed(tokenizer, tmp_path_factory):
             "auto_class": model_class.auto_class,
             "pair": "Pair" in name,
             "prefix": "Prefix" in name,
+            # Of the others too, a SentenceTransformer saves the encoder alone.
+            "saved_again": "For" not in name or name.endswith("ForMaskedLM"),
         }
         (root / name / "facts.json").write_text(json.dumps(facts))
         batch = tokenizer(TEXT, return_tensors="pt")
@@ -191,19 +193,67 @@ def probed(tokenizer, tmp_path_factory):
                 output = model(ids, mask)
                 output = output.last_hidden_state if "logits" not in output else output.logits
         expected[name] = {"vector": vector, "output": output[0].flatten(), "class": model_class.__name__}
-    return expected, run_without_the_package(PROBE, root, tmp_path_factory.mktemp("elsewhere"))["results"]
+    return expected
 
 
-def run_without_the_package(probe, root, folder):
-    """What `probe` writes of the checkpoints in `root`, in a process started in `folder`."""
+def save_finals(root, models_and_inputs):
+    """Each model with inputs for it in <its name>/final, and what it must give."""
+    expected = {}
+    for name, (model, inputs) in models_and_inputs.items():
+        model.eval().save_pretrained(root / name / "final")
+        torch.save(inputs, root / name / "final" / "inputs.pt")
+        with torch.no_grad():
+            output = model(**inputs)
+        tensor = output.last_hidden_state if "logits" not in output else output.logits
+        expected[name] = model, tensor[0].flatten()
+    return expected
+
+
+def every_class():
+    for auto_models in AUTO_MODELS.values():
+        for model_class in (c for classes in auto_models.values() for c in classes):
+            recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
+            batch = random_batch()
+            inputs = pair_inputs(batch) if "Pair" in model_class.__name__ else batch
+            if "Prefix" in model_class.__name__:
+                inputs = {**batch, "decoder_input_ids": batch["input_ids"]}
+            yield model_class.__name__, (stir(model_class(make_config(recursive, num_labels=3))), inputs)
+
+
+def converted_originals(folder):
+    from convert_original_checkpoint import convert
+
+    for source in sorted(path for path in (SHARED / "original_checkpoints").iterdir() if path.is_dir()):
+        model = convert(str(source), str(folder / source.name))
+        inputs = load_file(source / "inputs.safetensors")
+        if "noisy_ids" in inputs:
+            inputs["decoder_input_ids"] = inputs.pop("noisy_ids")
+        inputs.pop("labels", None)
+        yield source.name, (model, inputs)
+
+
+@pytest.fixture(scope="module")
+def probed(tokenizer, tmp_path_factory):
+    """What must come of saved checkpoints, and what one other process made of them."""
+    root, folder = tmp_path_factory.mktemp("checkpoints"), tmp_path_factory.mktemp("elsewhere")
+    expected = {
+        "every": save_every_class(root / "every", tokenizer),
+        "finals": save_finals(root / "finals", dict(every_class())),
+    }
+    if SHARED.is_dir():
+        converted = dict(converted_originals(tmp_path_factory.mktemp("converted")))
+        expected["originals"] = save_finals(root / "originals", converted)
+    code = WITHOUT_THE_PACKAGE
+    for name in expected:
+        code += f"sys.argv[1:] = {[str(root / name), str(folder / name)]}\n"
+        code += PROBE if name == "every" else FINALS_PROBE
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_PACKAGE + probe, str(root), str(folder / "results.json")],
-        capture_output=True, text=True, cwd=folder, env=environment, timeout=600,
-    )  # fmt: skip
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "results.json").read_text())
+    return {name: (expected[name], json.loads((folder / name).read_text())) for name in expected}
 
 
 NAMES = [c.__name__ for ms in AUTO_MODELS.values() for cs in ms.values() for c in cs] + list(VARIANTS)
@@ -211,8 +261,9 @@ NAMES = [c.__name__ for ms in AUTO_MODELS.values() for cs in ms.values() for c i
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loads_everywhere_with_equal_outputs(name, probed):
-    expected, found = probed[0][name], probed[1][name]
-    for way in ("encoder", "encode", "features", "sentence_transformer", "sentence_transformer_again"):
+    expected, found = (results[name] for results in probed["every"])
+    again = {"sentence_transformer_again"} & found.keys()
+    for way in ("encoder", "encode", "features", "sentence_transformer", *again):
         torch.testing.assert_close(torch.tensor(found[way]), expected["vector"], atol=1e-5, rtol=1e-4, msg=way)
     for way in ("model", "model_again"):
         torch.testing.assert_close(torch.tensor(found[way]), expected["output"], atol=1e-5, rtol=1e-4, msg=way)
@@ -229,24 +280,14 @@ def test_loads_everywhere_with_equal_outputs(name, probed):
 
 def test_the_ways_cover_the_classes(probed):
     """The matrix above has an entry of each kind; none fell out by a wrong condition."""
-    found = probed[1]
+    found = probed["every"][1]
     assert sum("fill_mask" in entry for entry in found.values()) == 6
     assert sum("label" in entry for entry in found.values()) == 4
+    assert sum("sentence_transformer_again" in entry for entry in found.values()) == 9
 
 
-def assert_same_folder_names_do_not_mix(models_and_inputs, tmp_path):
-    """Save each model (with inputs for it) into <its name>/final and load all of them in one other process."""
-    root, expected = tmp_path / "checkpoints", {}
-    for name, (model, inputs) in models_and_inputs.items():
-        model.eval().save_pretrained(root / name / "final")
-        torch.save(inputs, root / name / "final" / "inputs.pt")
-        with torch.no_grad():
-            output = model(**inputs)
-        tensor = output.last_hidden_state if "logits" not in output else output.logits
-        expected[name] = tensor[0].flatten()
-    (tmp_path / "elsewhere").mkdir()
-    found = run_without_the_package(SAME_FOLDER_NAME_PROBE, root, tmp_path / "elsewhere")
-    for name, (model, _) in models_and_inputs.items():
+def assert_folders_do_not_mix(expected, found):
+    for name, (model, output) in expected.items():
         auto_map = model.auto_map(model.config)
         loaded = found[name]
         assert loaded[model.auto_class] == type(model).__name__
@@ -254,21 +295,12 @@ def assert_same_folder_names_do_not_mix(models_and_inputs, tmp_path):
         wanted = auto_map["AutoModelForSequenceClassification"].split(".")[1]
         said = loaded["AutoModelForSequenceClassification"]
         assert said == wanted or f"does not hold the weights of {wanted}" in said
-        torch.testing.assert_close(torch.tensor(loaded["output"]), expected[name], atol=1e-5, rtol=1e-4, msg=name)
-    return found
+        torch.testing.assert_close(torch.tensor(loaded["output"]), output, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_folders_of_one_name_do_not_mix_up_classes(tmp_path):
-    made = {}
-    for auto_models in AUTO_MODELS.values():
-        for model_class in (c for classes in auto_models.values() for c in classes):
-            recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
-            batch = random_batch()
-            inputs = pair_inputs(batch) if "Pair" in model_class.__name__ else batch
-            if "Prefix" in model_class.__name__:
-                inputs = {**batch, "decoder_input_ids": batch["input_ids"]}
-            made[model_class.__name__] = stir(model_class(make_config(recursive, num_labels=3))), inputs
-    found = assert_same_folder_names_do_not_mix(made, tmp_path)
+def test_folders_of_one_name_do_not_mix_up_classes(probed):
+    found = probed["finals"][1]
+    assert_folders_do_not_mix(*probed["finals"])
     # A classifier on an encoder alone pools, one on a language model reads through its decoder.
     for kind in ("", "Recursive"):
         classifier = f"{kind}ConceptEncoderForSequenceClassification"
@@ -276,16 +308,6 @@ def test_folders_of_one_name_do_not_mix_up_classes(tmp_path):
             assert found[kind + name]["AutoModelForSequenceClassification"] == classifier + ending
 
 
-def test_converted_originals_in_folders_of_one_name(shared, tmp_path):
-    from convert_original_checkpoint import convert
-
-    made = {}
-    for source in sorted(path for path in (shared / "original_checkpoints").iterdir() if path.is_dir()):
-        model = convert(str(source), str(tmp_path / source.name))
-        inputs = load_file(source / "inputs.safetensors")
-        if "noisy_ids" in inputs:
-            inputs["decoder_input_ids"] = inputs.pop("noisy_ids")
-        inputs.pop("labels", None)
-        made[source.name] = model, inputs
-    assert len(made) == 12
-    assert_same_folder_names_do_not_mix(made, tmp_path)
+def test_converted_originals_in_folders_of_one_name(shared, probed):
+    assert len(probed["originals"][0]) == 12
+    assert_folders_do_not_mix(*probed["originals"])

@@ -1,13 +1,16 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Strings in, concepts and strings out."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 import modeling_concept as models
-from modeling_concept import encoder_concept
+from modeling_concept import encoder_concept, text_concept
 from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
@@ -79,6 +82,32 @@ def test_fill_mask_gives_candidates(model, tokenizer):
         assert all(tokenizer.decode([c["token"]]) == c["token_str"] for c in candidates)
     with pytest.raises(ValueError, match="at least one"):
         model.fill_mask("no mask")
+    all_of_them = model.fill_mask(tokenizer.mask_token, top_k=len(tokenizer) - 5)[0][0]
+    assert not {candidate["token"] for candidate in all_of_them} & set(tokenizer.all_special_ids)
+    assert all(candidate["score"] >= 0 for candidate in all_of_them)
+    model.resize_token_embeddings(len(tokenizer) + 8)
+    found = model.fill_mask(tokenizer.mask_token, top_k=len(tokenizer) - 5)[0][0]
+    assert all(candidate["token"] < len(tokenizer) for candidate in found)
+
+
+def test_masks_are_those_of_the_tokenizer(model, tokenizer):
+    masked, without = f"The {tokenizer.mask_token} fox", copy.deepcopy(tokenizer)
+    without.mask_token = None
+    model.tokenizer = without
+    for write in (model.fill_mask, model.infill):
+        with pytest.raises(ValueError, match="The tokenizer has no mask token"):
+            write("The fox")
+    assert model.encode("The fox").concepts.shape == (1, 6, 32)
+    for name in ("mask_token_id", "pad_token_id"):
+        with pytest.raises(ValueError, match=f"its {name} is {getattr(tokenizer, name)}, that of the configuration 9"):
+            language_model(**token_ids(tokenizer) | {name: 9}).tokenizer = tokenizer
+    unaware = language_model(**token_ids(tokenizer) | {"mask_token_id": None})
+    unaware.tokenizer = tokenizer
+    for read in (unaware.encode, unaware.fill_mask):
+        with pytest.raises(ValueError, match=f"set model.config.mask_token_id = {tokenizer.mask_token_id}"):
+            read(masked)
+    unaware.config.hide_mask_tokens = False
+    assert len(unaware.fill_mask(masked)[0]) == 1
 
 
 def test_infill_and_complete(model, tokenizer):
@@ -112,6 +141,32 @@ def test_the_tokenizer_comes_with_the_checkpoint(model, tokenizer, tmp_path):
         models.ConceptEncoder(make_config()).tokenizer = tokenizer
 
 
+def test_the_tokenizer_is_found_where_the_weights_were(model, tokenizer, tmp_path, monkeypatch):
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "outer" / "inner")
+    monkeypatch.chdir(tmp_path)
+    found = models.ConceptEncoderForMaskedLM.from_pretrained("outer", subfolder="inner")
+    automatic = AutoModel.from_pretrained("outer/inner", cache_dir="cache", token="secret", revision="other")
+    monkeypatch.chdir("/")
+    assert found.encoder.tokenizer.get_vocab() == found.tokenizer.get_vocab() == tokenizer.get_vocab()
+    seen = {}
+
+    def record(path, **options):
+        seen.update(options, path=path)
+        return tokenizer
+
+    monkeypatch.setattr(text_concept.AutoTokenizer, "from_pretrained", record)
+    secret = pickle.dumps(automatic)
+    assert automatic.tokenizer is tokenizer and b"secret" not in secret
+    expected = {
+        "path": str(tmp_path / "outer" / "inner"),
+        "cache_dir": "cache",
+        "token": "secret",
+        "revision": "other",
+    }
+    assert {name: seen[name] for name in expected} == expected
+
+
 def test_models_without_a_reader_say_so(tokenizer):
     encoder = models.ConceptEncoder(make_config(**token_ids(tokenizer)))
     with pytest.raises(ValueError, match="no language-model head"):
@@ -128,15 +183,19 @@ def test_bad_texts_and_numbers_are_told_in_a_sentence(model, tokenizer):
         (lambda: model.encode(5), "not 5"),
         (lambda: model.encode(["dog", None]), "list of texts"),
         (lambda: model.encode("dog\ud800"), "UTF-8"),
-        (lambda: model.encode("dog", batch_size=0), "batch_size must be at least 1, not 0"),
-        (lambda: model.encode("dog", batch_size=-1), "batch_size must be at least 1, not -1"),
-        (lambda: model.reconstruct("dog", batch_size=-1), "batch_size must be at least 1"),
-        (lambda: model.fill_mask(mask, top_k=10**9), "between 1 and the 320 tokens"),
-        (lambda: model.fill_mask(mask, top_k=0), "between 1 and the 320 tokens"),
-        (lambda: model.infill(mask, temperature=nan), "finite and not negative"),
-        (lambda: model.infill(mask, temperature=1.0, top_p=nan), "top_p between 0 and 1"),
-        (lambda: model.infill(mask, temperature=1.0, top_k=-1), "top_k not negative"),
-        (lambda: model.complete("dog", max_new_tokens=-1), "cannot be negative"),
+        (lambda: model.encode("dog", batch_size=0), "batch_size must be a whole number of at least 1, not 0"),
+        (lambda: model.encode("dog", batch_size=1.5), "batch_size must be a whole number of at least 1, not 1.5"),
+        (lambda: model.encode({"text": "dog"}), "list of texts"),
+        (lambda: model.encode({"dog", "cat"}), "list of texts"),
+        (lambda: model.encode("dog", batch_size=-1), "batch_size must be a whole number of at least 1, not -1"),
+        (lambda: model.reconstruct("dog", batch_size=-1), "batch_size must be a whole number of at least 1"),
+        (lambda: model.fill_mask(mask, top_k=10**9), "top_k must be a whole number between 1 and 315"),
+        (lambda: model.fill_mask(mask, top_k=0), "top_k must be a whole number between 1 and 315"),
+        (lambda: model.fill_mask(mask, top_k=2.5), "top_k must be a whole number between 1 and 315, not 2.5"),
+        (lambda: model.infill(mask, temperature=nan), "a finite number of at least 0, not nan"),
+        (lambda: model.infill(mask, temperature=1.0, top_p=nan), "top_p must be a finite number between 0 and 1"),
+        (lambda: model.infill(mask, temperature=1.0, top_k=-1), "top_k must be a whole number of at least 0"),
+        (lambda: model.complete("dog", max_new_tokens=-1), "max_new_tokens must be a whole number of at least 0"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
