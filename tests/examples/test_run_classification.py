@@ -3,13 +3,17 @@
 
 import json
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
+import torch
 from transformers import AutoModelForSequenceClassification
 
 from examples import run_classification
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.tasks import TASKS, Parts, load_task
+from trainers.tasks.classifiers import TextCollator, TextEncoder, read_checkpoint
 
 from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
@@ -28,7 +32,8 @@ def start(tmp_path, monkeypatch):
     (tmp_path / "new.csv").write_text("text,other\na good film,seen\na bad film,seen\n")
 
     def start(*arguments):
-        monkeypatch.setattr(sys, "argv", ["run_classification.py", *map(str, arguments), *FAST])
+        fast = FAST if "--do_train" in arguments else ["--use_cpu", "true"]
+        monkeypatch.setattr(sys, "argv", ["run_classification.py", *map(str, arguments), *fast])
         run_classification.main()
 
     return start
@@ -54,13 +59,40 @@ def test_own_classes_from_training_to_predictions(start, checkpoints, tmp_path):
     assert json.loads((tmp_path / "again" / "results.json").read_text())["data"][0]["evaluation"] == {"validation": 30}
 
 
+def test_what_a_classifier_has_learned_is_not_asked_again(start, checkpoints, tmp_path):  # noqa: F811
+    """Scores keep their range, kinds are not chosen anew, and columns may stand in a file of options."""
+    checkpoint = read_checkpoint(str(checkpoints["concept"]))
+    checkpoint.load(TASKS["stsb"], 0)[0].save_pretrained("stsb")
+    checkpoint.tokenizer.save_pretrained("stsb")
+    Path("options.json").write_text('{"text_column_names": ["text", "other"], "do_predict": true}')
+    given = ["options.json", "--model_name_or_path", "stsb", "--test_file", "new.csv"]
+    start(*given, "--output_dir", "found")
+    _, *lines = Path("found/predict_results.txt").read_text().splitlines()
+    rows = load_task(TASKS["stsb"], files={"test": pairs()}, parts=Parts(False, False, True)).test["test"]
+    assert len(rows) == len(lines) == 2
+    encoded, _ = TextEncoder(checkpoint.tokenizer, 64).encode(rows, "rows")
+    with torch.no_grad():
+        model = AutoModelForSequenceClassification.from_pretrained("stsb").eval()
+        scores = model(**TextCollator(checkpoint.tokenizer)(list(encoded))).logits[:, 0]
+    assert [float(line.split("\t")[1]) for line in lines] == pytest.approx((5 * scores).tolist(), abs=1e-4)
+    with pytest.raises(ValueError, match="--do_regression: stsb gives scores"):
+        start(*given, "--output_dir", "other", "--do_regression", "false")
+    with pytest.raises(ValueError, match="--dataset_config_name is a configuration of a --dataset_name; files have n"):
+        start(*given, "--dataset_config_name", "x")
+
+
+def pairs() -> str:
+    Path("pairs.csv").write_text(Path("new.csv").read_text().replace("text,other", "sentence1,sentence2"))
+    return "pairs.csv"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "Give the data: --train_file and --validation_file, or --dataset_name."),
         (
             ["--train_file", "films.TSV"],
-            "There is no column 'label' of labels; give --label_column_name, of ['text', ",
+            "There is no column 'label' of labels in the split 'train'; give --label_column_name, of ['text', ",
         ),
         (["--train_file", "films.TSV", "--text_column_names", "a,b,c"], "one column or a pair of two"),
         (["--train_file", "new.csv", "--limit", "3"], "There is no option --limit; write --max_train_samples or"),

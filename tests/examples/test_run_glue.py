@@ -10,7 +10,7 @@ import pytest
 from examples import run_glue, run_paws, run_sick
 
 from ..tasks.conftest import checkpoints, toy_glue  # noqa: F401 (fixtures)
-from .kit import refusal, run_script
+from .kit import refusal, run_here
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,17 @@ def test_bad_input_gets_one_sentence(arguments, message, tmp_path, monkeypatch):
     assert message in refusal("run_glue.py", tmp_path, monkeypatch, *arguments, "--use_cpu", "true")
 
 
-def test_the_newest_checkpoint_and_mrpc_are_taken(checkpoints, toy_glue, tmp_path):  # noqa: F811
+def test_the_newest_checkpoint_and_mrpc_are_taken(checkpoints, toy_glue, tmp_path, monkeypatch, capsys):  # noqa: F811
     shutil.copytree(checkpoints["concept"], tmp_path / "outputs" / "pretrained")
-    done = run_script(
-        "run_glue.py", tmp_path, "--model_type", "perceiver_decoder_cls", "--dataset_name", toy_glue,
+    run_here(
+        "run_glue.py", tmp_path, monkeypatch, "--model_type", "perceiver_decoder_cls", "--dataset_name", toy_glue,
         "--num_train_epochs", 2, "--max_train_samples", 12, "--max_eval_samples", 12, "--use_cpu", "true",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed = capsys.readouterr()
     for word in ("majority class", "bag of words", "untrained", "pretrained", "f1", "accuracy",
                  "new: classifier.bias, classifier.weight, pre_pool_norm.weight"):  # fmt: skip
-        assert word in " ".join(done.stdout.split()), word
-    assert "it/s" in done.stderr  # the progress bar
+        assert word in " ".join(printed.out.split()), word
+    assert "it/s" in printed.err  # the progress bar
     (folder,) = (tmp_path / "outputs").glob("glue_pretrained_*")
     assert len(json.loads((folder / "results.json").read_text())["results"]) == 4 * 2
     # A fine-tuned model is not what the next evaluation takes by default.

@@ -80,6 +80,8 @@ def run(toy_glue, tmp_path, monkeypatch):
             "eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2,
             "per_device_train_batch_size": 8,
         }  # fmt: skip
+        if not options.get("do_train", "do_predict" not in options):
+            del defaults["max_steps"], defaults["per_device_train_batch_size"]
         return run_tasks(
             "glue",
             select_tasks(tasks),

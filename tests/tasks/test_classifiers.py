@@ -127,8 +127,8 @@ def test_tokens_around_the_concepts_are_asked_for(checkpoints):
     for asked, alone in ((None, True), (False, True), (True, False)):
         model, _ = read_checkpoint(path, reads_tokens=asked).load(TASKS["mrpc"], 0)
         assert concepts_alone(model) == alone
-    posonly, _ = read_checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
-    assert concepts_alone(posonly)  # its decoder reads no tokens
+    with pytest.raises(ValueError, match="--classifier_reads_tokens: the decoder of .*concept' reads no tokens"):
+        read_checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
     assert concepts_alone(read_checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
     with pytest.raises(ValueError, match="an option of perceiver_decoder_cls, not of perceiver_cls"):
         read_checkpoint(path, "perceiver_cls", reads_tokens=True)
@@ -197,6 +197,8 @@ def test_lengths_and_token_types_that_a_model_takes(checkpoints):
     assert (bert.max_length(128), bert.max_length(20)) == (64, 20)
     boundless = replace(bert, config=transformers.XLNetConfig(d_model=16, n_head=2))
     assert boundless.max_length(20) == 20
+    with pytest.raises(ValueError, match="--max_seq_length must be more than the 3 marks around texts, not 3"):
+        concept.max_length(3)
     bert.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     assert bert.takes_token_types and not concept.takes_token_types
     concept.config.type_vocab_size = 2

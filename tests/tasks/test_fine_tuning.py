@@ -3,6 +3,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -13,10 +14,11 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from trainers.checkpoints import TrainingDivergedError
 from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
-from trainers.tasks import TASKS, fine_tuning, frame, load_task
+from trainers.tasks import TASKS, fine_tuning, frame, load_task, own_task
 from trainers.tasks.classifiers import Checkpoint, TextCollator, TextEncoder, read_checkpoint
-from trainers.tasks.fine_tuning import Cell, FineTuningArguments, System, fine_tune, read_predictions
+from trainers.tasks.fine_tuning import Cell, FineTuningArguments, System, check_finite, fine_tune, read_predictions
 from trainers.untrained import UntrainedError
 
 
@@ -45,7 +47,7 @@ def test_every_type_beside_its_baselines(kind, source, task, checkpoints, toy_gl
         model_options["baseline_models"] = [str(checkpoints["bert"])]
     results = run([task], checkpoints[source], model_options, learning_rate=0.01)
     systems = list(dict.fromkeys(result.system for result in results))
-    further = model_options.get("baseline_models", [])
+    further = ["bert"] if "baseline_models" in model_options else []  # by its name, not by its path
     assert systems == [source, UNTRAINED, *further, MAJORITY, BAG_OF_WORDS]
     shown = capsys.readouterr().out
     assert f"as {kind}" in shown and "new: classifier.bias" in shown or kind == "perceiver_pair_cls"
@@ -64,6 +66,8 @@ def test_every_type_beside_its_baselines(kind, source, task, checkpoints, toy_gl
     assert mine == {metric: pytest.approx(value, abs=1e-5) for metric, value in values.items()}
     card = ModelCard.load(folder / "README.md")
     assert {entry.metric_type for entry in card.data.eval_results} == set(TASKS[task].metrics)
+    assert ("| steps | 2 |" in card.text) == (source == "concept") and "| epochs |" not in card.text
+    assert ("which 0 stands for 0.0 in the data and 1 for 5.0." in card.text) == (task == "stsb")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([task, "results.json"])
 
 
@@ -212,13 +216,33 @@ def test_files_must_suit_what_is_done_with_them(checkpoints, run, tmp_path, caps
             "For --do_predict there must be a --test_file",
         ),
         ({**own, "validation_file": file, "test_file": file}, {}, "--test_file is read for predictions: name --do_pr"),
+        ({"max_predict_samples": 5}, {}, "--max_predict_samples has no effect here: none of these rows are read"),
     ):
         with pytest.raises(ValueError, match=message):
             run(["cola"], checkpoints["concept"], task_options=files, **options)
     with pytest.raises(ValueError, match="hold one task, not"):
         run(["cola", "mrpc"], checkpoints["concept"], task_options={**own, "validation_file": file})
-    run(["cola"], checkpoints["concept"], task_options={**own, "validation_file": file}, max_steps=1)
-    assert "is both --train_file and --validation_file: scores on it are those of rows" in capsys.readouterr().out
+    copy = str(shutil.copy(file, tmp_path / "copy.csv"))
+    run(["cola"], checkpoints["concept"], task_options={**own, "validation_file": copy}, max_steps=1)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "8 of 8 texts of validation are training texts, too: scores on them are those of rows that were l" in shown
+
+
+def test_a_folder_of_one_task_serves_one(checkpoints, toy_glue, run):
+    with pytest.raises(ValueError, match=r"holds one task, not \['mrpc', 'stsb'\]"):
+        run(["mrpc", "stsb"], checkpoints["concept"], task_options={"dataset_name": str(toy_glue / "mrpc")})
+
+
+def test_what_may_be_a_mistake_in_labels_is_told(tmp_path):
+    rows = {"train": ["Yes", "yes", "-1"] * 4, "validation": ["Yes", "no", "no"]}
+    for split, labels in rows.items():
+        texts = [f"{split} {number}" for number in range(len(labels))]
+        Dataset.from_dict({"text": texts, "label": labels}).to_csv(tmp_path / f"{split}.csv")
+    data = load_task(own_task("x"), files={split: str(tmp_path / f"{split}.csv") for split in rows})
+    found, cases, hidden, new = frame.describe(data, True)
+    assert found.endswith("Labels are the classes -1, Yes, no, yes.") and "Yes, yes differ by case alone" in cases
+    assert "-1 is a class; where" in hidden and "no training row has the class no, which 2 rows of validation h" in new
+    assert list(frame.describe(data, False)) == [found, cases, hidden]
 
 
 def test_the_rate_is_chosen_on_the_selection_part_alone(checkpoints, toy_glue, monkeypatch):
@@ -269,6 +293,75 @@ def test_a_head_gives_classes_or_scores_whatever_else_the_model_returns():
     assert read_predictions(logits[:, :1], None).shape == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("logits", "finite"),
+    [
+        ([[0.1, 0.9], [0.8, 0.2]], True),
+        ([[0.1, 0.9], [float("nan"), 0.2]], False),
+        ([[0.1, 0.9], [0.1, float("-inf")]], False),
+        ([[0.1], [-0.3]], True),
+        ([[0.1], [float("nan")]], False),
+    ],
+)
+def test_what_is_not_finite_is_no_prediction(logits, finite):
+    predictions = read_predictions(torch.tensor(logits), None).numpy()
+    if finite:
+        assert check_finite(predictions) is predictions
+    else:
+        with pytest.raises(TrainingDivergedError, match="is not finite"):
+            check_finite(predictions)
+
+
+@pytest.mark.parametrize("task", ["cola", "stsb"])
+def test_training_that_diverges_is_no_result(task, checkpoints, run, tmp_path, capsys):
+    """Alone it ends the run; of several rates it is left out. What was there stays."""
+    options = {"max_steps": 5, "warmup_steps": 0, "max_grad_norm": 0, "eval_steps": 1, "save_steps": 1}
+    kept = tmp_path / "out" / "note.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    said = (
+        f"Training of concept on {task} diverged within . steps with the learning rate 1e.30 and seed 42. .* a lower"
+    )
+    with pytest.raises(TrainingDivergedError, match=said):
+        run([task], checkpoints["concept"], learning_rate=1e30, **options)
+    assert kept.read_text() == "mine" and not {"results.json", task} & {file.name for file in kept.parent.iterdir()}
+    if task == "stsb":
+        return
+    run([task], checkpoints["concept"], learning_rates=[1e30, 1e-3], **options)
+    assert "diverged within" in capsys.readouterr().out
+    cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
+    assert [cell["learning_rate"] for cell in cells] == [1e-3]
+
+
+def test_a_trained_classifier_that_gives_no_numbers(checkpoints, run, tmp_path):
+    checkpoint = read_checkpoint(str(checkpoints["concept"]))
+    model, _ = checkpoint.load(TASKS["cola"], 0)
+    model.classifier.weight.data[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "classifier")
+    checkpoint.tokenizer.save_pretrained(tmp_path / "classifier")
+    with pytest.raises(TrainingDivergedError, match="^What the model gives is not finite"):
+        run(["cola"], tmp_path / "classifier", do_train=False)
+
+
+@pytest.mark.parametrize(
+    ("learned", "task", "options", "message"),
+    [
+        ("mrpc", "cola", {}, "it has learned pairs of texts, and cola has single texts"),
+        ("stsb", "stsb", {}, "it has learned pairs of texts with scores from 1.0 to 5.0, and stsb has .* 0.0 to 5.0"),
+        ("mrpc", "mrpc", {"reads_tokens": True}, "--classifier_reads_tokens would change it"),
+    ],
+)
+def test_a_trained_classifier_is_used_as_it_has_learned(learned, task, options, message, checkpoints, tmp_path):
+    path = str(checkpoints["recursive"])
+    own = replace(TASKS[learned], score_range=(1.0, 5.0))
+    read_checkpoint(path).load(own, 0)[0].save_pretrained(tmp_path)
+    read_checkpoint(path).tokenizer.save_pretrained(tmp_path)
+    read_checkpoint(str(tmp_path)).check_trained(own)
+    asked = replace(TASKS[task], label_names=own.label_names)
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(str(tmp_path), **options).check_trained(asked)
+
+
 def test_whole_texts_tracking_and_pushing(checkpoints, toy_glue, run, tmp_path, monkeypatch):
     task = replace(TASKS["mrpc"], whole_texts=True)
     monkeypatch.setitem(TASKS, "mrpc", task)
@@ -276,6 +369,7 @@ def test_whole_texts_tracking_and_pushing(checkpoints, toy_glue, run, tmp_path, 
         run(["mrpc"], checkpoints["concept"], task_options={"max_seq_length": 8})
     monkeypatch.setitem(TASKS, "mrpc", replace(task, whole_texts=False))
     pushed, tracked = [], []
+    monkeypatch.setattr(frame, "open_card", lambda repo_id, *given, **options: repo_id)
     monkeypatch.setattr(frame, "push_folder", lambda *given, **options: pushed.append((given, options)))
     monkeypatch.setattr(frame, "track_results", lambda *given: tracked.append(given))
     results = run(
@@ -306,11 +400,25 @@ def test_what_cannot_go_well_is_told_before_anything_is_trained(model_options, o
         run(["mrpc"], checkpoints["concept"], model_options, **options)
 
 
+def test_a_hub_that_refuses_is_told_before_anything_is_trained(checkpoints, run, monkeypatch):
+    monkeypatch.setattr(frame, "fine_tune", lambda *given: pytest.fail("trained"))
+    for repo_id, message in (("a b", "--hub_model_id 'a b' is no id on the Hub"), ("me/run", "offline mode")):
+        with pytest.raises((ValueError, OSError), match=message):
+            run(["cola"], checkpoints["concept"], do_train=True, push_to_hub=True, hub_model_id=repo_id)
+
+
 def test_bad_training_arguments():
     for options, message in (
         ({"seeds": [1, 1]}, "--seeds needs one or more values, each once"),
         ({"learning_rates": []}, "--learning_rates needs one or more"),
         ({"num_iterations": [0]}, "must be at least 1, not 0"),
+        ({"seeds": [1, -1]}, "--seeds must be at least 0, not -1"),
+        ({"early_stopping_patience": 0}, "--early_stopping_patience must be at least 1, not 0"),
+        ({"max_steps": 0}, "--max_steps must be at least 1, not 0"),
+        ({"dataloader_drop_last": True}, "all rows are learned, and all are scored"),
+        ({"do_eval": True, "learning_rate": 1e-4}, "--learning_rate has no effect here: nothing asks for --do_train"),
+        ({"do_train": False, "seeds": [1, 2]}, "--seeds has no effect here: nothing asks for --do_train"),
+        ({"do_predict": True, "num_iterations": [2]}, "--num_iterations has no effect here: nothing asks for --do_ev"),
         ({"lora_r": 0}, "a rank of at least 1, not 0"),
         ({"learning_rates": [0.1, -1.0]}, "--learning_rates must be at least 0, not -1.0"),
         ({"learning_rates": [float("nan")]}, "--learning_rates must be a finite number, not nan"),

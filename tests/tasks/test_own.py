@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trainers.tasks import Parts, load_task, own_task
 from trainers.tasks.own import CUT_SPLIT, sorted_names
+from trainers.tasks.task import class_name
 
 
 ENDINGS = {"csv": Dataset.to_csv, "json": Dataset.to_json, "parquet": Dataset.to_parquet}
@@ -33,6 +34,8 @@ def load(folder, rows, **options):
         (["2", "10", "x"], ("2", "10", "x"), [0, 1, 2]),
         ([True, False, True], ("False", "True"), [1, 0, 1]),
         (["Ja", "ja", "JA"], ("JA", "Ja", "ja"), [1, 2, 0]),
+        ([2.0, 0.0, 1.0], ("0", "1", "2"), [2, 0, 1]),
+        (["007", "7", "1.0"], ("1", "007", "7"), [1, 2, 0]),
     ],
 )
 def test_classes_are_the_labels_that_there_are(labels, names, indices, tmp_path):
@@ -49,7 +52,7 @@ def test_classes_are_the_labels_that_there_are(labels, names, indices, tmp_path)
 @given(st.lists(st.one_of(st.integers(-50, 50), st.booleans(), st.text(min_size=1, max_size=3)), min_size=1))
 def test_names_are_different_and_in_an_order_of_their_own(values):
     names = sorted_names(values)
-    assert sorted(names) == sorted({str(value) for value in values}) and names == sorted_names(values[::-1])
+    assert sorted(names) == sorted({class_name(value) for value in values}) and names == sorted_names(values[::-1])
 
 
 def test_decimals_are_scores_as_they_are(tmp_path):
@@ -74,7 +77,7 @@ def test_columns_that_are_told_or_found(tmp_path):
     data = load(tmp_path, rows, text_columns=("title", "review"), label_column="stars")
     assert all(row["text_a"].split()[1] == row["text_b"].split()[1] for row in data.train)
     assert load(tmp_path, {**rows, "sentence": rows["title"]}, label_column="stars").task.text_columns == ("sentence",)
-    with pytest.raises(ValueError, match="There is no column 'label' of labels; give --label_column_name, of"):
+    with pytest.raises(ValueError, match="no column 'label' of labels in the split 'train'; give --label_column_name"):
         load(tmp_path, rows, text_columns=("title",))
     with pytest.raises(ValueError, match="no column 'text'; its columns are .*'title'].$"):
         load(tmp_path, rows, text_columns=("text",), label_column="stars")
@@ -92,6 +95,12 @@ def test_columns_that_are_told_or_found(tmp_path):
         ([f"id {i}" for i in range(24)], {}, "holds 24 different values in 24 rows, which are no classes"),
         (["a", "b", "c", "d"] * 2, {"metrics": ("f1",)}, "f1 is for two classes, but rows has 4; take macro_f1"),
         (["a", "b"] * 4, {"metrics": ("pearson",)}, "are classes, which pearson does not measure"),
+        ([0.0, 1.0, None, 1.0] * 2, {}, r"has the classes \['0', '1'\], but row 3 of the split 'train' has no label"),
+        (
+            ["a", "b"] * 4,
+            {"label_column": "text", "text_columns": ("text",)},
+            "holds the labels, and cannot be",
+        ),
         (["a", "b"] * 4, {"do_regression": True}, "has numbers as labels, but row 1 of"),
         ([0.5, 1.0] * 4, {"metrics": ("accuracy",)}, "are scores, which accuracy does not measure"),
     ],
@@ -123,8 +132,13 @@ def test_what_is_reported(tmp_path):
     assert list(splits(True, train=known, test=hidden).evaluation) == [CUT_SPLIT]
     later = splits(train=known, validation=["a", "c"] * 5)
     assert later.task.label_names == ("a", "b", "c")
+    assert splits(train=[0, 1] * 5, validation=[0.0, 1.0] * 5).task.label_names == ("0", "1")
     with pytest.raises(ValueError, match="are hidden"):
         splits(train=[0, 1] * 5, validation=[-1] * 10)
+    assert list(splits(train=[0, 1] * 5, test=[-1.0] * 10).evaluation) == [CUT_SPLIT]
+    path = write(tmp_path, {"text": ["one", "two"]}, name="bare")
+    with pytest.raises(ValueError, match="no column 'label' of labels in the split 'validation'"):
+        load_task(own_task("x"), files={"train": str(tmp_path / "train.parquet"), "validation": path})
 
 
 def test_numbers_that_are_names_are_no_places(tmp_path):
@@ -137,9 +151,10 @@ def test_numbers_that_are_names_are_no_places(tmp_path):
 
 def test_a_task_is_named_after_its_data(tmp_path):
     (tmp_path / "reviews").mkdir()
-    sources = ("stars.csv", "reviews/train.jsonl", "reviews", "reviews/..", "a b.csv")
+    sources = ["stars.csv", "reviews/train.jsonl", "reviews", "reviews/..", "a b.csv", "results.json.csv", "x" * 99]
     names = [own_task(str(tmp_path / source)).name for source in sources]
-    assert names == ["stars", "reviews", "reviews", tmp_path.name, "a_b"] and own_task("owner/films").name == "films"
+    wanted = ["stars", "reviews", "reviews", tmp_path.name, "a_b", "results_json", "x" * 80]
+    assert names == wanted and own_task("owner/films").name == "films"
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -149,3 +164,61 @@ def test_all_formats_give_the_same(ending, tmp_path):
     data = load_task(own_task(path), files={"train": path})
     assert data.task.label_names == ("1", "2", "3")
     assert data.train.to_dict() == load(tmp_path, rows).train.to_dict()
+
+
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_cells_of_csv_files_are_what_is_written(by_folder, tmp_path):
+    """A reader would make numbers of some, and nothing of others."""
+    texts, labels = ["1.10", "007", "null", "a, b"], ["NA", "007", "None", "7"]
+    lines = [f'"{text}",{label},{number}' for number, (text, label) in enumerate(zip(texts, labels))] * 3
+    (tmp_path / "train.csv").write_text("\n".join(["title,label,id", *lines, ""]))
+    if by_folder:
+        data = load_task(own_task(str(tmp_path)), str(tmp_path))
+    else:
+        data = load_task(own_task("x"), files={"train": str(tmp_path / "train.csv")})
+    assert (data.task.text_columns, data.task.label_names) == (("title",), ("007", "7", "NA", "None"))
+    rows = [*data.train, *data.selection, *data.evaluation[CUT_SPLIT]]
+    found = {(row["text_a"], data.task.label_names[row["label"]]) for row in rows}
+    assert found == set(zip(texts, labels)) and len(rows) == 12
+
+
+def test_scores_and_missing_cells_of_csv_files(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "one,0.5\ntwo,1\n,-2e-1\n" * 4)
+    data = load_task(own_task("x"), files={"train": str(tmp_path / "rows.csv")})
+    rows = [*data.train, *data.selection, *data.evaluation[CUT_SPLIT]]
+    assert {(row["text_a"], row["label"]) for row in rows} == {("one", 0.5), ("two", 1.0), ("", -0.2)}
+    (tmp_path / "empty.csv").write_text("text,label\n" + ",a\n,b\n" * 4)
+    with pytest.raises(ValueError, match="All texts of the split 'train' of x are missing: its column 'text' is"):
+        load_task(own_task("x"), files={"train": str(tmp_path / "empty.csv")})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "rows.csv has no row"),
+        ("one,1\ntwo,0,3,4\n", "rows.csv cannot be read: Error tokenizing data"),
+        ("one,1,\ntwo,0,\n", "^Rows of .*rows.csv have more fields than its header"),
+    ],
+)
+def test_csv_files_that_are_none(rows, message, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    with pytest.raises(ValueError, match=message):
+        load_task(own_task("x"), files={"train": str(tmp_path / "rows.csv")})
+
+
+def test_types_of_cells_may_change_far_down(tmp_path):
+    """Readers read by parts of ten thousand rows, and take types from the first."""
+    lines = [f"text {number},{number % 2}" for number in range(10_001)] + ["text,x"] * 20
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines, ""]))
+    data = load_task(own_task("x"), files={"train": str(tmp_path / "rows.csv")})
+    assert data.task.label_names == ("0", "1", "x")
+
+
+def test_configurations_of_a_folder_are_named(tmp_path):
+    for name in ("first", "second"):
+        write(tmp_path, {"text": ["one", "two"] * 5, "label": [0, 1] * 5}, "parquet", name)
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.parquet\n" for name in ("first", "second"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    with pytest.raises(ValueError, match=r"'first', 'second'\] \(--dataset_config_name names one"):
+        load_task(own_task(str(tmp_path)), str(tmp_path))
+    assert len(load_task(own_task(str(tmp_path), config="first"), str(tmp_path)).train) == 8

@@ -34,6 +34,11 @@ def test_prontoqa_rows():
     data = DatasetDict(validation=Dataset.from_list([{**row, "answer": "C"}] * 10))
     with pytest.raises(ValueError, match=r"classes \['true', 'false'\].*'C'"):
         REASONING_TASKS["prontoqa"].read_rows(data["validation"], "validation")
+    for convert in (prontoqa_row, prosqa_row):
+        with pytest.raises(
+            ValueError, match=r"columns \[.*'question', 'answer'\], but one of the data lacks 'question'"
+        ):
+            convert({**row, "question": None})
 
 
 def test_prosqa_rows():

@@ -140,7 +140,7 @@ def mrpc_columns():
 def test_data_sets_that_cannot_be_read_name_what_exists(toy_glue):
     with pytest.raises(ValueError, match="of rte cannot be read: .*'rte' not found.*'cola', 'mrpc'"):
         load_task(TASKS["rte"], str(toy_glue))
-    with pytest.raises(ValueError, match="'nowhere' of mrpc cannot be read"):
+    with pytest.raises(ValueError, match="'nowhere' of mrpc cannot be read: .*takes a local folder instead"):
         load_task(TASKS["mrpc"], "nowhere")
     without = replace(TASKS["mrpc"], evaluation_splits=("test",))
     with pytest.raises(ValueError, match=r"no split 'test'; their splits are \['train', 'validation'\]"):
@@ -174,6 +174,7 @@ def test_labels_that_are_none(task, labels, message):
         ("mrpc", ["Equivalent", "NOT_EQUIVALENT"], [1, 0]),
         ("mrpc", [True, False], [1, 0]),
         ("mrpc", [1.0, 0.0], [1, 0]),
+        ("mrpc", ["true", "0.0"], [1, 0]),
         ("stsb", ["2.5", "5"], [0.5, 1.0]),
         ("stsb", [0, 5], [0.0, 1.0]),
     ],
@@ -197,7 +198,7 @@ def test_texts_that_are_none(tmp_path):
     rows["sentence"] = [None if text is None else str(text) for text in rows["sentence"]]
     assert TASKS["cola"].read_rows(Dataset.from_dict(rows), "train")["text_a"][:] == ["one", "", "3"]
     assert TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [1, None, 2]}), "t")["text_a"][1] == ""
-    with pytest.raises(ValueError, match="The column 'sentence' holds lists, not texts"):
+    with pytest.raises(ValueError, match="the column 'sentence' holds lists, not texts"):
         TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [["a"], ["b"], ["c"]]}), "train")
 
 

@@ -140,15 +140,30 @@ class Checkpoint:
         names = [] if task.is_score else list(task.label_names)
         saved = [] if self.config.num_labels == 1 else list(self.config.id2label.values())
         unnamed = [f"LABEL_{number}" for number in range(len(names))]
-        reason = f"{', '.join(new)} would be random" if new else f"its classes are {saved}, those of the task {names}"
-        if new or saved not in (names, unnamed):
+        learned, asked = getattr(self.config, "fine_tuning", None), fine_tuning_facts(task)
+        options = {"pair_similarity": self.pair_similarity, "classifier_reads_tokens": self.reads_tokens}
+        changed = [name for name, value in options.items() if value not in (None, getattr(self.config, name, None))]
+        reason = None
+        if new:
+            reason = f"{', '.join(new)} would be random"
+        elif saved not in (names, unnamed):
+            reason = f"its classes are {saved}, those of the task {names}"
+        elif learned not in (None, asked):  # None: another program made it
+            reason = f"it has learned {describe_facts(learned)}, and {task.name} has {describe_facts(asked)}"
+        elif changed:
+            reason = f"--{changed[0]} would change it"
+        if reason:
             raise ValueError(
                 f"{self.path} is no trained classifier of {task.name}: {reason}. Without training only a model that "
                 "was fine-tuned on the task can be evaluated or used."
             )
 
     def max_length(self, asked: int) -> int:
-        """Longest text in tokens: `asked`, or less where model or tokenizer allow less."""
+        """Longest text in tokens: `asked`, or less where model or tokenizer allow less; ValueError if it has no room
+        for a token."""
+        marks = self.tokenizer.num_special_tokens_to_add(pair=not self.separate)
+        if asked <= marks:
+            raise ValueError(f"--max_seq_length must be more than the {marks} marks around texts, not {asked}.")
         positions = getattr(self.config, "max_position_embeddings", None)  # XLNet, without a limit, says -1
         allowed = [self.tokenizer.model_max_length, asked]
         return min(allowed if positions is None or positions < 0 else [positions, *allowed])
@@ -169,7 +184,7 @@ class Checkpoint:
             seed: of the new weights.
 
         Raises:
-            ValueError: anything but a head would be new.
+            ValueError: anything but a head would be new, or the decoder does not read the tokens that it is to read.
         """
         kind = CLASSIFIERS[self.classifier_type]
         model_class = kind.recursive_class if is_recursive(self.config) else kind.model_class
@@ -196,6 +211,9 @@ class Checkpoint:
                 f"The checkpoint {self.path!r} does not hold the encoder of {type(model).__name__}: {wrong[0]} and "
                 f"{len(wrong) - 1} other weights would be random."
             )
+        if self.reads_tokens and not model.decoder.reads_tokens:
+            raise ValueError(f"--classifier_reads_tokens: the decoder of {self.path!r} reads no tokens.")
+        model.config.fine_tuning = fine_tuning_facts(task)
         return model, sorted(new)
 
     def make_untrained(self, task: Task, seed: int) -> PreTrainedModel:
@@ -266,6 +284,17 @@ def head_options(task: Task) -> dict:
         "label2id": {name: number for number, name in names.items()},
         "problem_type": "single_label_classification",
     }
+
+
+def fine_tuning_facts(task: Task) -> dict:
+    """What a classifier says of its task in its configuration, beside the classes: what must be as it was learned."""
+    bounded = task.is_score and task.score_range is not None
+    return {"texts": 2 if task.is_pair else 1, "score_range": list(task.score_range) if bounded else None}
+
+
+def describe_facts(facts: dict) -> str:
+    bounds = "" if facts["score_range"] is None else " with scores from {} to {}".format(*facts["score_range"])
+    return ("pairs of texts" if facts["texts"] == 2 else "single texts") + bounds
 
 
 def is_head(model: PreTrainedModel, key: str) -> bool:

@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.utils import is_peft_available
 
 from ..checked_args import CheckedTrainingArguments
+from ..checkpoints import TrainingDivergedError
 from ..model_card import CardArguments
 from ..results import Result, choose_trackers
 from .classifiers import Checkpoint, TextCollator, TextEncoder, head_modules
@@ -42,6 +43,7 @@ class FineTuningArguments(CardArguments, CheckedTrainingArguments):
              "label_names"),
             "scores are those of the task, over all rows of a split",
         ),
+        "dataloader_drop_last": "all rows are learned, and all are scored",
         "greater_is_better": "the metrics of all tasks are the better the greater they are",
         "data_seed": "the order of the rows follows from --seed or --seeds",
         **dict.fromkeys(
@@ -51,6 +53,16 @@ class FineTuningArguments(CardArguments, CheckedTrainingArguments):
             ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
             "trackers get the results alone, under --run_name",
         ),
+    }  # fmt: skip
+    read_by = {
+        "do_train": (
+            "seeds", "learning_rates", "learning_rate", "early_stopping_patience", "lora_r", "num_train_epochs",
+            "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size",
+            "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "optim_target_modules",
+            "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor",
+            "metric_for_best_model", "neftune_noise_alpha", "gradient_checkpointing",
+        ),
+        "do_eval": ("num_iterations",),
     }  # fmt: skip
 
     seeds: list[int] | None = field(
@@ -111,10 +123,6 @@ class FineTuningArguments(CardArguments, CheckedTrainingArguments):
                 raise ValueError(f"--{name} needs one or more values, each once, not {values}.")
         if self.lora_r is not None and (self.lora_r < 1 or not is_peft_available()):
             raise ValueError(f"--lora_r is a rank of at least 1, not {self.lora_r}, and needs peft: pip install peft.")
-        if self.num_iterations is not None and min(self.num_iterations) < 1:
-            raise ValueError(f"--num_iterations must be at least 1, not {min(self.num_iterations)}.")
-        if self.learning_rates is not None and min(self.learning_rates) < 0:
-            raise ValueError(f"--learning_rates must be at least 0, not {min(self.learning_rates)}.")
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(
                 f"--label_smoothing_factor must be at least 0 and below 1, not {self.label_smoothing_factor}."
@@ -271,16 +279,25 @@ def fine_tune(
 ) -> FineTuned:
     """
     Fine-tune with each learning rate and each seed, and choose the rate whose mean over seeds of the task's first
-    metric (or `--metric_for_best_model`) on the selection part is highest.
+    metric (or `--metric_for_best_model`) on the selection part is highest. A rate with which training diverges is left
+    out.
 
     Args:
         tell: gets a line for each cell.
+
+    Raises:
+        TrainingDivergedError: training diverges with all rates.
     """
-    cells, best, best_mean = [], None, None
+    cells, best, best_mean, diverged = [], None, None, None
     for rate in learning_rates:
         kept, group = None, []
         for seed in args.seeds or [args.seed]:
-            cell, model = run_cell(system, data.task, encoded, args, rate, seed)
+            try:
+                cell, model = run_cell(system, data.task, encoded, args, rate, seed)
+            except TrainingDivergedError as error:
+                tell(str(error))
+                diverged = error
+                break
             tell(
                 f"{data.task.name}, {system.name}: learning rate {rate:g}, seed {seed}: {args.metric(data.task)} "
                 f"{cell.selection:.4f} on {data.selection_name} ({len(data.selection):,} rows), {cell.seconds:.0f} s"
@@ -288,40 +305,54 @@ def fine_tune(
             group.append(cell)
             if kept is None or cell.selection > kept[0].selection:
                 kept = cell, model.cpu()
+        else:
+            mean = fmean(cell.selection for cell in group)
+            if best is None or mean > best_mean:
+                best, best_mean = kept, mean
         cells += group
-        mean = fmean(cell.selection for cell in group)
-        if best is None or mean > best_mean:
-            best, best_mean = kept, mean
+    if best is None:
+        raise diverged
     return FineTuned(cells, *best)
 
 
 def run_cell(system, task, encoded, args, learning_rate, seed) -> tuple[Cell, PreTrainedModel]:
     """One fine-tuning and its scores; without a learning rate, those of the checkpoint as it is. The model is returned
-    with low-rank updates merged."""
+    with low-rank updates merged. TrainingDivergedError if the model gives what is not finite."""
     model = system.load(task, seed)
     folder = Path(args.output_dir) / f"{task.name}-{learning_rate or 0:g}-{seed}"
     adapted = args.lora_r is not None and learning_rate is not None
     if adapted:
         model = add_lora(model, args.lora_r, seed)
     trainer = make_trainer(model, system, args.for_cell(folder, task, learning_rate, seed), task, encoded)
-    seconds = 0.0 if learning_rate is None else round(trainer.train().metrics["train_runtime"], 1)
 
     def scores(parts):
         found = {}
         for split, rows in parts.items():
             metrics = trainer.predict(rows, metric_key_prefix=split).metrics
+            check_finite(np.asarray(metrics[f"{split}_loss"]))
             found[split] = {name: metrics[f"{split}_{name}"] for name in task.metrics}
         return found
 
-    model, selection = trainer.model, None
-    if learning_rate is not None:
-        selection = scores({"selection": encoded.selection})["selection"][args.metric(task)]
-    evaluation = {system.name: scores(encoded.evaluation)}
-    base = model.get_base_model() if adapted else model
-    for count in system.num_iterations:
-        own, base.encoder.config.num_iterations = base.encoder.config.num_iterations, count
-        evaluation[f"{system.name}, K={count}"] = scores(encoded.evaluation)
-        base.encoder.config.num_iterations = own
+    seconds, selection = 0.0, None
+    try:
+        if learning_rate is not None:
+            seconds = round(trainer.train().metrics["train_runtime"], 1)
+            selection = scores({"selection": encoded.selection})["selection"][args.metric(task)]
+        model, evaluation = trainer.model, {system.name: scores(encoded.evaluation)}
+        base = model.get_base_model() if adapted else model
+        for count in system.num_iterations:
+            own, base.encoder.config.num_iterations = base.encoder.config.num_iterations, count
+            evaluation[f"{system.name}, K={count}"] = scores(encoded.evaluation)
+            base.encoder.config.num_iterations = own
+    except TrainingDivergedError as error:
+        if learning_rate is None:
+            raise
+        saved = f" What was saved before is in {folder}." if any(folder.glob("checkpoint-*")) else ""
+        raise TrainingDivergedError(
+            f"Training of {system.name} on {task.name} diverged within {trainer.state.global_step} steps with the "
+            f"learning rate {learning_rate:g} and seed {seed}. {error} Take a lower --learning_rate or "
+            f"--max_grad_norm, or a longer warm-up.{saved}"
+        ) from error
     trainer.accelerator.wait_for_everyone()
     shutil.rmtree(folder, ignore_errors=True)  # the best weights are in the model
     cell = Cell(task.name, system.name, learning_rate, seed, selection, evaluation, seconds)
@@ -340,7 +371,9 @@ def make_trainer(model, system: System, args: FineTuningArguments, task: Task, e
         processing_class=system.checkpoint.tokenizer,
         callbacks=[] if patience is None else [EarlyStoppingCallback(patience)],
         preprocess_logits_for_metrics=read_predictions,
-        compute_metrics=lambda found: metric.compute(predictions=found.predictions, references=found.label_ids),
+        compute_metrics=lambda found: metric.compute(
+            predictions=check_finite(found.predictions), references=found.label_ids
+        ),
     )
 
 
@@ -356,7 +389,7 @@ def predict(tuned: FineTuned, system: System, data: TaskData, encoded: EncodedDa
     folder = Path(args.output_dir) / f"{task.name}-predictions"
     trainer = make_trainer(tuned.model, system, args.for_cell(folder, task, None, args.seed), task, encoded)
     for split, rows in encoded.test.items():
-        values = np.asarray(trainer.predict(rows).predictions).reshape(-1)
+        values = check_finite(np.asarray(trainer.predict(rows).predictions)).reshape(-1)
         low, high = task.score_range or (0.0, 1.0)
         scores = [f"{low + value * (high - low):.6g}" for value in values.tolist()] if task.is_score else []
         found[split] = scores or [task.label_names[value] for value in values]
@@ -366,9 +399,20 @@ def predict(tuned: FineTuned, system: System, data: TaskData, encoded: EncodedDa
 
 
 def read_predictions(logits, labels) -> torch.Tensor:
-    """Classes [N] of logits [N, L], or scores [N, 1]; concepts and whatever else a model returns are left."""
+    """Classes [N] of logits [N, L], -1 for those that are not finite, or scores [N, 1]; concepts and whatever else a
+    model returns are left."""
     logits = logits[0] if isinstance(logits, tuple) else logits
-    return logits.argmax(dim=-1) if logits.shape[-1] > 1 else logits
+    return logits.argmax(-1).where(logits.isfinite().all(-1), -1) if logits.shape[-1] > 1 else logits
+
+
+def check_finite(predictions: np.ndarray) -> np.ndarray:
+    """Predictions of `read_predictions`, or losses, gathered from all processes, which thus end alike;
+    TrainingDivergedError if some are not finite, or those of logits that are not."""
+    classes = predictions.dtype.kind == "i"
+    wrong = predictions < 0 if classes else ~np.isfinite(predictions)
+    if wrong.any():
+        raise TrainingDivergedError("What the model gives is not finite.")
+    return predictions
 
 
 def add_lora(model: PreTrainedModel, rank: int, seed: int):

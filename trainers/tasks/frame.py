@@ -2,18 +2,20 @@
 """What the scripts that fine-tune on tasks share: their arguments, and the loop from tasks to one table."""
 
 import csv
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..hub import push_folder
+from ..hub import open_card, push_folder
 from ..model_card import TaskFacts, add_results, hub_id, make_task_card
 from ..plain_text import screen
 from ..reporting import results_folder
-from ..results import UNTRAINED, Result, results_table, track_results, write_results
-from ..runs import RUN_FILES, check_output_dir
+from ..results import UNTRAINED, Result, measured_on, model_name, results_table, track_results, write_results
+from ..runs import RUN_FILES, check_output_dir, readable_names
 from ..script import CONCEPT_MODEL_TYPES, command_line, newest_checkpoint, run_facts
 from ..untrained import UntrainedError
 from .baselines import BASELINES, run_baseline, undefined_results
@@ -29,7 +31,7 @@ from .fine_tuning import (
     fine_tune,
     predict,
 )
-from .task import Parts, Task, TaskData, load_task
+from .task import Parts, Task, TaskData, holds_one_task, load_task
 
 
 BASELINE_NAMES = (*BASELINES, "untrained")
@@ -106,9 +108,12 @@ class TaskArguments(DataArguments):
     )
 
 
-def check_files(task_args: DataArguments, tasks: list[Task], args: FineTuningArguments, tell) -> None:
-    """ValueError where files do not suit what is to be done with them; `tell` gets a line on what may be a mistake."""
-    files = task_args.files
+def check_files(task_args: DataArguments, tasks: list[Task], args: FineTuningArguments) -> None:
+    """ValueError where files, or numbers of rows, do not suit what is to be done."""
+    files, learn = task_args.files, args.do_train or args.do_eval
+    for name, read in (("train", learn), ("eval", learn), ("predict", args.do_predict)):
+        if not read and getattr(task_args, f"max_{name}_samples") is not None:
+            raise ValueError(f"--max_{name}_samples has no effect here: none of these rows are read.")
     if not files:
         return
     if len(tasks) > 1:
@@ -122,9 +127,6 @@ def check_files(task_args: DataArguments, tasks: list[Task], args: FineTuningArg
             raise ValueError(f"For {option} there must be a --{split}_file beside {' and '.join(files.values())}.")
     if "test" in files and not args.do_predict:
         raise ValueError("--test_file is read for predictions: name --do_predict (beside --do_train and --do_eval).")
-    for split, file in files.items():
-        if split != "train" and args.do_train and Path(file).resolve() == Path(files["train"]).resolve():
-            tell(f"{file} is both --train_file and --{split}_file: scores on it are those of rows that were learned.")
 
 
 def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[TaskData], list[System]]:
@@ -146,27 +148,35 @@ def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[
         raise ValueError(
             f"--num_iterations needs a recursive encoder, but {path} is a {checkpoint.config.model_type}."
         )
-    systems = [System(Path(path).name, checkpoint, num_iterations=tuple(args.num_iterations or ()))]
+    systems = [System(model_name(path), checkpoint, num_iterations=tuple(args.num_iterations or ()))]
     if "untrained" in model_args.baselines and args.do_train and args.do_eval:
         systems.append(System(UNTRAINED, checkpoint, untrained=True))
-    for name in model_args.baseline_models:
-        systems.append(System(name, read_checkpoint(name, trust_remote_code=model_args.trust_remote_code)))
+    taken = (systems[0].name, UNTRAINED)
+    for other, name in readable_names(model_args.baseline_models, taken).items():
+        systems.append(System(name, read_checkpoint(other, trust_remote_code=model_args.trust_remote_code)))
     names = [*(system.name for system in systems), *(name for name, _ in BASELINES.values())]
     if len(set(names)) < len(names):
         raise ValueError(f"Each row of the table needs a name of its own, but there are {names}; rename a folder.")
     written = ("results.json", "predict_results*", *(task.name for task in tasks))
     check_output_dir(args.output_dir, (*RUN_FILES, *written))
-    check_files(task_args, tasks, args, tell)
+    check_files(task_args, tasks, args)
     parts = Parts(
         args.do_train, args.do_eval, args.do_predict, task_args.max_train_samples, task_args.max_eval_samples,
         task_args.max_predict_samples,
     )  # fmt: skip
     data = [load_task(task, task_args.dataset_name, task_args.files, parts, args.seed) for task in tasks]
+    if len({task.config for task in tasks}) > 1 and task_args.dataset_name and holds_one_task(task_args.dataset_name):
+        raise ValueError(
+            f"The folder {task_args.dataset_name} holds one task, not {[task.name for task in tasks]}: several need a "
+            "configuration each."
+        )
     for part in data:
-        tell(describe(part))
+        for line in describe(part, args.do_train):
+            tell(line)
         args.check(part.task)
         for system in systems:
             system.checkpoint.check(part.task)
+            system.checkpoint.max_length(task_args.max_seq_length)
     for place, system in enumerate(systems):
         if system.untrained:
             try:
@@ -188,14 +198,48 @@ def prepare(tasks: list[Task], model_args, task_args, args, tell) -> tuple[list[
     return data, systems
 
 
-def describe(data: TaskData) -> str:
-    """A sentence on where the rows of a task are from."""
+def describe(data: TaskData, learned: bool) -> Iterator[str]:
+    """
+    A sentence on where the rows of a task are from and what their labels are, and sentences on what may be a mistake.
+
+    Args:
+        learned: whether the training rows are for the model.
+    """
+    task = data.task
     facts = data.facts()
     parts = [f"{facts[name]:,} {name}" for name in ("train", "selection") if name in facts]
     parts += [f"{count:,} {split}" for split, count in facts["evaluation"].items()]
     parts += [f"{count:,} {split} (for predictions)" for split, count in facts.get("test", {}).items()]
-    replaced = "" if data.official or data.task.complete is not None else f", which stands in for {data.task.dataset}"
-    return f"{data.task.name}: {', '.join(parts)} rows of {data.source}{replaced}."
+    found, names = "", task.label_names or ()
+    if task.complete is not None:  # else the task says what labels are
+        found = f". Labels are the classes {', '.join(names)}" if names else ". Labels are scores"
+    elif not data.official:
+        found = f", which stands in for {task.dataset}"
+    yield f"{task.name}: {', '.join(parts)} rows of {data.source}{found}."
+    cases = Counter(name.lower() for name in names)
+    if same := [name for name in names if cases[name.lower()] > 1]:
+        yield f"{task.name}: the classes {', '.join(same)} differ by case alone, and are different classes."
+    if "-1" in names:
+        yield f"{task.name}: -1 is a class; where it stands for a hidden label, as in GLUE, leave its rows out."
+    if not learned or data.train is None:
+        return
+
+    def texts(part):
+        return list(zip(*(part[name][:] for name in ("text_a", "text_b") if name in part.column_names)))
+
+    known = {*data.train["label"][:], *data.selection["label"][:]}
+    read = {*texts(data.train), *texts(data.selection)}
+    for split, part in {**data.evaluation, **data.test}.items():
+        labels = [] if task.is_score or "label" not in part.column_names else part["label"][:]
+        if new := sorted(set(labels) - known):
+            count, missing = sum(label in new for label in labels), ", ".join(names[label] for label in new)
+            yield f"{task.name}: no training row has the class {missing}, which {count:,} rows of {split} have."
+        shared = sum(text in read for text in texts(part))
+        if 2 * shared > len(part):
+            yield (
+                f"{task.name}: {shared:,} of {len(part):,} texts of {split} are training texts, too: scores on them "
+                "are those of rows that were learned."
+            )
 
 
 def encode(system: System, data: TaskData, max_length: int) -> tuple[EncodedData, str]:
@@ -230,7 +274,8 @@ class TaskRun:
         self.results: list[Result] = []
         self.cells: list[Cell] = []
         self.facts = run_facts(model_args, task_args, args.to_dict())
-        self.facts |= {"model": systems[0].checkpoint.path, "classifier_type": systems[0].checkpoint.classifier_type}
+        self.facts |= measured_on(systems[0].checkpoint.path)
+        self.facts["classifier_type"] = systems[0].checkpoint.classifier_type
         if systems[0].concepts_alone is not None:
             self.facts["through_concepts_alone"] = systems[0].concepts_alone
         self.facts |= {"data": [part.facts() for part in data], "task_type": TASK_TYPE, "datasets": data_names(data)}
@@ -318,6 +363,9 @@ def run_tasks(
         args.output_dir = broadcast_object_list([folder])[0]  # by the first process's clock
     with args.main_process_first(desc="reading data"):
         data, systems = prepare(tasks, model_args, task_args, args, tell)
+    repo_id = args.hub_model_id or args.run_name or Path(args.output_dir).absolute().name
+    if args.push_to_hub and args.process_index == 0:
+        repo_id = open_card(repo_id, args.hub_private_repo, args.hub_token, overwrite=args.overwrite_card)
     run = TaskRun(kind, data, systems, model_args, task_args, args, tell)
     for part in data:
         run.run(part)
@@ -331,7 +379,7 @@ def run_tasks(
         track_results(run.results, args.report_to, name, args.output_dir, run.facts)
         if args.push_to_hub:
             url = push_folder(
-                folder, args.hub_model_id or name, args.hub_private_repo is not False, args.hub_token,
+                folder, repo_id, args.hub_private_repo is not False, args.hub_token,
                 files=[run.report], overwrite_card=args.overwrite_card,
             )  # fmt: skip
             tell(url)
@@ -352,10 +400,12 @@ def save_card(tuned: FineTuned, system: System, data: TaskData, results: list[Re
     """The card of the model in its folder."""
     folder, path = Path(args.output_dir) / data.task.name, system.checkpoint.path
     training = {"learning rate": f"{tuned.cell.learning_rate:g}", "seed": tuned.cell.seed}
-    training |= {"epochs": args.num_train_epochs, "classifier": system.described}
+    training |= {"steps": args.max_steps} if args.max_steps > 0 else {"epochs": args.num_train_epochs}
+    training["classifier"] = system.described
     name = f"{system.name}_{data.task.name}"
     facts = TaskFacts(
-        name, name, path, args.language, data_names([data]), data.task.is_pair, command_line(shared=True), training
+        name, name, path, args.language, data_names([data]), data.task.is_pair, command_line(shared=True), training,
+        score_range=data.task.score_range,
     )  # fmt: skip
     if system.checkpoint.config.model_type in CONCEPT_MODEL_TYPES:
         card = make_task_card(tuned.model, args, results, facts)

@@ -31,10 +31,17 @@ PARTS = {"train": 70, "selection": 10, TEST: 20}
 CUT_SEED = 0
 
 
+def read_columns(row: dict, *names: str) -> list:
+    """Cells of a row; ValueError if one of them is missing."""
+    if missing := [name for name in names if row.get(name) is None]:
+        raise ValueError(f"A row of the task has the columns {list(names)}, but one of the data lacks {missing[0]!r}.")
+    return [row[name] for name in names]
+
+
 def prontoqa_row(row: dict) -> dict:
     """Context, question, and whether the statement in it is true (answer A) or false (B)."""
-    label = {"A": "true", "B": "false"}.get(row["answer"], row["answer"])
-    return {"context": row["context"], "question": row["question"], "label": label}
+    context, question, answer = read_columns(row, "context", "question", "answer")
+    return {"context": context, "question": question, "label": {"A": "true", "B": "false"}.get(answer, answer)}
 
 
 def prosqa_row(row: dict) -> dict:
@@ -45,16 +52,15 @@ def prosqa_row(row: dict) -> dict:
     Raises:
         ValueError: no such question or answer.
     """
-    question = re.search(r"Is (\w+) an? (\w+) or (?:an? )?(\w+)\?\s*$", row["question"])
-    given = row["answer"].strip()
+    text, given = map(str.strip, read_columns(row, "question", "answer"))
+    question = re.search(r"Is (\w+) an? (\w+) or (?:an? )?(\w+)\?$", text)
     answer = question and re.fullmatch(rf"{question[1]} is an? ({question[2]}|{question[3]})\.?", given)
     if not answer:
         raise ValueError(
-            f"A ProsQA row asks 'Is X a Y or Z?' and is answered 'X is a Y.', not {row['question'][-60:]!r} and "
-            f"{row['answer']!r}."
+            f"A ProsQA row asks 'Is X a Y or Z?' and is answered 'X is a Y.', not {text[-60:]!r} and {given!r}."
         )
     label = question.groups()[1:].index(answer[1])
-    return {"context": row["question"][: question.start()].strip(), "question": question[0].strip(), "label": label}
+    return {"context": text[: question.start()].strip(), "question": question[0].strip(), "label": label}
 
 
 def cut_by_context(convert: Callable[[dict], dict], raw: DatasetDict) -> DatasetDict:

@@ -2,8 +2,10 @@
 """What a downstream task is, and its data: rows of `text_a`, `text_b` (for pairs) and `label`, the same for all."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -11,7 +13,7 @@ import evaluate
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from ..data import as_texts, first_line, load_files
+from ..data import as_texts, check_fields, first_line, load_files, text_cells
 
 
 TASK_METRICS = Path(__file__).parent / "task_metrics"
@@ -84,7 +86,7 @@ class Task:
         values, feature = rows[self.label_column][:], rows.features[self.label_column]
         if isinstance(feature, ClassLabel) and not self.is_score and None not in map(self.read_class, feature.names):
             values = [value if value in (None, -1) else feature.names[value] for value in values]
-        if values and all(str(value) in ("-1", "-1.0") for value in values) and "-1" not in (self.label_names or ()):
+        if values and are_hidden(values) and "-1" not in (self.label_names or ()):
             raise ValueError(f"The labels of the split {split!r} of {self.name} are hidden (all -1).")
         read = self.read_score if self.is_score else self.read_class
         found = []
@@ -118,7 +120,7 @@ class Task:
         for found, known in ((text, list(self.label_names)), (text.lower(), names)):
             if known.count(found) == 1:
                 return known.index(found)
-        text = str(int(value)) if isinstance(value, bool) else text
+        text = {"true": "1", "false": "0"}.get(text.lower(), text)
         numbered = any(name.removeprefix("-").isdecimal() for name in names)  # a number is then a name
         return int(text) if not numbered and text.isdecimal() and int(text) < len(names) else None
 
@@ -172,7 +174,12 @@ class Task:
 
 def class_name(value) -> str:
     """A label as text: whole numbers without a decimal point, whatever type a file gave them."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value))
+
+
+def are_hidden(labels: Iterable) -> bool:
+    """Whether all labels are -1, as in the test splits of GLUE; None is no label."""
+    return all(class_name(label) == "-1" for label in labels if label is not None)
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,7 @@ def load_task(
     if files:
         if dataset_name is not None:
             raise ValueError("Give --dataset_name or files (--train_file, --validation_file, --test_file), not both.")
-        source, raw = ", ".join(dict.fromkeys(files.values())), load_files(files, {})
+        source, raw = ", ".join(dict.fromkeys(files.values())), load_files(files, {}, written=True)
         own = {"train_split": "train", "selection_split": None, "evaluation_splits": ("validation",)}
         task = replace(task, **own, test_splits=("test",), divide=None)
     else:
@@ -309,14 +316,27 @@ def load_splits(task: Task, dataset_name: str | None) -> DatasetDict:
     name, config = dataset_name or task.dataset, task.config
     revision = task.revision if dataset_name is None else None
     try:
-        if Path(name).is_dir() and datasets.get_dataset_config_names(name) == ["default"]:
-            config = None  # a folder of this one task
-        return datasets.load_dataset(name, config, revision=revision)
+        if task.complete is None and holds_one_task(name):
+            config = None
+        load = partial(datasets.load_dataset, name, config, revision=revision)
+        raw = load()
+        some = next(iter(raw.values()))
+        if some.info.builder_name == "csv":
+            check_fields(some, name)
+            raw = load(**text_cells(some))
+        return raw
     except Exception as error:
+        hint = "--dataset_name takes a local folder instead."
+        if task.complete is not None and "onfig" in str(error):
+            hint = "--dataset_config_name names one."
         raise ValueError(
-            f"The data set {name!r} of {task.name} cannot be read: {first_line(error)} (--dataset_name takes a local "
-            "folder instead.)"
+            f"The data set {name!r} of {task.name} cannot be read: {first_line(error)} ({hint})"
         ) from error
+
+
+def holds_one_task(name: str) -> bool:
+    """Whether a data set is a local folder without configurations."""
+    return Path(name).is_dir() and datasets.get_dataset_config_names(name) == ["default"]
 
 
 def choose_splits(task: Task, raw: DatasetDict, parts: Parts) -> Task:

@@ -16,10 +16,10 @@ from sklearn import metrics
 
 def correlation(function, predictions, references) -> float:
     """
-    A correlation of [N] with [N]. It is 0 where it is not defined, for constants and for predictions that are not
-    finite: they say nothing about the references.
+    A correlation of [N] with [N]. It is 0 where it is not defined, for constants: they say nothing about the
+    references.
     """
-    if np.ptp(predictions) == 0 or np.ptp(references) == 0 or not np.isfinite(predictions).all():
+    if np.ptp(predictions) == 0 or np.ptp(references) == 0:
         return 0.0
     return float(function(predictions, references))
 
@@ -62,8 +62,10 @@ class TaskMetrics(evaluate.Metric):
         )
 
     def _compute(self, predictions, references):
-        """Dict of floats. ValueError unless there is one prediction for each reference."""
+        """Dict of floats. ValueError unless there is one prediction, a finite number, for each reference."""
         predictions, references = np.asarray(predictions), np.asarray(references)
+        if not np.isfinite(predictions).all():
+            raise ValueError("Predictions must be finite numbers.")
         if predictions.size != references.size:
             raise ValueError(
                 f"Predictions must be [N] or [N, 1] for {references.size} references, not {list(predictions.shape)}."
