@@ -8,19 +8,22 @@ Turn a checkpoint of the original implementation into one of this package, with 
 The class is told from the configuration's `architectures`, or from the names of the weights.
 """
 
-import json
 import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils import cached_file
 
 import modeling_concept
 from modeling_concept.loading_concept import load_state_dict
 from modeling_concept.positions_concept import sinusoid
-from trainers.script import parse_arguments, run_script
+from trainers.data import first_line
+from trainers.runs import check_output_dir
+from trainers.script import parse_arguments, read_arguments, run_script
 
 
 TOKENIZER_FILES = (
@@ -212,13 +215,33 @@ def convert(source: str, output: str) -> modeling_concept.ConceptEncoder:
     Convert the checkpoint `source` (folder or Hub id) into the folder `output`; returns the model.
 
     Raises:
-        ValueError: the checkpoint is not the original's, or weights are missing, unknown or of another shape.
-        OSError: there is no such checkpoint.
+        ValueError: there is no such checkpoint, it cannot be read, it is not the original's, or weights are missing,
+            unknown or of another shape; the output folder is not empty.
     """
-    config = json.loads(Path(cached_file(source, "config.json")).read_text(encoding="utf-8"))
+    try:
+        model = convert_model(source)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The checkpoint {source!r} cannot be converted: {first_line(error)}") from error
+    check_output_dir(output, ("*",))
+    model.eval().save_pretrained(output)
+    for file in TOKENIZER_FILES:
+        if path := cached_file(source, file, _raise_exceptions_for_missing_entries=False):
+            shutil.copyfile(path, Path(output) / file)
+    return model
+
+
+def convert_model(source: str) -> modeling_concept.ConceptEncoder:
+    """The checkpoint `source` as a model of this package; errors as they come."""
+    path = cached_file(source, "config.json", _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        raise ValueError("there is no config.json")
+    config = read_arguments(path)
     if "auto_map" in config:
-        raise ValueError(f"{source} is a checkpoint of this package already.")
-    weights = load_state_dict(source)
+        raise ValueError("it is a checkpoint of this package already")
+    try:
+        weights = load_state_dict(source)
+    except (EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise ValueError(f"its weights cannot be read: {first_line(error)}") from error
     name = class_name(config, weights)
     model_class = getattr(modeling_concept, name)
     model = model_class(convert_config(config, name, weights))
@@ -227,12 +250,8 @@ def convert(source: str, output: str) -> modeling_concept.ConceptEncoder:
     problems = sorted(set(shapes) ^ set(converted))
     problems += [key for key in converted if key in shapes and converted[key].shape != shapes[key]]
     if problems:
-        raise ValueError(f"{source} does not fit {name}; missing, unknown or of another shape: {problems[:6]}.")
+        raise ValueError(f"it does not fit {name}; missing, unknown or of another shape: {problems[:6]}")
     model.load_state_dict(converted)
-    model.eval().save_pretrained(output)
-    for file in TOKENIZER_FILES:
-        if path := cached_file(source, file, _raise_exceptions_for_missing_entries=False):
-            shutil.copyfile(path, Path(output) / file)
     return model
 
 
@@ -246,8 +265,6 @@ class ConversionArguments:
 
 def main():
     (args,) = parse_arguments(ConversionArguments)
-    if Path(args.output_dir).exists() and any(Path(args.output_dir).iterdir()):
-        raise ValueError(f"The output folder {args.output_dir} is not empty; choose another.")
     model = convert(args.model_name_or_path, args.output_dir)
     print(f"{type(model).__name__}, {model.num_parameters():,} parameters, saved in {args.output_dir}")
 

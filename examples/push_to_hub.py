@@ -17,7 +17,16 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from modeling_concept.backbone_concept import named_card
-from trainers.hub import card_results, check_folder, complete_code, model_files, push_folder, result_files
+from modeling_concept.card_concept import card_to_push
+from trainers.hub import (
+    card_results,
+    check_folder,
+    check_repo_id,
+    complete_code,
+    model_files,
+    push_folder,
+    result_files,
+)
 from trainers.model_card import CardArguments, add_results, check_language, undescribed_card, usage
 from trainers.plain_text import screen
 from trainers.reporting import results_folder
@@ -61,9 +70,14 @@ def make_card(args: PushArguments, folder: Path, model, repo_id: str, console) -
         card = undescribed_card(model, folder.resolve().name, repo_id)
     if args.language:
         card.data.language = check_language(args.language)
+    held: dict[tuple, str] = {}
     for path in args.results:
-        (place,) = result_files([path])
-        add_results(card, **card_results(path), files=[place])
+        found, places = card_results(path, folder), result_files([path])
+        for task in {result.task for result in found["results"]}:
+            other = held.setdefault((found.get("task_type"), task), path)
+            if other != path:
+                raise ValueError(f"{other} and {path} both hold results of {task}, of which a card shows one: choose.")
+        add_results(card, **found, files=places)
     return card
 
 
@@ -75,7 +89,8 @@ def show(args: PushArguments, folder: Path, repo_id: str, card: ModelCard, files
         path: len(source) if isinstance(source, bytes) else source.stat().st_size
         for path, source in (model_files(folder, card) | result_files(files)).items()
     }
-    text, listed = named_card(str(card), repo_id), "".join(f"{size:>14,}  {path}\n" for path, size in sizes.items())
+    text, _ = card_to_push(named_card(str(card), repo_id), None, repo_id)
+    listed = "".join(f"{size:>14,}  {path}\n" for path, size in sizes.items())
     (output / "README.md").write_text(text, encoding="utf-8")
     (output / "files.txt").write_text(listed, encoding="utf-8")
     visibility = "private" if args.hub_private_repo else "public"
@@ -87,12 +102,13 @@ def main():
     (args,) = parse_arguments(PushArguments)
     console = screen(110)
     folder = Path(args.model_name_or_path or newest_checkpoint())
+    repo_id = args.hub_model_id or folder.resolve().name
+    check_repo_id(repo_id)
     files = [*args.results, *args.files]
     result_files(files)  # refuses what is not there
     model = check_folder(folder)
     if complete_code(folder, model):
         console.print(f"{folder} had not all of its code; written from this package.")
-    repo_id = args.hub_model_id or folder.resolve().name
     card = make_card(args, folder, model, repo_id, console)
     if args.dry_run:
         show(args, folder, repo_id, card, files, console)

@@ -162,8 +162,8 @@ def make_plan(args: AblationArguments, asked: ProtocolArguments, changes: dict) 
         asked.fine_tuning_samples,
     )  # fmt: skip
     folder = Path(args.output_dir or Path("outputs") / f"ablation_{Path(args.table).stem}")
-    check_report_dir(folder)
     protocol.check(name for name in asked.evaluations if name != "none")
+    check_report_dir(folder)
     return Plan(
         rows, args.seeds, folder, protocol, [name for name in asked.evaluations if name != "none"],
         [name for name in args.baselines if name != "none"], models, args.jobs,

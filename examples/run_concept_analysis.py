@@ -27,6 +27,7 @@ from rich.table import Table
 
 from trainers.analysis import (
     FEWEST_TEXTS,
+    KIND_TEXTS,
     TOLD,
     Analysis,
     Report,
@@ -57,7 +58,7 @@ from trainers.limits import check_at_least
 from trainers.metrics import concept_metrics
 from trainers.plain_text import screen, table_text
 from trainers.reporting import ReportingArguments
-from trainers.results import results_table, write_results
+from trainers.results import measured_on, results_table, write_results
 from trainers.runs import check_output_dir, folder_name, readable_names
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.untrained import UntrainedError, untrained_like
@@ -65,9 +66,6 @@ from trainers.untrained import UntrainedError, untrained_like
 
 # Probes learn from more texts than the rest needs.
 PROBE_TEXTS = 3
-
-# Texts of each kind that are read back, at most.
-KIND_TEXTS = 96
 
 WIDTH = 110
 
@@ -147,6 +145,7 @@ class Subject:
             model={
                 "class": type(model).__name__,
                 "parameters": model.num_parameters(),
+                "encoder_parameters": model.base_model.num_parameters(),
                 "concepts": config.concept_num,
                 "width": config.hidden_size,
                 "segments": config.concept_num - config.global_concept_num if addressed else 0,
@@ -223,7 +222,7 @@ def write_one(subject: Subject, folder: Path, facts: dict, console: Console) -> 
         The analysis, the facts that its results.json holds, and the path of its report.
     """
     analysis, make = subject.analyse()
-    facts = {**facts, "model_name_or_path": subject.path}
+    facts = {**facts, **measured_on(subject.path)}
     written = {**facts, "analysis": analysis.facts()}
     write_results(folder / "results.json", analysis.records(), written)
     for table in make_tables(analysis):

@@ -23,7 +23,7 @@ from trainers.long_documents import ARCHIVES, load_rows, make_data, read_rows
 from trainers.long_reading import ConceptReader, SentenceReader, plot_costs
 from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
-from trainers.results import UNTRAINED, results_table, write_results
+from trainers.results import UNTRAINED, measured_on, model_name, results_table, write_results
 from trainers.runs import readable_names
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.similarity import load_encoder, load_sentence_model
@@ -67,6 +67,7 @@ class Arguments:
         for name, known in (("task_name", TASKS), ("poolings", POOLINGS)):
             if unknown := [value for value in getattr(self, name) if value not in known]:
                 raise ValueError(f"--{name} knows {list(known)}, not {unknown[0]!r}.")
+            setattr(self, name, list(dict.fromkeys(getattr(self, name))))
         if (self.document_column is None) != (self.query_column is None):
             raise ValueError("--document_column and --query_column need each other.")
         if self.label_column_name is not None and self.document_column is None:
@@ -116,7 +117,7 @@ def main():
     data, model = load_data(args), load_encoder(path)
     evaluation = LongContextEvaluation(data, args.task_name, args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name, lengths = Path(path).resolve().name, sorted(set(args.lengths))
+    name, lengths = model_name(path), sorted(set(args.lengths))
     networks = {name: model.to(device)}
     try:
         networks[UNTRAINED] = untrained_like(model, args.seed).to(device)
@@ -134,7 +135,7 @@ def main():
     costs.pop(UNTRAINED, None)  # the same network
     spent = cost_results({f"{system}, {args.poolings[0]}": cost for system, cost in costs.items()}, data.split)
     caption = describe(evaluation, readers[0], lengths)
-    facts = run_facts(args, reporting, {"model": path, "device": device, "reading": caption, "costs": costs})
+    facts = run_facts(args, reporting, {**measured_on(path), "device": device, "reading": caption, "costs": costs})
     write_results(folder / "results.json", [*results, *spent], facts)
     table = results_table(results, f"{name}: {data.name}, {data.split}, read as concepts", rows=("metric",))
     add_costs(table, spent)
@@ -144,7 +145,7 @@ def main():
     plot_costs(costs, f"Reading one document of {data.name}, {device}", plot := folder / "cost.png")
     written = reporting.report(
         folder, [*results, *spent], facts, "feature-extraction",
-        {result.task: (args.dataset_name, result.task) for result in results}, files=[plot], pushed=results,
+        {result.task: (args.dataset_name, result.task) for result in results}, files=[plot],
     )  # fmt: skip
     print(f"{written}\n{plot}")
 

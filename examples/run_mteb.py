@@ -8,13 +8,12 @@ does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import modeling_concept  # noqa: F401 (registers concept models)
 from trainers.limits import check_at_least
 from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
-from trainers.results import Result, results_table
+from trainers.results import Result, measured_on, model_name, results_table
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.similarity import load_sentence_model
 
@@ -40,7 +39,7 @@ def main():
     from mteb.cache import ResultCache
 
     path = args.model_name_or_path or newest_checkpoint()
-    name = Path(path).resolve().name
+    name = model_name(path)
     try:
         tasks = mteb.get_tasks(tasks=args.task_name)
     except KeyError as error:
@@ -58,7 +57,8 @@ def main():
         for scores in rows
     ]
     screen(110).print(results_table(results, f"{name} on MTEB"))
-    print(f"results: {reporting.report(folder, results, run_facts(args, reporting), 'sentence-similarity')}")
+    facts = run_facts(args, reporting, measured_on(path))
+    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity')}")
 
 
 if __name__ == "__main__":

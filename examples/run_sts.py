@@ -14,14 +14,13 @@ beside, and other pairs:
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
 from trainers.limits import check_at_least
 from trainers.plain_text import screen
 from trainers.reporting import ReportingArguments
-from trainers.results import Result, results_table
+from trainers.results import Result, measured_on, model_name, results_table
 from trainers.runs import readable_names
 from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
 from trainers.similarity import (
@@ -133,7 +132,7 @@ def main():
     model = load_encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
     poolings = choose_poolings(args.poolings, args.first_k, model.config.concept_num)
     sets = load_sets(data_args)
-    name = Path(path).resolve().name
+    name = model_name(path)
     others = {
         other: load_sentence_model(model_path, args.trust_remote_code)
         for model_path, other in readable_names(args.baseline_models, [name]).items()
@@ -144,7 +143,6 @@ def main():
     for pairs in sets:
         cut[pairs.task] = count_cut(model, pairs.texts)
         results += similarity_results(pairs, systems)
-    own = list(results)
     if len(sets) > 1:
         results += averages(results)
     notes = (
@@ -154,10 +152,10 @@ def main():
     )
     screen(120).print(make_table(name, sets, results, notes))
 
-    about = {"model_name_or_path": path, "pairs": [str(pairs) for pairs in sets], "texts_cut": cut}
+    about = {**measured_on(path), "pairs": [str(pairs) for pairs in sets], "texts_cut": cut}
     facts = run_facts(data_args, args, reporting, about)
     datasets = {pairs.task: (pairs.source, pairs.task) for pairs in sets}
-    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity', datasets, pushed=own)}")
+    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity', datasets)}")
 
 
 if __name__ == "__main__":

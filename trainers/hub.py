@@ -14,9 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import ModelCard, RepoUrl, constants, get_token
-from huggingface_hub.errors import HTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError
+from huggingface_hub import HfApi, ModelCard, RepoUrl, constants, get_token
+from huggingface_hub.errors import (
+    HTTPError,
+    LocalTokenNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoTokenizer
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.trainer_utils import HubStrategy
@@ -34,10 +39,10 @@ from modeling_concept.backbone_concept import (
     write_code,
 )
 
-from .data import first_line
+from .data import UNREADABLE, first_line
 from .model_card import add_results
-from .results import Result, read_report
-from .script import CONCEPT_MODEL_TYPES
+from .results import Result, is_measured, measured_model, model_name, read_report
+from .script import CONCEPT_MODEL_TYPES, share_text
 
 
 logger = logging.get_logger(__name__)
@@ -48,7 +53,8 @@ SCANNED_BYTES = 10_000_000
 
 @contextmanager
 def hub_errors(repo_id: str):
-    """What the Hub, or the way to it, refuses becomes a ValueError of one sentence."""
+    """What the Hub, or the way to it, refuses becomes a ValueError of one sentence; so does what can be no id."""
+    check_repo_id(repo_id)
     try:
         yield
     except HTTPError as error:
@@ -62,6 +68,23 @@ def hub_errors(repo_id: str):
         raise ValueError(
             f"The Hub gives no access to {repo_id} ({status or 'no answer'}: {reason}); {way_out}."
         ) from error
+
+
+def check_repo_id(repo_id: str) -> None:
+    """ValueError for what can be no id of a repository."""
+    try:
+        validate_repo_id(repo_id)
+    except ValueError as error:
+        raise ValueError(f"--hub_model_id {repo_id!r} is no id on the Hub: {first_line(error)}") from error
+
+
+def open_card(repo_id: str, private: bool | None, token: str | None, revision=None, overwrite=False) -> str:
+    """The full id of a repository that can be pushed to, before anything is trained for it, whatever the card will be.
+    ValueError where the Hub refuses, or somebody has edited the card."""
+    with hub_errors(repo_id):
+        repo_id = open_repo(repo_id, private, token)
+        check_card(repo_id, b"", token, revision, overwrite)
+    return repo_id
 
 
 def repo_url(repo_id: str) -> RepoUrl:
@@ -96,7 +119,7 @@ def check_folder(folder: str | Path):
         raise ValueError(f"{folder} has no safetensors weights; load the model and save it there by save_pretrained.")
     try:
         model, info = model_class.from_pretrained(folder, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"The weights of {folder} cannot be loaded: {first_line(error)}") from error
     if info["missing_keys"]:
         raise ValueError(f"{folder} lacks weights of {name}: {', '.join(sorted(info['missing_keys']))}.")
@@ -105,14 +128,22 @@ def check_folder(folder: str | Path):
             f"{folder} has no tokenizer; save the one that the model was trained with there by "
             "tokenizer.save_pretrained."
         )
-    model.tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config)
-    for token in ("pad_token_id", "mask_token_id"):
-        known, found = getattr(model.config, token), getattr(model.tokenizer, token)
-        if known is not None and known != found:
-            raise ValueError(
-                f"The tokenizer of {folder} is not the model's: {token} is {found}, in the configuration {known}."
-            )
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config)
+    if flaw := tokenizer_flaw(tokenizer, model.config):
+        raise ValueError(f"The tokenizer of {folder} is not the model's: {flaw}.")
+    model.tokenizer = tokenizer
     return model
+
+
+def tokenizer_flaw(tokenizer, config) -> str | None:
+    """In what a tokenizer cannot be that of a model with this configuration."""
+    for name in ("pad_token_id", "mask_token_id"):
+        known, found = getattr(config, name), getattr(tokenizer, name)
+        if known is not None and known != found:
+            return f"{name} is {found}, in the configuration {known}"
+    if len(tokenizer) > config.vocab_size:
+        return f"it has {len(tokenizer):,} tokens, the model {config.vocab_size:,}"
+    return None
 
 
 def complete_code(folder: str | Path, model) -> bool:
@@ -196,23 +227,79 @@ def upload(repo_id: str, files: dict[str, Path | bytes], token: str | None = Non
 # Results
 
 
-def result_files(files: Iterable[str | Path]) -> dict[str, Path]:
-    """Where files of results lie in a repository: in `results`, under the name of their folder."""
+def result_files(files: Iterable[str | Path]) -> dict[str, Path | bytes]:
+    """Files of results by their place in a repository, which is in `results`, under the name of their folder. What
+    they say of folders of this machine goes there as names."""
     found = {}
     for file in map(Path, files):
         if not file.is_file():
             raise ValueError(f"There is no file {file}; give the results or reports that an evaluation wrote.")
         place = f"results/{file.resolve().parent.name}/{file.name}"
         if place in found:
-            raise ValueError(f"{found[place]} and {file} would both lie at {place}; rename one of their folders.")
-        found[place] = file
+            raise ValueError(f"Two files would lie at {place}, one of them {file}; rename one of their folders.")
+        found[place] = share_file(file)
     return found
 
 
-def card_results(path: str | Path) -> dict:
-    """A file of results as arguments of [`add_results`]: `results`, and the facts `task_type` and `datasets` where the
-    evaluation told them. ValueError as in [`read_report`]."""
-    return {name: value for name, value in read_report(path).items() if name in ("results", "task_type", "datasets")}
+def share_file(file: Path) -> Path | bytes:
+    """The file, or what it says without the folders of this machine."""
+    if file.suffix not in (".json", ".html"):
+        return file
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".html":
+            return share_text(text).encode()
+        return (json.dumps(share_values(json.loads(text)), indent=2) + "\n").encode()
+    except ValueError:  # no JSON, or no text
+        return file
+
+
+def share_values(value):
+    """What JSON holds, with texts by [`share_text`]."""
+    if isinstance(value, dict):
+        return {share_values(name): share_values(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return list(map(share_values, value))
+    return share_text(value) if isinstance(value, str) else value
+
+
+def card_results(path: str | Path, checkpoint: str | Path) -> dict:
+    """
+    A file of results as arguments of [`add_results`]: `results`, and the facts `task_type` and `datasets` where the
+    evaluation told them. Of the results of a fine-tuning, the model that it left beside them gets those of its task.
+
+    Raises:
+        ValueError: as in [`read_report`]; the results are not those of the checkpoint.
+    """
+    path, folder, content = Path(path), Path(checkpoint).resolve(), read_report(path)
+    (model, weights), results = measured_model(content), content["results"]
+    if model is None:
+        raise ValueError(f"{path} does not tell of which one model it is; give results of {checkpoint} alone.")
+    if not is_measured(model, weights, checkpoint):
+        results = [result for result in results if result.task == folder.name and "cells" in content]
+        if folder.parent != path.resolve().parent or not results:
+            other = "other weights of " if model_name(model) == folder.name else ""
+            raise ValueError(
+                f"{path} was measured on {other}{model}, but {checkpoint} is pushed: give results of that checkpoint, "
+                "or push the one that was measured."
+            )
+    return {"results": results} | {name: content[name] for name in ("task_type", "datasets") if name in content}
+
+
+def results_card(repo_id: str, token: str | None = None) -> ModelCard:
+    """The card of a model on the Hub, to which results can be added. ValueError: there is no such model, it has no
+    card, or there is no token that the Hub knows."""
+    with hub_errors(repo_id):
+        try:
+            HfApi(token=token).whoami()
+            return ModelCard.load(repo_id, token=token)
+        except LocalTokenNotFoundError as error:
+            raise ValueError("The Hub takes results from who is known to it: log in by `hf auth login`.") from error
+        except (RepositoryNotFoundError, RemoteEntryNotFoundError) as error:
+            raise ValueError(
+                f"{repo_id} is no model with a card on the Hub, or cannot be read by you; push the checkpoint first: "
+                f"python examples/push_to_hub.py --model_name_or_path … --hub_model_id {repo_id}."
+            ) from error
 
 
 def push_results(
@@ -229,25 +316,18 @@ def push_results(
 
     Args:
         repo_id: `owner/name` of a model that was pushed.
-        task_type, datasets: as in [`eval_results`].
+        task_type, datasets: as in [`add_results`].
         files: such as `results.json` and `report.html`.
 
     Returns:
         URL of the repository.
 
     Raises:
-        ValueError: there is no such model, or it has no card; the Hub refuses; a file holds the token.
+        ValueError: as in [`results_card`]; the Hub refuses; a file holds the token.
     """
-    found = result_files(files)
+    found, card = result_files(files), results_card(repo_id, token)
+    add_results(card, results, task_type, datasets, found)
     with hub_errors(repo_id):
-        try:
-            card = ModelCard.load(repo_id, token=token)
-        except (RepositoryNotFoundError, RemoteEntryNotFoundError) as error:
-            raise ValueError(
-                f"{repo_id} is no model with a card on the Hub, or cannot be read by you; push the checkpoint first: "
-                f"python examples/push_to_hub.py --model_name_or_path … --hub_model_id {repo_id}."
-            ) from error
-        add_results(card, results, task_type, datasets, found)
         content = {"README.md": str(card).encode(), **found}
         upload(repo_id, content, token, commit_message="Add evaluation results", overwrite_card=None)
     return repo_url(repo_id)
@@ -273,12 +353,9 @@ class HubPushMixin:
         if not self.is_world_process_zero():
             return
         name = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
-        with hub_errors(name):
-            private = self.args.hub_private_repo if private is None else private
-            token = token or self.args.hub_token
-            self.hub_model_id = open_repo(name, private, token)
-            # Before anything is trained, whatever the card will be.
-            check_card(self.hub_model_id, b"", token, self.args.hub_revision, overwrites_card(self.args))
+        private = self.args.hub_private_repo if private is None else private
+        token, overwrite = token or self.args.hub_token, overwrites_card(self.args)
+        self.hub_model_id = open_card(name, private, token, self.args.hub_revision, overwrite)
         self.push_in_progress = None
         self._uploads = ThreadPoolExecutor(max_workers=1)  # one after the other, as commits follow each other
 

@@ -221,11 +221,14 @@ class LongContextEvaluation:
         seed: of the parts of the cross-validation.
 
     Raises:
-        ValueError: nothing can be evaluated: no query stands with one document only, and the data are too few, or of
-            one class, for classification. Where one of the two is possible, the other is left out with a line.
+        ValueError: nothing can be evaluated: there is one document, or no query stands with one document only, and
+            the data are too few, or of one class, for classification. Where one of the two is possible, the other is
+            left out with a line.
     """
 
     def __init__(self, data: LongData, tasks: Iterable[str], seed: int):
+        if len(data.documents) < 2:
+            raise ValueError(f"{data.name} has one document, which any model finds; give two documents or more.")
         self.data = data
         self.right, self.asked = np.array([data.pairs[place] for place in data.named], dtype=int).reshape(-1, 2).T
         self.retrieves = RETRIEVAL in tasks and len(self.right) > 0

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from modeling_concept.card_concept import other_entries, put_section
 from .objectives import Mixture
 from .plain_text import Markdown, code_block, code_span, markdown, markdown_rows, one_line
 from .results import Result, eval_results
+from .script import without_folders
 
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
@@ -107,6 +108,7 @@ class RunFacts:
         trained, untrained: metrics without prefix.
         training: further facts by name (steps, tokens, seconds, git state).
         examples: held-out sentences with what was read back.
+        kinds: table in Markdown of how much comes back of each kind of text.
         picture: path of a picture from the card's folder.
         license: of the model.
     """
@@ -125,6 +127,7 @@ class RunFacts:
     untrained: dict[str, float] = field(default_factory=dict)
     training: dict[str, object] = field(default_factory=dict)
     examples: list[tuple[str, str]] = field(default_factory=list)
+    kinds: str | None = None
     picture: str | None = None
     license: str | None = None
 
@@ -146,6 +149,7 @@ class TaskFacts:
         task_type: the Hub's name of the task.
         picture: path of a picture from the card's folder.
         license: of the model.
+        score_range: for scores, which of those in the data became 0 and 1; None where they stayed as they were.
     """
 
     name: str
@@ -159,6 +163,7 @@ class TaskFacts:
     task_type: str = "text-classification"
     picture: str | None = None
     license: str | None = None
+    score_range: tuple[float, float] | None = None
 
 
 def hub_id(name: str | None) -> str | None:
@@ -367,10 +372,16 @@ def add_results(
     which replaces that of the same tasks and type of task: a task may be measured with and without fine-tuning.
 
     Args:
-        task_type, datasets: as in [`eval_results`]; a task without data set stands under its own name.
+        task_type, datasets: as in [`eval_results`]. Tasks that have no data set where others have one, such as means
+            over tasks and costs, are left out; where none has one, each stands under its own name.
         files: paths from the card's folder to results and reports.
     """
-    results, datasets = list(results), datasets or {}
+    datasets = datasets or {}
+    results = [
+        replace(result, system=without_folders(result.system))
+        for result in results
+        if not datasets or result.task in datasets
+    ]
     tasks = list(dict.fromkeys(result.task for result in results))
     named = {task: datasets.get(task, (task, task)) for task in tasks}
     named = {task: (hub_id(found) or "own data", *names) for task, (found, *names) in named.items()}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from .hub import push_results
-from .results import Result, choose_trackers, track_results, write_results
+from .hub import push_results, results_card
+from .results import Result, choose_trackers, model_name, track_results, write_results
 from .runs import check_output_dir, folder_name
 
 
@@ -39,8 +39,11 @@ class ReportingArguments:
             files: names of files that it gets beside `results.json`.
 
         Raises:
-            ValueError: the folder holds one of these files, or cannot be written into.
+            ValueError: the folder holds one of these files, or cannot be written into; results are to be pushed to a
+                model that is not there, or without a token.
         """
+        if self.push_to_hub:
+            results_card(self.hub_model_id, self.hub_token)
         folder = Path(self.output_dir or results_folder(kind, model))
         check_output_dir(folder, ("results.json", *files))
         return folder
@@ -53,16 +56,14 @@ class ReportingArguments:
         task_type: str,
         datasets: dict[str, tuple[str, str]] | None = None,
         files: Iterable[Path] = (),
-        pushed: Iterable[Result] | None = None,
     ) -> Path:
         """
         Write `results.json` into the folder, log it to the trackers, and add it to the model's card if asked for.
 
         Args:
             facts: what the JSON says of the run.
-            task_type, datasets: as in [`eval_results`].
+            task_type, datasets: as in [`add_results`].
             files: further files of the folder, which go to the Hub beside the JSON.
-            pushed: those of the results that the card shows; all by default.
 
         Returns:
             path of the JSON.
@@ -75,11 +76,11 @@ class ReportingArguments:
         written = write_results(folder / "results.json", results, facts)
         track_results(results, self.report_to, folder.name, str(folder), facts)
         if self.push_to_hub:
-            shown = results if pushed is None else pushed
-            push_results(self.hub_model_id, shown, task_type, datasets, files=[written, *files], token=self.hub_token)
+            files = [written, *files]
+            push_results(self.hub_model_id, results, task_type, datasets, files=files, token=self.hub_token)
         return written
 
 
 def results_folder(kind: str, model: str) -> str:
     """`outputs/<kind>_<name of the model>_<time>`: no run writes over an earlier one."""
-    return str(Path("outputs") / folder_name(f"{kind}_{Path(model).resolve().name}_{datetime.now():%Y%m%d_%H%M%S}"))
+    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{datetime.now():%Y%m%d_%H%M%S}"))

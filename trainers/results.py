@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Results of evaluations: one record for each number, and what is made of them (table, JSON, tracker, model-index)."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from huggingface_hub import EvalResult
 from rich.table import Table
 from transformers.integrations import get_available_reporting_integrations
+from transformers.utils import cached_file
 
 from .data import first_line
 from .plain_text import table_text
@@ -106,6 +108,49 @@ def read_report(path: str | Path) -> dict:
 def read_results(path: str | Path) -> list[Result]:
     """The records alone."""
     return read_report(path)["results"]
+
+
+def model_name(model: str | Path) -> str:
+    """A folder or Hub id as tables name it: by its last part."""
+    return Path(model).resolve().name
+
+
+def weights_digest(model: str | Path) -> str | None:
+    """Of the weights of a folder, or of a Hub id that was loaded before; None where there are none."""
+    folder = Path(model)
+    if not folder.is_dir():
+        try:
+            folder = Path(cached_file(str(model), "config.json", local_files_only=True)).parent
+        except (OSError, ValueError, TypeError):
+            return None
+    digest, files = hashlib.sha256(), sorted(folder.glob("model*.safetensors"))
+    for file in files:
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest() if files else None
+
+
+def measured_on(model: str) -> dict:
+    """What a report tells of the model that it is about: its folder or Hub id, and the digest of its weights."""
+    return {"model_name_or_path": model, "weights_sha256": weights_digest(model)}
+
+
+def measured_model(report: dict) -> tuple[str | None, str | None]:
+    """What [`measured_on`] told, as far as a report does; of several models none."""
+    model = report.get("model") or report.get("model_name_or_path")
+    return (model if isinstance(model, str) else None), report.get("weights_sha256")
+
+
+def is_measured(model: str, weights: str | None, checkpoint: str | Path) -> bool:
+    """Whether results of `model` with weights of this digest are those of a folder or Hub id: by the weights, else by
+    the folder; where one of the two folders is gone, by the name."""
+    own = weights and weights_digest(checkpoint)
+    if own:
+        return own == weights
+    if Path(model).is_dir() and Path(checkpoint).is_dir():
+        return Path(model).samefile(checkpoint)
+    return model_name(model) == model_name(checkpoint)
 
 
 def choose_trackers(report_to: list[str]) -> list[str]:

@@ -202,6 +202,10 @@ def test_nothing_is_measured_twice_under_one_protocol(checkpoints, plan, protoco
 
 def test_lines_of_a_plan(plan):
     (row,), (untrained, words) = row_lines(plan), baseline_lines(plan)
+    others = baseline_lines(dataclasses.replace(plan, baselines=[], baseline_models=["a/model", "b/model"]))
+    assert [(line.subject.name, line.subject.folder.name) for line in others] == [
+        ("a/model", "a_model"), ("b/model", "b_model")
+    ]  # fmt: skip
     assert row.subject.path == str(plan.root / "perceiver_posonly_mlm" / "seed_1")
     assert (untrained.subject.kind, words.subject.kind, words.subject.path) == (CONCEPTS, WORDS, "")
     assert Subject("a", SENTENCES, "x", plan.root) != words.subject

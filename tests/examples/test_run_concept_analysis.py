@@ -13,8 +13,8 @@ import pytest
 
 from examples import run_concept_analysis
 from trainers.analysis.gates import GATES
-from trainers.analysis.kinds import KINDS
 from trainers.results import Result, read_results, write_results
+from trainers.text_kinds import KINDS
 from trainers.untrained import UntrainedError
 
 from ..analysis.conftest import make_sentences
@@ -140,7 +140,9 @@ def test_several_checkpoints_stand_side_by_side(analyse, folder):
     assert ("STS-B Pearson, fine-tuned", "prefix_diffusion") not in values
     for name in ("recursive_mlm", "prefix_diffusion"):
         own = json.loads((output / name / "results.json").read_text())
-        assert own["model_name_or_path"] == name
+        assert own["model_name_or_path"] == name and len(own["weights_sha256"]) == 64
+        sizes = own["analysis"]["model"]
+        assert values["encoder parameters", name] == sizes["encoder_parameters"] < sizes["parameters"]
         assert values["content_erank", name] == own["analysis"]["geometry"]["trained"]["content_erank"]
         assert values["content_erank, untrained", name] == own["analysis"]["geometry"]["untrained"]["content_erank"]
     assert page.open == [] and [link["href"] for link in page.all("a")] == [

@@ -3,9 +3,11 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
 
 from trainers import reporting
 from trainers.reporting import ReportingArguments, results_folder
@@ -19,20 +21,49 @@ RESULTS = [Result("stsb", "test", "spearman", "model", 0.5), Result("average", "
 def test_results_go_to_file_tracker_and_hub(tmp_path, monkeypatch):
     pushed = []
     monkeypatch.setattr(reporting, "push_results", lambda *given, **options: pushed.append((given, options)))
+    monkeypatch.setattr(reporting, "results_card", lambda repo_id, token: None)
     options = {"output_dir": str(tmp_path / "out"), "report_to": ["tensorboard"], "hub_token": "hf_secret"}
     args = ReportingArguments(**options, push_to_hub=True, hub_model_id="me/model")
     folder = args.folder("sts", "outputs/model")
     assert folder == tmp_path / "out"
     names, page = {"stsb": ("me/stsb", "STS-B")}, folder / "report.html"
-    written = args.report(folder, RESULTS, {"seed": 1}, "sentence-similarity", names, [page], pushed=RESULTS[:1])
+    written = args.report(folder, RESULTS, {"seed": 1}, "sentence-similarity", names, [page])
     assert read_results(written) == RESULTS
     facts = json.loads(written.read_text())
     assert (facts["seed"], facts["task_type"]) == (1, "sentence-similarity")
     assert facts["datasets"] == {"stsb": ["me/stsb", "STS-B"]}
     assert list(folder.rglob("events.out.tfevents.*"))
     ((given, options),) = pushed
-    assert given == ("me/model", RESULTS[:1], "sentence-similarity", names)
+    assert given == ("me/model", RESULTS, "sentence-similarity", names)
     assert options == {"files": [written, page], "token": "hf_secret"}
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "answer", "message"),
+    [
+        ("a b//c", None, "--hub_model_id 'a b//c' is no id on the Hub: "),
+        (
+            "me/none",
+            RepositoryNotFoundError,
+            "me/none is no model with a card on the Hub, or cannot be read by you",
+        ),
+        (
+            "me/run",
+            LocalTokenNotFoundError,
+            "The Hub takes results from who is known to it: log in by",
+        ),
+    ],
+    ids=["id", "model", "token"],
+)
+def test_what_cannot_be_pushed_is_told_before_the_evaluation(repo_id, answer, message, tmp_path, monkeypatch):
+    def ask(*given, **options):
+        raise answer.__new__(answer)
+
+    monkeypatch.setattr("trainers.hub.HfApi.whoami", ask)
+    args = ReportingArguments(output_dir=str(tmp_path / "out"), push_to_hub=True, hub_model_id=repo_id)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        args.folder("sts", "outputs/model")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_pushed_unless_asked_for(tmp_path, monkeypatch):
@@ -85,8 +116,9 @@ def test_a_folder_that_cannot_be_is_told_before_the_evaluation(path, message, tm
 
 def test_a_name_is_that_of_one_folder():
     assert folder_name("../../a b[c]") == ".._.._a_b_c_" and folder_name("tsdae_H128L2C16") == "tsdae_H128L2C16"
-    with pytest.raises(ValueError, match="one line"):
-        folder_name("a\nb")
+    for name in ("a\nb", "..", ".", ""):
+        with pytest.raises(ValueError, match="one line of printable characters with a letter or digit"):
+            folder_name(name)
 
 
 def test_values_that_are_not_defined_are_null_in_json_and_a_dash_in_tables(tmp_path):

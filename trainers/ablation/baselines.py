@@ -67,7 +67,12 @@ def make_bert(row: Row, trained: Path, seed: int, folder: Path) -> None:
         validation_split_percentage=data_args.validation_split_percentage, seed=seed, cache_dir=data_args.cache_dir,
     )["train"]  # fmt: skip
     maker = PieceMaker(
-        tokenizer, data_args.max_seq_length, data_args.short_piece_probability, data_args.line_by_line, seed
+        tokenizer,
+        data_args.max_seq_length,
+        data_args.short_piece_probability,
+        data_args.line_by_line,
+        seed,
+        data_args.rare_text_share,
     )
     set_seed(seed)
     model = BertForMaskedLM(

@@ -15,6 +15,7 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from ..results import Result, read_report, write_results
+from ..runs import folder_name, readable_names
 from .baselines import BASELINES
 from .evaluations import EVALUATIONS, Protocol
 from .subjects import CONCEPTS, SENTENCES, Subject
@@ -76,9 +77,9 @@ def baseline_lines(plan: Plan) -> list[Line]:
         baseline = BASELINES[name]
         path = str(root / name) if baseline.make else ""
         found.append(Line(Subject(baseline.name, baseline.kind, path, root / name), plan.rows[0], name))
-    for path in plan.baseline_models:
-        name = Path(path).name
-        found.append(Line(Subject(name, SENTENCES, path, root / name, "pretrained")))
+    taken = [row.name for row in plan.rows] + [line.subject.name for line in found]
+    for path, name in readable_names(plan.baseline_models, taken).items():
+        found.append(Line(Subject(name, SENTENCES, path, root / folder_name(name), "pretrained")))
     return found
 
 

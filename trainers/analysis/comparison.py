@@ -23,8 +23,8 @@ def compare(analyses: list[Analysis]) -> list[Result]:
 def summarise(analysis: Analysis) -> list[Result]:
     """The column of one checkpoint."""
     found: list[tuple[str, str, float]] = []
-    for name in ("concepts", "width", "parameters"):
-        found.append(("size", name, analysis.model[name]))
+    for name in ("concepts", "width", "encoder_parameters"):  # one checkpoint may have a decoder, another none
+        found.append(("size", name.replace("_", " "), analysis.model[name]))
     found.append(("size", "tokens of a text", analysis.sample["tokens"]))
     for result in analysis.records():
         task, _, pooling = result.task.partition(", ")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data import first_line
-from ..results import Result, read_report
+from ..results import Result, is_measured, measured_model, model_name, read_report
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,23 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """A results.json: the script that wrote it, folder or Hub id of the model that it is about, its records, and in
-    words how the model was evaluated (empty where the file does not say)."""
+    """A results.json: the script that wrote it, folder or Hub id of the model that it is about, its records, in words
+    how the model was evaluated (empty where the file does not say), and the digest of its weights."""
 
     script: str
     path: str
     results: tuple[Result, ...]
     evaluation: str = ""
+    weights: str | None = None
 
     @property
     def model(self) -> str:
         """Its name among the systems of the records."""
-        return Path(self.path).name
+        return model_name(self.path)
 
     def is_about(self, checkpoint: str) -> bool:
-        """Whether the model is that of a folder or Hub id; where one of the two folders is gone, by the name."""
-        if Path(self.path).is_dir() and Path(checkpoint).is_dir():
-            return Path(self.path).samefile(checkpoint)
-        return self.model == Path(checkpoint).name
+        """As [`is_measured`]."""
+        return is_measured(self.path, self.weights, checkpoint)
 
     @classmethod
     def read(cls, path: str | Path) -> "Report":
@@ -107,10 +106,10 @@ class Report:
         """
         content = read_report(path)
         script = re.search(r"run_\w+\.py", str(content.get("command")))
-        model = content.get("model") or content.get("model_name_or_path")
+        model, weights = measured_model(content)
         if script is None or not model:
             raise ValueError(f"{path} cannot be read as results of an evaluation: it tells no script or no model.")
-        return cls(script[0], str(model), tuple(content["results"]), describe_evaluation(content))
+        return cls(script[0], model, tuple(content["results"]), describe_evaluation(content), weights)
 
     def value(self, script: str, task: str, metric: str, split: str, addition: str = "") -> float | None:
         """The model's own number, or that of the model with an addition to its name; None if it is not there."""

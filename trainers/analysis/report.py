@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..results import MAJORITY, UNTRAINED, Result
+from ..text_kinds import TOLD
 from .gates import LIST_CONCEPTS
 from .geometry import LEGACY_CUTS
-from .kinds import TOLD
 from .pictures import Picture
 
 

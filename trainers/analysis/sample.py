@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from modeling_concept import AUTO_MODELS
 
 from ..collator import ConceptDataCollator
-from ..data import column_names, first_line, load_files, load_text, text_column
+from ..data import UNREADABLE, column_names, first_line, load_files, load_text, text_column
 from ..pieces import PieceMaker, make_pieces
 from ..script import CONCEPT_MODEL_TYPES
 from ..vocabulary import Vocabulary
@@ -80,7 +79,7 @@ def load_checkpoint(name: str):
         reads = bool(readers & set(config.architectures or ()))
         model = (AutoModelForMaskedLM if reads else AutoModel).from_pretrained(name).eval()
         model.tokenizer = model.tokenizer  # read, and checked, before anything is computed
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"The checkpoint {name!r} cannot be analysed: {first_line(error)}") from error
     return model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
-from trainers.analysis.kinds import KINDS, TOLD, kinds_markdown, read_back_kinds, text_kinds
+from trainers.text_kinds import KINDS, TOLD, kinds_markdown, read_back_kinds, text_kinds
 
 
 class Reader:

@@ -11,8 +11,10 @@ import random
 from collections.abc import Callable
 
 import torch
+from tqdm.auto import tqdm
 
-from .sample import batches
+from .collator import ConceptDataCollator
+from .plain_text import Markdown
 
 
 SUBJECTS = (
@@ -105,13 +107,16 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "random latin-1": noise,
 }
 
+# Texts of each kind.
+KIND_TEXTS = 96
+
 TOLD = (
     "The decoder is told how many tokens a text has. Tokens and whole texts are counted as the tokenizer writes them: "
     "letters that it makes small and line breaks that it drops are not counted as errors, [UNK] tokens are."
 )
 
 
-def text_kinds(count: int = 96, seed: int = 0) -> dict[str, list[str]]:
+def text_kinds(count: int = KIND_TEXTS, seed: int = 0) -> dict[str, list[str]]:
     """`count` texts of each kind of `KINDS`, the same for the same seed."""
     found = {}
     for name, make in KINDS.items():
@@ -120,7 +125,9 @@ def text_kinds(count: int = 96, seed: int = 0) -> dict[str, list[str]]:
     return found
 
 
-def read_back_kinds(model, count: int = 96, seed: int = 0, batch_size: int = 32) -> list[dict]:
+def read_back_kinds(
+    model, count: int = KIND_TEXTS, seed: int = 0, batch_size: int = 32, show_progress: bool = True
+) -> list[dict]:
     """
     How much of each kind of text comes back from its concepts alone.
 
@@ -129,6 +136,7 @@ def read_back_kinds(model, count: int = 96, seed: int = 0, batch_size: int = 32)
         count: texts of each kind.
         seed: of the texts.
         batch_size: texts at a time.
+        show_progress: whether there is a progress bar.
 
     Returns:
         For each kind its name (`kind`), `texts`, mean number of `tokens` without special ones, `accuracy` (share of
@@ -137,15 +145,18 @@ def read_back_kinds(model, count: int = 96, seed: int = 0, batch_size: int = 32)
         it (`read`).
     """
     tokenizer, found = model.tokenizer, []
+    collator = ConceptDataCollator(tokenizer)
     unknown = tokenizer.unk_token_id
     special = torch.tensor([index for index in tokenizer.all_special_ids if index != unknown])
     limit = model.config.max_sequence_length
-    for kind, texts in text_kinds(count, seed).items():
+    kinds = text_kinds(count, seed).items()
+    for kind, texts in tqdm(kinds, desc="kinds of text", leave=False, disable=not show_progress):
         whole = tokenizer(texts, verbose=False)["input_ids"]
         rows = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         right = tokens = exact = lost = 0
         first = None
-        for batch in batches(tokenizer, rows, batch_size, f"what comes back: {kind}"):
+        for start in range(0, len(rows), batch_size):
+            batch = collator.pad(rows[start : start + batch_size])
             ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
             read = model.reconstruct_ids(ids, mask)
             counted = mask.bool() & ~torch.isin(ids, special.to(ids.device))
@@ -166,11 +177,11 @@ def read_back_kinds(model, count: int = 96, seed: int = 0, batch_size: int = 32)
     return found
 
 
-def kinds_markdown(rows: list[dict]) -> str:
+def kinds_markdown(rows: list[dict]) -> Markdown:
     """A table in Markdown of what `read_back_kinds` gives, and below it what the numbers mean."""
     lines = [
         f"| {rows[0]['texts']} texts of each kind | tokens right | whole texts right | [UNK] | tokens a text |",
         "| --- | ---: | ---: | ---: | ---: |",
         *("| {kind} | {accuracy:.1%} | {exact:.0%} | {unknown:.0%} | {tokens:.0f} |".format(**row) for row in rows),
     ]
-    return "\n".join(lines) + f"\n\n{TOLD}\n"
+    return Markdown("\n".join(lines) + f"\n\n{TOLD}\n")

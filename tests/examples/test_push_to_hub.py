@@ -1,0 +1,169 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Which results a checkpoint is pushed with, and what of this machine goes with them; nothing is pushed here."""
+
+import json
+import shutil
+
+import pytest
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+
+from trainers.hub import result_files
+from trainers.results import UNTRAINED, Result, measured_on, write_results
+
+from ..trainers.kit import make_model
+from .kit import refusal, run_here
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for seed, name in enumerate(("run", "other")):
+        make_model("perceiver_posonly_mlm", tokenizer, seed).save_pretrained(folder / "outputs" / name)
+        tokenizer.save_pretrained(folder / "outputs" / name)
+    return folder
+
+
+@pytest.fixture
+def place(checkpoints, tmp_path, monkeypatch):
+    """A folder of one's own with the checkpoints `outputs/run` and `outputs/other`."""
+    shutil.copytree(checkpoints / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def measure(folder, facts, task="stsb", value=0.5, **more):
+    """Results as a script writes them; the path of the file."""
+    path = facts.get("model_name_or_path") or "run"
+    systems = {path if isinstance(path, str) else path[0]: value, UNTRAINED: 0.1, "/data/me/teacher": 0.7}
+    results = [Result(task, "test", "spearman", system, number) for system, number in systems.items()]
+    facts = {"command": "python run_sts.py", "task_type": "sentence-similarity", **facts, **more}
+    return str(write_results(f"{folder}/results.json", results, facts))
+
+
+def dry_run(place, monkeypatch, *given) -> ModelCard:
+    run_here("push_to_hub.py", place, monkeypatch, "--dry_run", "--output_dir", place / "dry", *given)
+    return ModelCard.load(place / "dry" / "README.md")
+
+
+def values(card):
+    return {(entry.dataset_config, entry.metric_name): entry.metric_value for entry in card.data.eval_results or ()}
+
+
+def train_on(folder):
+    """As if training had gone on."""
+    weights = load_file(f"{folder}/model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, f"{folder}/model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("other", "sts/results.json was measured on outputs/other, but outputs/run is pushed: give results of that"),
+        ("gone", "sts/results.json was measured on elsewhere/old, but outputs/run is pushed"),
+        ("trained on", "sts/results.json was measured on other weights of outputs/run, but outputs/run is pushed"),
+        ("several", "sts/results.json does not tell of which one model it is; give results of outputs/run alone."),
+        ("none", "sts/results.json does not tell of which one model it is"),
+        ("twice", "sts/results.json and more/results.json both hold results of stsb, of which a card shows one"),
+        ("no id", "--hub_model_id 'a b//c' is no id on the Hub"),
+    ],
+)
+def test_results_that_are_not_the_checkpoints_are_refused(case, message, place, monkeypatch):
+    facts = {
+        "other": measured_on("outputs/other"), "gone": {"model_name_or_path": "elsewhere/old"}, "none": {},
+        "several": {"model_name_or_path": ["outputs/run", "outputs/other"]},
+    }.get(case, measured_on("outputs/run"))  # fmt: skip
+    given = ["--results", measure("sts", facts)]
+    if case == "trained on":
+        train_on("outputs/run")
+    given += [measure("more", facts, value=0.6)] if case == "twice" else []
+    given += ["--hub_model_id", "a b//c"] if case == "no id" else []
+    given = ["--model_name_or_path", "outputs/run", "--dry_run", *given]
+    assert message in refusal("push_to_hub.py", place, monkeypatch, *given)
+
+
+@pytest.mark.parametrize("case", ["same", "renamed", "name alone"])
+def test_results_of_the_checkpoint_are_taken(case, place, monkeypatch):
+    facts = {"model": "elsewhere/run"} if case == "name alone" else measured_on("outputs/run")
+    files = [measure("sts", facts), measure("glue", facts, "stsb", 0.9, task_type="text-classification")]
+    folder = "outputs/run"
+    if case == "renamed":
+        folder = shutil.move(folder, "outputs/final")
+    card = dry_run(place, monkeypatch, "--model_name_or_path", folder, "--results", *files)
+    assert len(card.data.eval_results) == 2 and {entry.metric_value for entry in card.data.eval_results} == {0.5, 0.9}
+    assert "| teacher |" in card.text and "/data/me" not in card.text
+
+
+def test_a_fine_tuned_model_gets_the_results_of_its_own_task(place, monkeypatch):
+    shutil.copytree("outputs/run", "glue/mrpc")
+    train_on("glue/mrpc")
+    results = [Result(task, "test", "f1", "run", value) for task, value in (("mrpc", 0.8), ("rte", 0.6))]
+    path = write_results("glue/results.json", results, {**measured_on("outputs/run"), "cells": []})
+    given = ["--model_name_or_path", "glue/mrpc", "--results", path]
+    assert values(dry_run(place, monkeypatch, *given)) == {("mrpc", "f1"): 0.8}
+    shutil.copytree("glue/mrpc", "elsewhere/mrpc")
+    given[1] = "elsewhere/mrpc"
+    assert "was measured on outputs/run" in refusal("push_to_hub.py", place, monkeypatch, *given, "--dry_run")
+
+
+def test_costs_and_means_are_no_scores_of_the_model(place, monkeypatch):
+    results = [Result(task, "test", "ms", "run", 7.0) for task in ("stsb", "cost", "average")]
+    facts = {**measured_on("outputs/run"), "datasets": {"stsb": ["mteb/stsb", "STS-B"]}}
+    path = write_results("sts/results.json", results, facts)
+    card = dry_run(place, monkeypatch, "--model_name_or_path", "outputs/run", "--results", path)
+    assert values(card) == {("stsb", "ms"): 7.0} and "| cost |" not in card.text
+
+
+OLD_CARD = """---
+model-index:
+- name: run
+  results:
+  - task: {type: fill-mask}
+    dataset: {name: '/data/me/books,the embedded corpus', type: '/data/me/books,x', split: validation}
+    metrics:
+    - {type: loss, value: 1.0, name: loss}
+    - {type: loss, value: 2.0, name: loss (untrained)}
+  - task: {type: sentence-similarity}
+    dataset: {name: stsb, type: stsb, config: stsb, split: test}
+    metrics:
+    - {type: spearman, value: 0.5, name: spearman (run)}
+    - {type: spearman, value: 0.4, name: spearman (untrained)}
+    - {type: spearman, value: 0.8, name: spearman (all-MiniLM-L6-v2)}
+    - {type: accuracy, value: 0.6, name: accuracy}
+    - {type: accuracy, value: 0.7, name: accuracy (K=4)}
+---
+
+# run
+"""
+
+
+def test_an_older_card_is_pushed_with_the_models_own_numbers(place, monkeypatch):
+    (place / "outputs" / "run" / "README.md").write_text(OLD_CARD)
+    card = dry_run(place, monkeypatch, "--model_name_or_path", "outputs/run")
+    assert values(card) == {
+        (None, "loss"): 1.0, ("stsb", "spearman"): 0.5, ("stsb", "accuracy"): 0.6, ("stsb", "accuracy (K=4)"): 0.7,
+    }  # fmt: skip
+    data = {(entry.dataset_type, entry.dataset_name) for entry in card.data.eval_results}
+    assert data == {("own data", "books,the embedded corpus"), ("stsb", "stsb")}
+
+
+def test_pushed_files_name_no_folder_of_this_machine(place):
+    (place / "my data").mkdir()
+    facts = {
+        "command": f"python /opt/x/run_sts.py --model_name_or_path {place}/outputs/run --train_file=~/a.txt",
+        "data": [{"source": f"{place}/a.csv, {place}/b.csv", "folder": f"{place}/my data"}], "rate": 1e-4,
+        "model": "outputs/run", "id": "me/run", "split": "validation / test", "cells": {f"{place}/c": None},
+    }  # fmt: skip
+    path = write_results("sts/results.json", [Result("stsb", "test", "f1", f"{place}/c", 0.5)], facts)
+    page = f'<style>/* a */</style><a href="#x">1 / 2</a><br /><code>python {place}/run.py</code></div>'
+    (place / "sts" / "report.html").write_text(page)
+    found = result_files([path, "sts/report.html"])
+    shared = json.loads(found["results/sts/results.json"])
+    assert shared.pop("results")[0]["system"] == "c"
+    assert shared == {
+        "command": "python run_sts.py --model_name_or_path run --train_file=a.txt", "rate": 1e-4, "model": "run",
+        "data": [{"source": "a.csv, b.csv", "folder": "my data"}], "id": "me/run", "split": "validation / test",
+        "cells": {"c": None},
+    }  # fmt: skip
+    assert found["results/sts/report.html"].decode() == page.replace(f"{place}/", "")
+    assert str(place) in path.read_text()  # here they stay
