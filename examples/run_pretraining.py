@@ -22,7 +22,7 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -37,15 +37,24 @@ from trainers.data import FILE_FORMATS, as_texts, column_names, first_line, iter
 from trainers.distributed import process_index
 from trainers.model_arguments import MAX_SEQ_LENGTH, ModelArguments
 from trainers.model_card import RunFacts, hub_id, known_as, make_card, result_rows
-from trainers.objectives import Mixture
-from trainers.pieces import SHORT_PIECE_PROBABILITY, PairMaker, PieceMaker, make_pairs, make_pieces
+from trainers.objectives import Contrastive, Mixture
+from trainers.pieces import (
+    RARE_TEXT_SHARE,
+    SHORT_PIECE_PROBABILITY,
+    PairMaker,
+    PieceMaker,
+    make_pairs,
+    make_pieces,
+    whole_pairs,
+)
 from trainers.plain_text import one_line, screen
 from trainers.plots import plot_run
 from trainers.resuming import describe_text, resume_options, start_record
 from trainers.runs import check_output_dir, folder_name, git_state, run_name
 from trainers.script import command_line, parse_arguments, run_script
 from trainers.starting import plan_start
-from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
+from trainers.text_kinds import KIND_TEXTS, kinds_markdown, read_back_kinds
+from trainers.token_frequency import inverse_frequency, order_digest, token_counts, unigram_entropy
 
 
 logger = logging.getLogger(__name__)
@@ -85,7 +94,7 @@ class DataTrainingArguments:
         default=SHORT_PIECE_PROBABILITY, metadata={"help": "Share of pieces of random shorter length."}
     )
     rare_text_share: float = field(
-        default=0.0,
+        default=RARE_TEXT_SHARE,
         metadata={
             "help": "Share of training pieces made of what is rare in running text: characters of many scripts, long "
             "numbers, code, one word many times."
@@ -102,8 +111,10 @@ class DataTrainingArguments:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}.")
-        if self.rare_text_share and self.pair_column is not None:
-            raise ValueError("rare_text_share has no effect on pairs of texts; leave it out with --pair_column.")
+        for option in fields(self):
+            of_pieces = option.name in ("rare_text_share", "short_piece_probability", "line_by_line")
+            if self.pair_column is not None and of_pieces and getattr(self, option.name) != option.default:
+                raise ValueError(f"{option.name} has no effect on pairs of texts; leave it out with --pair_column.")
 
 
 def held_out_sentences(raw, column, count=3) -> list[str]:
@@ -130,8 +141,12 @@ def read_data(data_args, seed) -> tuple[dict, str]:
         print(f"Text: column {column!r} of {', '.join(column_names(raw['train']))}.")
     if data_args.pair_column == column:
         raise ValueError(f"--pair_column {column} is the column of the text itself; give another one.")
-    columns = [column] if data_args.pair_column is None else [column, data_args.pair_column]
-    return {split: as_texts(raw[split], columns, name=f"{split} text") for split in ("train", "validation")}, column
+    splits = {split: raw[split] for split in ("train", "validation")}
+    columns = [column]
+    if data_args.pair_column is not None:
+        columns.append(data_args.pair_column)
+        splits = {split: whole_pairs(rows, *columns, split) for split, rows in splits.items()}
+    return {split: as_texts(rows, columns, name=f"{split} text") for split, rows in splits.items()}, column
 
 
 def make_data(data_args, raw, column, tokenizer, seed) -> dict:
@@ -190,6 +205,8 @@ def prepare() -> Run:
     if data_args.streaming and training_args.max_steps <= 0:
         raise ValueError("A streamed data set has no known length: give --max_steps.")
     checkpoint = resume_options(model_args, data_args, training_args)
+    if not training_args.do_train and model_args.model_name_or_path is None:
+        raise ValueError("Without training a checkpoint is evaluated: give --model_name_or_path, or also --do_train.")
     start = plan_start(model_args, training_args, data_args.max_seq_length, checkpoint)
     model_type, mixture, data_args.max_seq_length = start.model_type, start.mixture, start.max_seq_length
     if mixture.reads_pairs != (data_args.pair_column is not None):
@@ -210,8 +227,10 @@ def prepare() -> Run:
     check_output_dir(training_args.output_dir, resumes=bool(training_args.resume_from_checkpoint))
     with training_args.main_process_first(desc="tokenizing"):
         data = make_data(data_args, raw, column, tokenizer, seed)
-    counts = [token_counts(data["train"], model.config.vocab_size) if training_args.process_index == 0 else None]
-    (counts,) = broadcast_object_list(counts)
+    found = [None, None]
+    if training_args.process_index == 0:
+        found = [token_counts(data["train"], model.config.vocab_size), order_digest(data["train"])]
+    counts, order = broadcast_object_list(found)
     unigram = unigram_entropy(counts, tokenizer.all_special_ids)
     if model_args.base is None and model.config.token_weighting and model_args.sif_smoothing > 0:
         weights = inverse_frequency(counts, model_args.sif_smoothing, tokenizer.all_special_ids)
@@ -223,6 +242,7 @@ def prepare() -> Run:
     trainer.start_record = {
         **start_record(model_args, data_args, training_args),
         "train_text": describe_text(counts, None if data_args.streaming else len(data["train"])),
+        "train_order": order,
     }
     trainer.check_resume(training_args.resume_from_checkpoint)
     trainer.facts = make_facts(name, model_args, data_args, training_args, mixture, unigram, column)
@@ -273,6 +293,14 @@ def read_back(run: Run) -> list[tuple[str, str]]:
     return list(zip(sentences, run.model.reconstruct(sentences, truncation=True), strict=True)) if sentences else []
 
 
+def kinds_of_text(run: Run) -> str | None:
+    """How much of each kind of text comes back, for the card."""
+    count = min(KIND_TEXTS, run.training_args.concept_metric_samples)
+    if count == 0 or run.model.config.decoder_target not in ("text", "both"):
+        return None
+    return kinds_markdown(read_back_kinds(run.model, count, show_progress=not run.training_args.disable_tqdm))
+
+
 def show(run: Run, facts: RunFacts, console) -> None:
     """The table of results, and what comes back of sentences."""
     table = Table(title=f"Held-out text, step {run.trainer.state.global_step:,}")
@@ -288,9 +316,15 @@ def show(run: Run, facts: RunFacts, console) -> None:
 
 
 def check_steps(run: Run) -> None:
-    """ValueError for data of which no batch can be made."""
+    """ValueError for data of which no batch can be made, or none of two texts where texts are compared."""
     data, args = run.trainer.train_dataset, run.training_args
     batch = args.train_batch_size * args.world_size
+    compared = batch * args.gradient_accumulation_steps
+    if not run.data_args.streaming:
+        compared = min(compared, len(data))
+    for name, objective in run.mixture.objectives.items():
+        if compared < 2 and isinstance(objective, Contrastive) and not objective.queue_size:
+            raise ValueError(f"The objective {name} compares the texts of a step, which has one: give larger batches.")
     if not run.data_args.streaming and args.dataloader_drop_last and len(data) < batch:
         raise ValueError(
             f"No step can be trained: {len(data):,} training pieces are fewer than the {batch:,} of a batch, and "
@@ -349,7 +383,8 @@ def main():
         if args.do_eval:
             show(run, facts, console)
         if args.do_train:
-            facts = replace(facts, picture=draw(run, untrained_concepts, console))
+            picture = draw(run, untrained_concepts, console)
+            facts = replace(facts, picture=picture, kinds=kinds_of_text(run) if args.do_eval else None)
             trainer.card = make_card(run.model, args, facts)
             trainer.create_model_card()
             console.print(f"checkpoint and card: {args.output_dir}", soft_wrap=True)

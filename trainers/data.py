@@ -6,9 +6,11 @@ import csv
 import glob
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -17,8 +19,10 @@ from datasets.arrow_writer import SchemaInferenceError
 from datasets.exceptions import DatasetGenerationCastError, DatasetGenerationError
 from huggingface_hub.errors import StrictDataclassError
 from pyarrow import ArrowInvalid, types
+from safetensors import SafetensorError
 
 from .distributed import process_index
+from .runs import make_folder
 
 
 logger = logging.getLogger(__name__)
@@ -76,11 +80,14 @@ def load_text(
         ValueError: a data set or file that does not exist, cannot be read or has an unknown ending; no train split,
             or one that cannot be divided; a stream without rows; several data sets without a common column.
     """
+    if cache_dir is not None:
+        make_folder(cache_dir, "cache")
     options = {"cache_dir": cache_dir, "token": token, "streaming": streaming}
     if dataset_name is not None and (train_file or validation_file):
         raise ValueError("Give --dataset_name or --train_file/--validation_file, not both.")
-    if revision is not None and dataset_name is None:
-        raise ValueError("--dataset_revision needs a --dataset_name.")
+    for option, value in (("dataset_revision", revision), ("dataset_config_name", dataset_config_name)):
+        if value is not None and dataset_name is None:
+            raise ValueError(f"--{option} needs a --dataset_name.")
     if train_file is None and validation_file is not None:
         raise ValueError("--validation_file needs a --train_file.")
     if train_file is not None:
@@ -172,11 +179,15 @@ def load_named(
     return joined
 
 
-def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDatasetDict:
+def load_files(files: dict[str, str], options: dict, written: bool = False) -> DatasetDict | IterableDatasetDict:
     """
     Local files, one for each split, whose formats are told from their endings (a compression's ending may follow).
 
     The splits are loaded on their own, so that their formats and columns may differ.
+
+    Args:
+        options: of `datasets.load_dataset`.
+        written: whether each cell of csv files is a text, as in [`text_cells`].
 
     Raises:
         ValueError: a file that does not exist, is empty, has an unknown ending or cannot be read; the message names
@@ -192,16 +203,18 @@ def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDa
         if not known:
             raise ValueError(f"The data file {file} has none of the known endings {sorted(FILE_FORMATS)}.")
         with open(file, "rb") as stream:
-            start = stream.read(2)
+            start = stream.read(1000)
         if not start:
             raise ValueError(f"The data file {file} is empty.")
-        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise ValueError(f"The data file {file} cannot be read: its encoding is UTF-16; save it as UTF-8.")
         kind, own_options = known[-1]
+        if (encoding := foreign_encoding(start)) and endings[-1] in FILE_FORMATS and kind != "parquet":
+            raise ValueError(f"The data file {file} cannot be read: its encoding is {encoding}; save it as UTF-8.")
         try:
-            raw[split] = datasets.load_dataset(
-                kind, data_files={split: glob.escape(str(file))}, split=split, **own_options, **options
-            )
+            load = partial(
+                datasets.load_dataset, kind, data_files={split: glob.escape(str(file))}, split=split, **own_options,
+                **options,
+            )  # fmt: skip
+            raw[split] = load(**text_cells(load(streaming=True)) if written and kind == "csv" else {})
             found = has_rows(raw[split], kind)
         except Exception as error:
             empty = isinstance(cause_of(error), StopIteration | SchemaInferenceError)
@@ -212,6 +225,33 @@ def load_files(files: dict[str, str], options: dict) -> DatasetDict | IterableDa
             raise ValueError(f"The data file {file} has no row.")
         check_fields(raw[split], file)
     return raw
+
+
+def text_cells(rows) -> dict:
+    """
+    Options of `datasets.load_dataset` by which each cell of csv files is the text that stands there: a reader would
+    make 7 of `007`, 1.1 of `1.10`, and nothing of `NA` or `null`. An empty cell is missing.
+
+    Args:
+        rows: of these files, read without them; a stream will do.
+    """
+    features = rows.features or Dataset.from_list(list(rows.take(TYPED_ROWS))).features
+    if not features or "__index_level_0__" in features:  # what is wrong with them is told elsewhere
+        return {}
+    types = {name: Value("string") if isinstance(kind, Value) else kind for name, kind in features.items()}
+    return {"features": Features(types), "keep_default_na": False, "na_values": [""]}
+
+
+def foreign_encoding(start: bytes) -> str | None:
+    """The encoding of a text, if its first bytes are not UTF-8 but tell another one: by a mark, or by zero bytes, of
+    which UTF-32 has three for most characters, and UTF-16 one for each Latin letter, always on the same side."""
+    marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+             codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+    found = next((name for mark, name in marks.items() if start.startswith(mark)), None)
+    zeros = [start[side::2].count(0) / max(len(start) // 2, 1) for side in (0, 1)]
+    if found is None and max(zeros) > 0.3:
+        found = "UTF-32" if min(zeros) > 0.3 else "UTF-16"
+    return found
 
 
 def has_rows(dataset, kind: str) -> bool:
@@ -293,21 +333,24 @@ def text_columns(dataset) -> list[str]:
     return [name for name, feature in features_of(dataset).items() if type_name(feature) == "texts"]
 
 
-def check_text_column(dataset, name: str) -> None:
+def check_text_column(dataset, name: str, data: str = "data") -> None:
     """
     Refuse a column that cannot be read as texts; numbers can.
+
+    Args:
+        data: what the data set is, in messages.
 
     Raises:
         ValueError: there is no column `name`, or it holds something else.
     """
     features = features_of(dataset)
     if name not in features:
-        raise ValueError(f"There is no column {name!r}; the columns are {list(features)}.")
+        raise ValueError(f"There is no column {name!r} in the {data}; the columns are {list(features)}.")
     held = type_name(features[name])
     if held not in ("texts", "numbers", "mixed values"):
         found = text_columns(dataset)
         others = f"the columns of text are {found}" if found else "no column holds texts"
-        raise ValueError(f"The column {name!r} holds {held}, not texts; {others}.")
+        raise ValueError(f"In the {data} the column {name!r} holds {held}, not texts; {others}.")
 
 
 def text_column(dataset, name: str | None = None) -> str:
@@ -349,7 +392,7 @@ def as_texts(dataset, columns: Iterable[str], keep: Iterable[str] = (), name: st
     """
     columns = list(columns)
     for column in columns:
-        check_text_column(dataset, column)
+        check_text_column(dataset, column, name)
     features = features_of(dataset)
     dataset = dataset.select_columns([*columns, *keep])
     odd = [column for column in columns if type_name(features[column]) != "texts"]
@@ -424,13 +467,21 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
+# What reading a checkpoint, a model or a tokenizer raises where its files are not what they should be.
+UNREADABLE = (OSError, ValueError, RuntimeError, ImportError, LookupError, SafetensorError)
+
+
 def first_line(error: BaseException) -> str:
-    """The cause of an error in one line; a line that ends in a colon, or is very short, is joined to the next one."""
+    """The cause of an error in one line; a line that does not end a sentence, or is very short, is joined to the next
+    one."""
     cause = cause_of(error)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(cause, DatasetGenerationCastError):
         lines = lines[1:]
-    line = " ".join(lines[:2] if lines and (lines[0].endswith(":") or len(lines[0]) < 40) else lines[:1])
+    last = next((number for number, line in enumerate(lines) if not re.search(r"([:,]| or)$", line)), 0)
+    line = " ".join(lines[: max(last, len(lines[0]) < 40) + 1]) if lines else ""
+    if line and isinstance(cause, KeyError):
+        line = f"the entry {line} is missing"
     if isinstance(cause, UnicodeDecodeError):
         line += " (save it as UTF-8)"
     return line or type(cause).__name__

@@ -140,6 +140,8 @@ class ModelArguments:
             raise ValueError(
                 f"backbone_training must be full, frozen, lora or random, not {self.backbone_training!r}."
             )
+        if self.lora_r is not None and self.lora_r < 1:
+            raise ValueError(f"lora_r is a rank of at least 1, not {self.lora_r}.")
         if self.sif_smoothing is not None and not self.sif_smoothing >= 0:
             raise ValueError(
                 f"sif_smoothing must be positive, or 0 for tokens that all weigh the same, not {self.sif_smoothing}."
@@ -183,7 +185,7 @@ def read_overrides(text: str | None, config_class: type[PreTrainedConfig]) -> di
     name exists, and None elsewhere; `null` is always None.
 
     Raises:
-        ValueError: a name that the configuration does not have, or a value of another type.
+        ValueError: a name that the configuration does not have, the id of a token, or a value of another type.
     """
     found, options = {}, {option.name: option.type for option in fields(config_class)}
     for name, value in split_overrides(text or "").items():
@@ -192,6 +194,8 @@ def read_overrides(text: str | None, config_class: type[PreTrainedConfig]) -> di
                 f"config_overrides: {name!r} is no name=value of the configuration; near it are "
                 f"{get_close_matches(name, options, 3)}."
             )
+        if name.endswith("_token_id"):
+            raise ValueError(f"config_overrides: {name} is what the tokenizer says; give another --tokenizer_name.")
         candidates = [value]
         if isinstance(value, str):
             low = value.lower()

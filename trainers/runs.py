@@ -72,10 +72,20 @@ def readable_names(paths: Iterable[str], taken: Iterable[str] = ()) -> dict[str,
 
 
 def folder_name(name: str) -> str:
-    """A name as that of one folder: `../a b` becomes `.._a_b`. ValueError for a name of several lines."""
-    if not name.isprintable():
-        raise ValueError(f"The name {name!r} must be one line of printable characters.")
+    """A name as that of one folder: `../a b` becomes `.._a_b`. ValueError for a name of several lines, or of marks
+    alone, as `..` is."""
+    if not name.isprintable() or not re.search(r"\w", name):
+        raise ValueError(f"The name {name!r} must be one line of printable characters with a letter or digit.")
     return re.sub(r"[^\w.,+=-]+", "_", name)
+
+
+def make_folder(path: str | Path, kind: str) -> None:
+    """Make the folder `path` for something of this kind; ValueError if it cannot be written into."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise ValueError(f"The {kind} folder {path} cannot be written into: {error.strerror or error}.") from error
 
 
 def check_output_dir(path: str | Path, writes: Iterable[str] = RUN_FILES, resumes: bool | None = None) -> None:
@@ -92,11 +102,7 @@ def check_output_dir(path: str | Path, writes: Iterable[str] = RUN_FILES, resume
     folder = Path(path)
     if not str(path).isprintable():
         raise ValueError(f"The folder --output_dir {str(path)!r} must be one line of printable characters.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(f"The output folder {path} cannot be written into: {error.strerror or error}.") from error
+    make_folder(folder, "output")
     held = sorted({found.name for pattern in writes for found in folder.glob(pattern)})
     run = [name for name in held if any(fnmatch(name, mark) for mark in RUN_MARKS)]
     if resumes or not held:

@@ -3,6 +3,7 @@
 
 import inspect
 import json
+import os
 import re
 import shlex
 import sys
@@ -58,6 +59,7 @@ OTHER_NAMES = {
     "output_json": ("--output_dir, a folder that gets a results.json",),
     "dataset": ("--dataset_name",),
     "dataset_config": ("--dataset_config_name",),
+    "revision": ("--dataset_revision",),
     "tokenizer": ("--tokenizer_name",),
     "token": ("--hub_token",),
     "public": ("--hub_private_repo false",),
@@ -100,6 +102,12 @@ class OptionParser(HfArgumentParser):
         if "--help_all" in args:
             print(self.format_help(every=True))
             self.exit()
+        option = ""
+        for word in args:
+            name, equals, value = word.partition("=") if word.startswith("--") else (option, "=", word)
+            if equals and not value.strip():
+                raise ValueError(f"{name} has an empty value; give one, or leave {name} out.")
+            option = name
         if not self.keep_unknown:
             known = {spelling for action in self._actions for spelling in action.option_strings}
             for place, word in enumerate(args):
@@ -252,9 +260,17 @@ def command_line(script: str | None = None, shared: bool = False) -> str:
 def without_folders(word: str) -> str:
     """A word of the command line, of a path on this machine its last part."""
     option, equals, value = word.rpartition("=")
-    path = Path(value).expanduser()
-    local = path.is_absolute() or value.startswith(("./", "../")) or (len(path.parts) > 1 and path.exists())
-    return f"{option}{equals}{path.name}" if local else word
+    path = Path(value)
+    local = path.is_absolute() or value.startswith(("./", "../", "~"))
+    local = local or (len(path.parts) > 1 and os.path.exists(value))
+    return f"{option}{equals}{path.name}" if local and path.name else word
+
+
+def share_text(text: str) -> str:
+    """A text for others to read: of each path on this machine that it is, or names, the last part."""
+    if os.path.exists(text):
+        return without_folders(text)
+    return re.sub(r"(?<![^\s,;'\"=>(])(?!/[*/])[^\s,;'\"=<>()]+", lambda word: without_folders(word[0]), text)
 
 
 def run_facts(*arguments) -> dict:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +78,8 @@ def read_base(path: str, option: str) -> Base:
     Raises:
         ValueError: it cannot be read, or is no concept encoder.
     """
+    if Path(path).is_file():
+        raise ValueError(f"{option} takes the folder of a checkpoint, {Path(path).parent}, not its file {path}.")
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -348,14 +351,17 @@ def plan_start(
     kept = args.init_encoder_from is None and base is not None and base.kind in MODEL_TYPES
     mixture = training_args.make_mixture((MODEL_TYPES[base.kind] if kept else kind).objective)
     overrides = read_overrides(args.config_overrides, kind.model_class.config_class)
-    limit = overrides.get("max_sequence_length", MAX_SEQ_LENGTH if base is None else base.config.max_sequence_length)
-    max_seq_length = limit if max_seq_length is None else max_seq_length
-    if base is not None and max_seq_length > limit:
-        raise ValueError(
-            f"--max_seq_length {max_seq_length} is more than the max_sequence_length {limit} of the checkpoint "
-            f"{base.path!r}."
-        )
+    limit = overrides.get("max_sequence_length", None if base is None else base.config.max_sequence_length)
+    if max_seq_length is None:
+        max_seq_length = limit or MAX_SEQ_LENGTH
+    elif limit is not None and max_seq_length > limit:
+        of = "--config_overrides" if "max_sequence_length" in overrides else f"the checkpoint {base.path!r}"
+        raise ValueError(f"--max_seq_length {max_seq_length} is more than the max_sequence_length {limit} of {of}.")
+    for name, value in overrides.items():
+        if checkpoint is None and (given := getattr(args, name, None)) not in (None, value):
+            raise ValueError(f"--{name} {given} contradicts --config_overrides {name}={value}: leave one out.")
     start = ModelStart(args, args.model_type, mixture, max_seq_length, overrides, base, None, checkpoint)
+    check_backbone_options(start, training_args.backbone_learning_rate)
     if base is not None:
         check_kind(start)
         settle(start)
@@ -402,6 +408,25 @@ def check_tokenizer_options(args: ModelArguments) -> None:
             f"--{given[0]} is for a tokenizer that is trained from the data, but that of {tokenizer!r} is used: leave "
             f"--{given[0]} out."
         )
+
+
+def check_backbone_options(start: ModelStart, learning_rate: float | None) -> None:
+    """ValueError for an option of a backbone that nothing would read."""
+    args, base = start.model_args, start.base
+    has_backbone = args.backbone is not None
+    if base is not None:
+        has_backbone = any((base.record.get("backbone"), base.config.backbone_config, base.config.backbone_source))
+    # A run that goes on has the options that its checkpoint records, which have been compared.
+    names = ("backbone_layers", "backbone_training", "lora_r") if start.checkpoint is None else ()
+    given = {name: getattr(args, name) for name in names} | {"backbone_learning_rate": learning_rate}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not has_backbone:
+        raise ValueError(f"--{next(iter(given))} has no effect without a --backbone: give one, or leave it out.")
+    for name, wrong in (("lora_r", args.backbone_training != "lora"),
+                        ("backbone_learning_rate", args.backbone_training == "frozen")):  # fmt: skip
+        if name in given and wrong:
+            how = args.backbone_training or USUAL["backbone_training"]
+            raise ValueError(f"--{name} has no effect with --backbone_training {how}: leave one of them out.")
 
 
 def check_kind(start: ModelStart) -> None:

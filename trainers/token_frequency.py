@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """How often tokens occur, and what they weigh for it. V vocabulary."""
 
+import hashlib
 from collections.abc import Iterable
 from functools import partial
 
@@ -29,6 +30,16 @@ def token_counts(pieces: Dataset | IterableDataset, vocab_size: int) -> torch.Te
     else:
         parts = [count_rows(part, vocab_size)["counts"][0] for part in rows.take(STREAMED_ROWS).iter(1000)]
     return torch.from_numpy(sum(parts, start=np.zeros(vocab_size, dtype=np.int64))).double()
+
+
+def order_digest(pieces: Dataset | IterableDataset) -> str:
+    """What tells the first `STREAMED_ROWS` rows of `input_ids` from others, and from themselves in another order."""
+    ids, lengths = hashlib.sha256(), hashlib.sha256()
+    for part in pieces.select_columns("input_ids").with_format("arrow").take(STREAMED_ROWS).iter(1000):
+        for chunk in part["input_ids"].chunks:  # which differ between data that are new and those of a cache
+            for digest, values in ((ids, chunk.flatten()), (lengths, chunk.value_lengths())):
+                digest.update(values.to_numpy().astype(np.int64).tobytes())
+    return ids.hexdigest()[:6] + lengths.hexdigest()[:6]
 
 
 def count_rows(rows: pa.Table, vocab_size: int) -> dict[str, list[np.ndarray]]:

@@ -3,7 +3,7 @@
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from .data import first_line
+from .data import UNREADABLE, first_line
 
 
 # Text on which two tokenizers of one vocabulary are compared.
@@ -19,7 +19,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedToke
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, ImportError) as error:  # of a library that reads tokenizers of this kind
+    except UNREADABLE as error:
         raise ValueError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from error
     # Where there are no files, transformers makes a tokenizer of some architectures that knows no word.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
@@ -57,7 +57,7 @@ def read_tokenizer(
             f"The tokenizer {tokenizer_name!r} has another vocabulary than the checkpoint {path!r}; use the one that "
             "the checkpoint was trained with."
         )
-    if own is not None and tokenizer(PROBE)["input_ids"] != own(PROBE)["input_ids"]:
+    if own is not None and tokenizer(PROBE, verbose=False)["input_ids"] != own(PROBE, verbose=False)["input_ids"]:
         raise ValueError(
             f"The tokenizer {tokenizer_name!r} divides text into other tokens than that of the checkpoint {path!r}, "
             "though both have one vocabulary; use the one that the checkpoint was trained with."

@@ -9,15 +9,16 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, reduce
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 
-WORD_TABLES = ("opens", "continues", "begins_inside", "ends_inside", "carries")
+WORD_TABLES = ("opens", "continues", "begins_inside", "ends_inside", "carries", "head", "tail")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Vocabulary:
         mask_token_id, pad_token_id: ids.
         special: bool [V], special tokens.
         opens: bool [V], tokens that begin a word whatever stands before them.
-        continues: bool [V], tokens that go on with what stands before them: with a character of several bytes, or
-            with a mark on one.
-        begins_inside, ends_inside: bool [V], tokens whose first, or last, character can stand inside a word. A token
-            goes on with a word if it begins inside one and the token before it ends inside one.
-        carries: bool [V], tokens that end inside a word if the token before them does.
+        continues: bool [V, 3], tokens that go on with what stands before them: with a character of several bytes, or
+            with a mark on one. Of `KINDS` the one of the character whose bytes the next tokens complete decides; it
+            makes no difference to a token of whole characters. So it is in the next three.
+        begins_inside, ends_inside: tokens whose first, or last, character can stand inside a word. A token goes on
+            with a word if it begins inside one and the token before it ends inside one.
+        carries: tokens that end inside a word if the token before them does.
+        head, tail: int [V, 2], bits of a character whose first bytes are in tokens before this one, and how many
+            bytes they are; bits of a character whose last bytes are in the next tokens, and how many bytes lack.
         tokenizer: itself.
     """
 
@@ -45,6 +49,8 @@ class Vocabulary:
     begins_inside: torch.Tensor
     ends_inside: torch.Tensor
     carries: torch.Tensor
+    head: torch.Tensor
+    tail: torch.Tensor
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
     @classmethod
@@ -71,14 +77,30 @@ class Vocabulary:
 
     def word_starts(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Where words begin, bool [B, N]; special tokens are words of their own."""
+        row = input_ids, self.last_kinds(input_ids)
         places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        told_at = torch.where(self.carries[input_ids], 0, places).cummax(dim=1).values
-        ends_inside = self.ends_inside[input_ids].gather(1, told_at)[:, :-1]
+        told_at = torch.where(self.carries[row], 0, places).cummax(dim=1).values
+        ends_inside = self.ends_inside[row].gather(1, told_at)[:, :-1]
         after, before = input_ids[:, 1:], input_ids[:, :-1]
-        joined = self.continues[after] | (self.begins_inside[after] & ends_inside)
+        joined = self.continues[row][:, 1:] | (self.begins_inside[row][:, 1:] & ends_inside)
         starts = torch.ones_like(input_ids, dtype=torch.bool)
         starts[:, 1:] = self.opens[after] | self.special[before] | ~joined
         return starts
+
+    def last_kinds(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Places [B, N] in `KINDS` of characters whose last bytes are in the tokens after each; 0 where none is."""
+        bits, lacking = self.tail[input_ids].unbind(dim=-1)
+        if not lacking.any():
+            return torch.zeros_like(input_ids)
+        heads = F.pad(self.head[input_ids], (0, 0, 0, 3))
+        for number in range(1, 4):
+            more, count = heads[:, number : number + input_ids.shape[1]].unbind(dim=-1)
+            taken = torch.minimum(count, lacking)
+            bits, lacking = torch.where(taken > 0, bits << 6 * taken | more, bits), lacking - taken
+        # Of a character that the end of the text cuts, one amid those that begin so.
+        bits = bits << 6 * lacking | torch.tensor([0, 0x20, 0x820, 0x20820], device=bits.device)[lacking]
+        kinds = character_kinds().to(bits.device)[bits.clamp(max=LAST_CHARACTER)].long()
+        return torch.where(self.tail[input_ids][..., 1] > 0, kinds, 0)
 
 
 def word_tables(tokenizer, size: int, special: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -95,20 +117,37 @@ def word_tables(tokenizer, size: int, special: torch.Tensor) -> dict[str, torch.
     apart, rows = set(special.nonzero().flatten().tolist()), []
     for index, token in enumerate(tokenizer.convert_ids_to_tokens(range(size))):
         if token is None or index in apart:
-            rows.append((True, False, False, False, False))
+            rows.append((True, *[[False] * len(KINDS)] * 4, (0, 0), (0, 0)))
             continue
         content = token_bytes(token.removeprefix(prefix).removesuffix(suffix), bytes_of)
         bare = content.lstrip(b" \n\t\r")
         marked = not token.startswith(prefix) if prefix else bare != content or not bare
         # Bytes at the start that go on with a character, then characters, of which the last may lack bytes.
         rest, *units = re.findall(rb"^[\x80-\xbf]*|[\x00-\x7f\xc0-\xff][\x80-\xbf]*", bare)
-        kinds = [unit_kind(unit) for unit in units]
-        known = [kind for kind in kinds if kind != MARK]
-        ended = bool(suffix) and token.endswith(suffix)
-        continues = bool(rest) or kinds[:1] == [MARK]
-        ends_inside, carries = known[-1:] == [LETTER] and not ended, bool(bare) and not known and not ended
-        rows.append((marked, continues, kinds[:1] == [LETTER], ends_inside, carries))
-    return dict(zip(WORD_TABLES, torch.tensor(rows).T.contiguous(), strict=True))
+        tail = open_character(units[-1]) if units else (0, 0)
+        whole = [character_kind(unit.decode("utf-8", "replace")[0]) for unit in units[: len(units) - (tail[1] > 0)]]
+        ended, columns = bool(suffix) and token.endswith(suffix), []
+        for last in KINDS if tail[1] else KINDS[:1]:
+            kinds = [*whole, last] if tail[1] else whole
+            known = [kind for kind in kinds if kind != MARK]
+            continues = bool(rest) or kinds[:1] == [MARK]
+            ends_inside, carries = known[-1:] == [LETTER] and not ended, bool(bare) and not known and not ended
+            columns.append((continues, kinds[:1] == [LETTER], ends_inside, carries))
+        columns *= len(KINDS) // len(columns)
+        rows.append((marked, *zip(*columns, strict=True), (join_bits(rest), len(rest)), tail))
+    return {name: torch.tensor(table) for name, table in zip(WORD_TABLES, zip(*rows, strict=True), strict=True)}
+
+
+def join_bits(rest: bytes, bits: int = 0) -> int:
+    """The code point whose first bytes gave `bits` and whose further ones are `rest`."""
+    return reduce(lambda found, byte: found << 6 | byte & 0x3F, rest, bits)
+
+
+def open_character(unit: bytes) -> tuple[int, int]:
+    """Bits of a character in UTF-8, and how many bytes lack at its end; (0, 0) for a whole one."""
+    length = 1 if unit[0] < 0xC0 else 2 if unit[0] < 0xE0 else 3 if unit[0] < 0xF0 else 4
+    lacking = length - len(unit)
+    return (join_bits(unit[1:], unit[0] & 0x7F >> length), lacking) if lacking > 0 else (0, 0)
 
 
 def token_bytes(token: str, bytes_of: dict[str, int]) -> bytes:
@@ -129,7 +168,7 @@ def token_bytes(token: str, bytes_of: dict[str, int]) -> bytes:
 
 
 # Characters that stand within words, that are words or separators by themselves, and that belong to the one before.
-LETTER, SINGLE, MARK = "letter", "single", "mark"
+KINDS = LETTER, SINGLE, MARK = "letter", "single", "mark"
 
 # Scripts without spaces between words, as their characters' names begin; each character counts as a word, as in
 # BERT's tokenizer for Chinese.
@@ -139,6 +178,7 @@ UNSPACED = {
 }  # fmt: skip
 
 
+@cache
 def character_kind(character: str) -> str:
     """Whether a character is a letter or digit within words, a word or separator by itself, or a mark on the one
     before."""
@@ -149,25 +189,17 @@ def character_kind(character: str) -> str:
     return LETTER
 
 
+LAST_CHARACTER = 0xE01FF  # those beyond it have no meaning of their own
+
+
 @cache
-def unit_kind(unit: bytes) -> str:
-    """
-    The kind of a character in UTF-8, of which bytes at the end may be missing: then that of most of the characters
-    that begin so, but SINGLE if characters of an unspaced script are among them.
-    """
-    try:
-        return character_kind(unit.decode())
-    except UnicodeDecodeError:
-        length = 2 if unit[0] < 0xE0 else 3 if unit[0] < 0xF0 else 4
-    first, last = (unit.ljust(length, fill)[:length] for fill in (b"\x80", b"\xbf"))
-    first = max(first, {2: b"\xc2\x80", 3: b"\xe0\xa0\x80", 4: b"\xf0\x90\x80\x80"}[length])
-    try:
-        span = range(ord(first.decode()), ord(last.decode()) + 1)
-    except UnicodeDecodeError:  # no character begins so
-        return SINGLE
-    letters = [chr(point) for point in span if chr(point).isalnum()]
-    unspaced = any(character_kind(character) == SINGLE for character in letters)
-    return LETTER if 2 * len(letters) > len(span) and not unspaced else SINGLE
+def character_kinds() -> torch.Tensor:
+    """Of every character, the place of its kind in `KINDS`, uint8."""
+    kinds = torch.full((LAST_CHARACTER + 1,), KINDS.index(SINGLE), dtype=torch.uint8)
+    for first, last in ((0, 0x40000), (0xE0000, LAST_CHARACTER + 1)):  # none is assigned between them
+        found = [character_kind.__wrapped__(chr(point)) for point in range(first, last)]
+        kinds[first:last] = torch.tensor(list(map(KINDS.index, found)))
+    return kinds
 
 
 class CleanBatch(NamedTuple):

@@ -87,6 +87,12 @@ def test_an_option_that_is_none_is_answered_by_the_one_that_was_meant(line, mess
     assert message in refusal(script, tmp_path, monkeypatch, *arguments)
 
 
+def test_a_table_that_is_refused_leaves_nothing(tmp_path, monkeypatch):
+    given = ["--output_dir", "out", "--baseline_models", "none", "--evaluations", "mrpc", "--glue", "nowhere"]
+    assert "'nowhere'" in refusal("run_ablation.py", tmp_path, monkeypatch, *given)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

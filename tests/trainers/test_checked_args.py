@@ -67,12 +67,25 @@ def test_an_option_without_effect_is_refused_with_the_reason(arguments, name):
         ({"per_device_eval_batch_size": -3}, "--per_device_eval_batch_size must be at least 1, not -3"),
         ({"gradient_accumulation_steps": 0}, "--gradient_accumulation_steps must be at least 1, not 0"),
         ({"num_train_epochs": 0.0}, "--num_train_epochs must be positive, not 0.0"),
+        ({"max_steps": 0}, "--max_steps must be at least 1, not 0; without it --num_train_epochs counts"),
+        ({"save_strategy": "steps", "save_steps": -1}, "--save_steps must be positive, not -1"),
         ({"do_train": False, "do_eval": False}, "Nothing is left to do"),
     ],
 )
 def test_impossible_values(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         arguments(output_dir="x", report_to="none", use_cpu=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("concept_metric_samples", -1, 0), ("concept_noise", -0.1, 0), ("step_supervision", -0.1, 0),
+     ("concept_loss_warmup_steps", -1, 0), ("gradient_balance_steps", 0, 1), ("max_iterations", 0, 1),
+     ("backprop_iterations", 0, 1), ("mean_iterations", 0.0, 1), ("loss_weight", -1.0, 0), ("data_seed", -1, 0)],
+)  # fmt: skip
+def test_numbers_of_pretraining_that_are_too_small(name, value, least):
+    with pytest.raises(ValueError, match=f"--{name} must be at least {least}, not {value}"):
+        ConceptTrainingArguments(report_to="none", use_cpu=True, **{name: value})
 
 
 @every_class

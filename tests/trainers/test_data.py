@@ -5,8 +5,6 @@ import codecs
 import gzip
 import json
 import os
-import subprocess
-import sys
 
 import datasets
 import pytest
@@ -25,7 +23,7 @@ from trainers.data import (
     text_columns,
 )
 
-from ..conftest import ROOT, TEXTS
+from ..conftest import TEXTS
 
 
 def write(folder, name, kind):
@@ -79,6 +77,7 @@ def test_the_embedded_corpus():
         ({"dataset_name": "a/b", "train_file": "t.txt"}, "not both"),
         ({"dataset_name": "no/such-data-set"}, "'no/such-data-set' cannot be read"),
         ({"revision": "main"}, "--dataset_revision needs a --dataset_name"),
+        ({"dataset_config_name": "en", "train_file": "t.txt"}, "--dataset_config_name needs a --dataset_name"),
         ({"dataset_name": str(EMBEDDED_CORPUS), "revision": "main"}, "is a local folder"),
     ],
 )
@@ -117,6 +116,10 @@ def test_unreadable_files_are_told(tmp_path):
         load_text(train_file=str(odd))
     with pytest.raises(ValueError, match="broken.parquet cannot be read"):
         load_text(train_file=str(broken), cache_dir=str(tmp_path / "cache"))
+    for encoding, file in (("utf-16", "a.txt"), ("utf-16-le", "b.csv"), ("utf-32", "c.txt"), ("utf-32-be", "d.json")):
+        (tmp_path / file).write_bytes("\n".join(TEXTS).encode(encoding))
+        with pytest.raises(ValueError, match=f"{file} cannot be read: its encoding is {encoding[:6].upper()}; save"):
+            load_text(train_file=str(tmp_path / file))
     with pytest.raises(ValueError, match="is a folder, not a file; give it by --dataset_name"):
         load_text(train_file=str(tmp_path))
     with pytest.raises(ValueError, match="is a file, not a data set; give it by --train_file"):
@@ -149,25 +152,6 @@ def test_a_stream_without_validation_gives_its_first_rows(tmp_path, monkeypatch)
     raw = load_text(folder_of(tmp_path / "a", {"text": TEXTS}), streaming=True, cache_dir=str(tmp_path / "cache"))
     assert [row["text"] for row in raw["validation"]] == TEXTS[:1]
     assert [row["text"] for row in raw["train"]] == TEXTS[1:]
-
-
-def test_each_process_reads_its_own_shards(tmp_path):
-    """Two gloo processes that stream: no text twice, none left out."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for shard in range(4):
-        rows = {"input_ids": [[2, 10 * shard + n + 5, 3] for n in range(8)]}
-        datasets.Dataset.from_dict(rows).to_parquet(folder / f"train-{shard:05d}-of-00004.parquet")
-    script = ROOT / "tests" / "trainers" / "streaming_script.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), str(folder)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "home")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = [json.loads((folder / f"seen_{rank}.json").read_text()) for rank in range(2)]
-    assert set(seen[0]).isdisjoint(seen[1])
-    assert sorted(seen[0] + seen[1]) == sorted(10 * shard + n + 5 for shard in range(4) for n in range(8))
 
 
 # -- files as people have them
@@ -231,6 +215,7 @@ def test_quotes_mean_nothing_in_tsv_files(tmp_path):
         ("latin1.csv", "text\ncafé\n".encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
         ("latin1.jsonl", '{"text": "café"}\n'.encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
         ("utf16.csv", CSV.encode("utf-16"), "its encoding is UTF-16; save it as UTF-8"),
+        ("noise.txt", bytes(range(256)) * 8, "can't decode byte 0x80"),
         ("cut.jsonl", JSONL[:-20], "Missing a closing quotation mark in string. in row 3"),
         ("ragged.csv", "id,text\n1,a b\n2,c, d, e\n", "Expected 2 fields in line 3, saw 4"),
         ("quote.csv", CSV + '9,"open\n', "EOF inside string starting at row 5"),
@@ -253,6 +238,10 @@ def test_the_splits_may_have_other_columns_and_formats(tmp_path):
     assert raw["train"].column_names == ["id", "text"] and raw["validation"].column_names == ["text"]
     for rows in raw.values():
         assert as_texts(rows, ["text"])["text"][:] == TEXTS
+
+
+def test_a_zero_byte_is_no_other_encoding(tmp_path):
+    assert read(save(tmp_path, "a.txt", "naïve\0 text\nmore")) == ["naïve\0 text", "more"]
 
 
 def test_training_text_as_validation_text_is_told(tmp_path, caplog):
@@ -316,7 +305,7 @@ def test_the_only_column_of_texts_is_found(make):
     for name, held in (("lists", "lists"), ("nests", "dictionaries"), ("nothing", "nothing")):
         with pytest.raises(ValueError, match=rf"'{name}' holds {held}, not texts; the columns of text are \['body'\]"):
             text_column(data, name)
-    with pytest.raises(ValueError, match="no column 'words'; the columns are"):
+    with pytest.raises(ValueError, match="no column 'words' in the data; the columns are"):
         text_column(data, "words")
     with pytest.raises(ValueError, match="Which column holds the text. --text_column body . title"):
         text_column(make(ROWS | {"title": ["x", "y", "z"]}))
@@ -384,6 +373,9 @@ def test_every_cell_is_read_the_same_from_rows_and_streams(cells):
         (ValueError("Config name is missing.\nPlease pick one: a"), "Config name is missing. Please pick one: a"),
         (RuntimeError("Error(s) in loading state_dict for ConceptEncoderForMaskedLM:\n\tsize mismatch for a"),
          "Error(s) in loading state_dict for ConceptEncoderForMaskedLM: size mismatch for a"),
+        (KeyError("added_tokens"), "the entry 'added_tokens' is missing"),
+        (ValueError("Couldn't make it from one of: \n(1) a file, \n(2) a model or \n(3) another.\nYou need more."),
+         "Couldn't make it from one of: (1) a file, (2) a model or (3) another."),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line(error, line):

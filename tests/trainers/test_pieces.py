@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from trainers.pieces import PairMaker, PieceMaker, make_pairs, make_pieces, special_ends, token_rows
+from trainers.pieces import PairMaker, PieceMaker, make_pairs, make_pieces, special_ends, token_rows, whole_pairs
 from trainers.rare_text import rare_text
 from trainers.tokenizer_training import train_tokenizer
 
@@ -113,6 +113,25 @@ def test_pairs_keep_their_texts_and_tell_what_was_cut(tokenizer):
     assert sum(cut["cut_tokens"]) == 2 * missing
     with pytest.raises(ValueError, match="There is no column 'c'"):
         make_pairs(rows, "a", "c", PairMaker(tokenizer, 12))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_pairs_that_lack_a_text_are_left_out_and_counted(streaming, caplog):
+    rows = datasets.Dataset.from_dict({"a": ["x", None, "y", " "], "b": ["1", "2", "", "4"]})
+    rows = rows.to_iterable_dataset() if streaming else rows
+    assert [row["a"] for row in whole_pairs(rows, "a", "b", "train")] == ["x"]
+    assert streaming or caplog.messages == ["3 of 4 train pairs lack a text and are left out."]
+    with pytest.raises(ValueError, match="no column 'c' in the train text"):
+        whole_pairs(rows, "a", "c", "train")
+    if not streaming:
+        with pytest.raises(ValueError, match="No train pair has both its texts, in the columns 'a' and 'b'"):
+            whole_pairs(rows.select([1, 2]), "a", "b", "train")
+
+
+@pytest.mark.parametrize("make", [lambda: PairMaker(TOKENIZER, 5), lambda: PieceMaker(TOKENIZER, 5, 0.0, False, 0)])
+def test_a_length_without_room_for_text_is_told(make):
+    with pytest.raises(ValueError, match="max_seq_length 5 leaves no room for text beside the special tokens"):
+        make()
 
 
 def test_pieces_are_made_once(tokenizer, tmp_path):

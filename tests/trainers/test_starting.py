@@ -11,14 +11,17 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertMo
 
 import modeling_concept as models
 from trainers import ConceptTrainingArguments
+from trainers.analysis import load_checkpoint
+from trainers.checkpoints import write_manifest
 from trainers.model_arguments import MAX_SEQ_LENGTH, SIZES, ModelArguments, read_overrides
 from trainers.model_types import MODEL_TYPES
 from trainers.resuming import describe_text, resume_options, start_record
+from trainers.similarity import load_encoder
 from trainers.starting import plan_start, weights_of
 from trainers.tasks import select_tasks
 from trainers.tasks.classifiers import read_checkpoint
 from trainers.tokenizer_training import train_tokenizer
-from trainers.tokenizers import read_tokenizer
+from trainers.tokenizers import load_tokenizer, read_tokenizer
 
 from ..conftest import TEXTS
 from .kit import make_model
@@ -226,6 +229,15 @@ def test_a_checkpoint_of_low_precision_is_trained_in_float32(checkpoints, tmp_pa
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_a_tokenizer_whose_file_is_no_tokenizer_ends_in_a_sentence(tokenizer, tmp_path):
+    make_model("perceiver_mlm", tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    for read in (load_tokenizer, load_encoder, load_checkpoint):
+        with pytest.raises(ValueError, match=r"(tokenizer|checkpoint) .* cannot be (read|analysed)"):
+            read(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -379,6 +391,9 @@ def test_the_tokenizer_of_a_checkpoint_and_others(checkpoints, tokenizer, tmp_pa
     config = AutoModelForMaskedLM.from_pretrained(path).config
     tokenizer.save_pretrained(tmp_path / "same")
     assert read_tokenizer(path, config, str(tmp_path / "same")).get_vocab() == tokenizer.get_vocab()
+    short = AutoTokenizer.from_pretrained(path, model_max_length=4)
+    short.save_pretrained(tmp_path / "short")
+    assert not read_tokenizer(path, config, str(tmp_path / "short")).deprecation_warnings  # of a length
     train_tokenizer([text.upper() for text in TEXTS], 300, 64).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="'.*other' has another vocabulary than the checkpoint"):
         start(model_name_or_path=path, tokenizer_name=str(tmp_path / "other"))
@@ -406,7 +421,7 @@ def resumable(checkpoints, tmp_path):
     record = start_record(options, SimpleNamespace(max_seq_length=64), training_args)
     record |= {"objective": "denoising:0.5,masked_lm:0.5", "objectives": {"denoising": {"deletion_rate": 0.4}}}
     (folder / "training_run.json").write_text(json.dumps(record))
-    (folder / "checkpoint_manifest.json").write_text('{"files": {}}')
+    write_manifest(folder)
     return folder
 
 
@@ -421,6 +436,9 @@ def test_a_resumed_run_has_the_options_of_its_checkpoint(resumable):
     resume_options(ModelArguments(), data_args, training_args)
     assert training_args.output_dir == str(resumable.parent)
     assert resume_options(ModelArguments(), data_args, arguments()) is None
+    moved = arguments(seed=3, resume_from_checkpoint=str(resumable.rename(resumable.parent / "moved")))
+    with pytest.raises(ValueError, match="moved is no checkpoint-<step> in the folder of its run: give --output_dir"):
+        resume_options(ModelArguments(), data_args, moved)
 
 
 @pytest.mark.parametrize(

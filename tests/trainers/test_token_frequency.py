@@ -3,6 +3,7 @@
 
 import math
 
+import datasets
 import pytest
 import torch
 from datasets import Dataset, Features, Sequence, Value, load_from_disk
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers import token_frequency
-from trainers.token_frequency import inverse_frequency, token_counts, unigram_entropy
+from trainers.token_frequency import inverse_frequency, order_digest, token_counts, unigram_entropy
 from trainers.untrained import untrained_like
 
 from .kit import make_model
@@ -38,6 +39,16 @@ def test_tokens_are_counted_once(tmp_path, monkeypatch):
     first = token_counts(load_from_disk(tmp_path / "pieces"), 6)
     monkeypatch.setattr(token_frequency.np, "bincount", None)
     assert token_counts(load_from_disk(tmp_path / "pieces"), 6).tolist() == first.tolist()
+
+
+def test_rows_in_another_order_are_told_apart():
+    rows = [[1, 2], [3, 4, 0], [5]]
+    same, others = (rows, (rows[::-1], [[1], [2, 3, 4, 0], [5]], [[2, 1], [3, 4, 0], [5]]))
+    for streaming in (False, True):
+        assert order_digest(pieces_of(same, streaming)) == order_digest(pieces_of(same))
+        assert order_digest(pieces_of(same)) not in {order_digest(pieces_of(other, streaming)) for other in others}
+    parts = datasets.concatenate_datasets([pieces_of(rows[:1]), pieces_of(rows[1:])])
+    assert order_digest(parts) == order_digest(pieces_of(rows))
 
 
 def test_counts_and_their_entropy():
