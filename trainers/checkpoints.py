@@ -83,6 +83,8 @@ def _manifest_flaw(folder: Path) -> str | None:
     """What `folder` has not in common with its manifest."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
+        if not files:
+            return f"{MANIFEST} names no file"
         for name, entry in files.items():
             path, size = folder / name, entry["size"]
             if not path.is_file():

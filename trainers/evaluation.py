@@ -142,6 +142,9 @@ class EvaluationMixin:
 
     def get_eval_dataloader(self, eval_dataset=None):
         """As in [`Trainer`]; a set that is given here may have the column `text`, too."""
+        known = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
+        if isinstance(eval_dataset, str) and eval_dataset not in known:
+            raise ValueError(f"There is no evaluation set {eval_dataset!r}; those of the Trainer by name are {known}.")
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             # transformers would take the loader of the first set, where its workers persist.
             return self.get_test_dataloader(eval_dataset)
@@ -152,6 +155,10 @@ class EvaluationMixin:
 
     def get_test_dataloader(self, test_dataset):
         """As in [`Trainer`]; the set may have the column `text`, too."""
+        if test_dataset is None or isinstance(test_dataset, dict):
+            raise ValueError(
+                f"predict takes one data set, not {type(test_dataset).__name__}; evaluate takes several, by name."
+            )
         data = self._cut(test_dataset)
         loader = super().get_test_dataloader(data)
         loader.texts = data
@@ -210,6 +217,8 @@ class EvaluationMixin:
         if data is None:
             data = self.eval_dataset
             data = next(iter(data.values())) if isinstance(data, dict) else data
+        if data is None:
+            raise ValueError("The Trainer has no evaluation set, and none was given.")
         encoder = self.training_model.model.base_model
         with encoder.reading(), self.accelerator.autocast():
             found = [encoder(batch.input_ids, batch.attention_mask) for batch in self.metric_batches(data, count)]

@@ -5,6 +5,7 @@ Concept losses as a run uses them: which, on what part of the concepts, over whi
 B texts, C concepts, H hidden.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -76,7 +77,7 @@ def parse_terms(text: str | None, loss_weight: float | None, options: dict[str, 
             weight = float(number) if colon else None
         except ValueError:
             weight = -1.0
-        if weight is not None and weight <= 0:
+        if weight is not None and not 0 < weight < math.inf:
             raise ValueError(f"{item!r}: the weight must be a positive number, as in vicreg:0.01.")
         if spec in [term.name for term in terms]:
             raise ValueError(f"The concept loss {spec!r} is given twice.")

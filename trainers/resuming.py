@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers.utils import cached_file
 
-from .checkpoints import CheckpointError, find_checkpoint
+from .checkpoints import CheckpointError, find_checkpoint, list_checkpoints
 from .data import first_line
 from .model_arguments import ModelArguments
 from .training_args import ConceptTrainingArguments
@@ -130,6 +131,11 @@ def resume_options(model_args: ModelArguments, data_args, training_args: Concept
         raise ValueError("--resume_from_checkpoint last needs --output_dir, the folder of the run that is to go on.")
     checkpoint = find_checkpoint(training_args.output_dir, resume)
     if training_args.output_dir is None:
+        if Path(checkpoint) not in list_checkpoints(Path(checkpoint).parent):
+            raise ValueError(
+                f"--resume_from_checkpoint {checkpoint} is no checkpoint-<step> in the folder of its run: give "
+                "--output_dir, the folder in which the run is to go on."
+            )
         training_args.output_dir = str(Path(checkpoint).parent)
     record = read_record(checkpoint)
     if "model_type" not in record:
@@ -157,6 +163,20 @@ def start_record(model_args: ModelArguments, data_args, training_args: ConceptTr
     options = {name: value for name, value in asdict(model_args).items() if name not in NOT_RECORDED}
     seeds = {"seed": training_args.seed, "data_seed": training_args.data_seed}
     return {**options, "max_seq_length": data_args.max_seq_length, **seeds}
+
+
+def describe_rows(data) -> str:
+    """A line that tells training data apart: the number of rows, and of data sets and lists, which always give the
+    same rows, a digest of some of them."""
+    if not hasattr(data, "__len__"):
+        return "a stream"
+    digest = ""
+    if isinstance(data, Dataset | list) and len(data):
+        rows = data.with_format(None) if isinstance(data, Dataset) else data
+        chosen = [rows[round(place)] for place in torch.linspace(0, len(rows) - 1, 64).tolist()]
+        text = json.dumps(chosen, default=lambda value: getattr(value, "tolist", lambda: type(value).__name__)())
+        digest = f" ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return f"{len(data):,} rows{digest}"
 
 
 def describe_text(counts: torch.Tensor, pieces: int | None) -> str:

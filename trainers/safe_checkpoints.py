@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 from transformers.utils import logging
 
 from .checkpoints import (
@@ -31,7 +31,7 @@ from .checkpoints import (
     writing_reason,
 )
 from .distributed import gather_objects, is_distributed
-from .runs import Stopped, StopSignals, run_lock
+from .runs import Stopped, StopSignals, check_output_dir, run_lock
 
 
 logger = logging.get_logger(__name__)
@@ -64,7 +64,7 @@ class SafeCheckpointsMixin:
             CheckpointError: as in [`check_resume`]; or a checkpoint cannot be written.
             TrainingDivergedError: the loss or the gradient is not finite.
             RunInterrupted: SIGTERM or SIGINT came.
-            ValueError: another run is in the folder, or the data gave no step.
+            ValueError: another run is in the folder, or its checkpoints are, or the data gave no step.
         """
         resume_from_checkpoint = self.check_resume(resume_from_checkpoint)
         with self._alone_in_folder(), StopSignals() as self._signals:
@@ -75,6 +75,7 @@ class SafeCheckpointsMixin:
                 # With several processes it is "cpu:0", onto which torch.load does not load in transformers 5.5.
                 self.args.__dict__["_setup_devices"] = torch.device("cpu")
             self._grad_norms, self._checked_step, self._saved_step, self._unknown_steps = 0.0, None, None, 0
+            self._checkpoint = resume_from_checkpoint
             try:
                 return super().train(resume_from_checkpoint, *args, **kwargs)
             finally:
@@ -87,23 +88,32 @@ class SafeCheckpointsMixin:
 
         Raises:
             CheckpointError: as in [`find_checkpoint`].
-            ValueError: another run is in the folder.
+            ValueError: another run is in the folder, or its checkpoints are.
         """
+        folder, checkpoint = self.args.output_dir, None
         with self._alone_in_folder():
-            return find_checkpoint(self.args.output_dir, resume_from_checkpoint) if resume_from_checkpoint else None
+            if resume_from_checkpoint:
+                checkpoint = find_checkpoint(folder, resume_from_checkpoint)
+            own = checkpoint is not None and Path(checkpoint).resolve().parent == Path(folder).resolve()
+            self._on_writer(lambda: check_output_dir(folder, (f"{PREFIX_CHECKPOINT_DIR}-*",), resumes=own))
+        return checkpoint
+
+    def _on_writer(self, call) -> None:
+        """Call a function in the process that writes; every process raises the ValueError that it raises."""
+        refusal = None
+        if self.args.should_save:
+            try:
+                call()
+            except ValueError as error:
+                refusal = str(error)
+        for found in filter(None, gather_objects(refusal)):
+            raise ValueError(found)
 
     @contextmanager
     def _alone_in_folder(self):
         """The lock of the run's folder, held by the process that writes; every process learns when it is taken."""
         with ExitStack() as stack:
-            refusal = None
-            if self.args.should_save:
-                try:
-                    stack.enter_context(run_lock(self.args.output_dir))
-                except ValueError as error:
-                    refusal = str(error)
-            for found in filter(None, gather_objects(refusal)):
-                raise ValueError(found)
+            self._on_writer(lambda: stack.enter_context(run_lock(self.args.output_dir)))
             yield
 
     # Writing
@@ -171,6 +181,10 @@ class SafeCheckpointsMixin:
         self._restore_sums()
         if self.state.global_step == self._first_step > 0:
             logger.warning("The run had made all its %s steps; none was left to train.", f"{self._first_step:,}")
+        if self.args.load_best_model_at_end and best is None:
+            logger.warning(
+                "No evaluation gave a number %s: the model is that of the last step.", self.args.metric_for_best_model
+            )
         output = super()._finalize_training(trial, *args, **kwargs)
         return output._replace(training_loss=output.metrics["train_loss"])
 
@@ -194,7 +208,8 @@ class SafeCheckpointsMixin:
         return sampler
 
     def _init_training_state(self, max_steps, *args, **kwargs):
-        """As in [`Trainer`], which compares steps given as shares of all steps with those of the checkpoint."""
+        """As in [`Trainer`], which compares steps given as shares of all steps with those of the checkpoint. Of a
+        stream, which may end before the run does, the checkpoint knows the pass over it."""
         names = ("logging_steps", "eval_steps", "save_steps")
         given = {name: getattr(self.args, name) for name in names}
         for name, value in given.items():
@@ -206,10 +221,32 @@ class SafeCheckpointsMixin:
             for name, value in given.items():
                 setattr(self.args, name, value)
         self._first_step, self._kept = self.state.global_step, None
+        if not has_length(self.train_dataset) and "epoch" in (kept := self._read_sums()):
+            batches = kept["epoch_steps"] * self.args.gradient_accumulation_steps
+            found = kept["epoch"], 0 if self.args.ignore_data_skip else batches
+        self._first_epoch, self._first_batch = found
         return found
+
+    def _read_sums(self) -> dict:
+        """What [`_sums`] gave when the checkpoint was written; empty for those of transformers' own."""
+        path = Path(self._checkpoint or "", LOSS_SINCE_LOG.format(self.args.process_index))
+        if self._checkpoint is None or not path.is_file():
+            return {}
+        with reading(self._checkpoint):
+            return json.loads(path.read_text())
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As in [`Trainer`], but the rest at the end of a stream that does not fill a step is left out: transformers
+        makes no step of it, and its gradient would join that of the next one."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if len(batches) < num_batches and not has_length(self.train_dataset):
+            return [], None
+        return batches, items
 
     def _run_epoch(self, *args, epoch, **kwargs):
         self._restore_sums()
+        passed = self._first_batch // self.args.gradient_accumulation_steps if epoch == self._first_epoch else 0
+        self._epoch, self._epoch_start = epoch, self.state.global_step - passed
         if self.state.global_step >= self.state.max_steps:  # the checkpoint is the end of its run
             self.control.should_training_stop = True
             return
@@ -224,8 +261,12 @@ class SafeCheckpointsMixin:
         path.write_text(json.dumps(self._sums()))
 
     def _sums(self) -> dict:
-        """Sums that logs are means of: of the steps since the last log, and of all steps until then."""
+        """Sums that logs are means of: of the steps since the last log, and of all steps until then; and the pass over
+        the data, with its steps."""
+        ended = self.control.should_save and self.args.save_strategy == "epoch"
+        place = (self._epoch + 1, 0) if ended else (self._epoch, self.state.global_step - self._epoch_start)
         return {
+            **dict(zip(("epoch", "epoch_steps"), place, strict=True)),
             "loss": float(self._tr_loss), "logged_step": self._globalstep_last_logged,
             "total": float(self._total_loss_scalar),
         }  # fmt: skip
@@ -251,15 +292,13 @@ class SafeCheckpointsMixin:
             return super()._load_optimizer_and_scheduler(checkpoint)
         rates = [group.get("initial_lr") for group in self.optimizer.param_groups]
         options = set().union(*self.optimizer.param_groups)
-        path = Path(checkpoint, LOSS_SINCE_LOG.format(self.args.process_index))
         with reading(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
             if missing := options.difference(*self.optimizer.param_groups):  # of another kind of optimizer
                 raise KeyError(*sorted(missing))
-            if path.is_file():  # not in checkpoints of transformers' own
-                self._kept = json.loads(path.read_text())
-            else:
-                self._unknown_steps = self.state.global_step
+        self._kept = self._read_sums() or None
+        if self._kept is None:
+            self._unknown_steps = self.state.global_step
         self._set_rates(rates)
 
     def _set_rates(self, rates: list[float | None]) -> None:

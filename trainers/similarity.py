@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from safetensors import SafetensorError
 from scipy.stats import ConstantInputWarning, NearConstantInputWarning
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
@@ -28,7 +27,7 @@ from transformers import AutoConfig, AutoModel
 import modeling_concept  # noqa: F401 (registers concept models)
 
 from .bag_of_words import NoWordsError, fit_bag_of_words
-from .data import as_texts, first_line, load_files, load_named
+from .data import UNREADABLE, as_texts, first_line, load_files, load_named
 from .results import BAG_OF_WORDS, MAJORITY, UNTRAINED, Result
 from .script import CONCEPT_MODEL_TYPES
 from .untrained import UntrainedError, untrained_like
@@ -263,7 +262,7 @@ def load_encoder(path: str):
             model = AutoModel.from_pretrained(path, config=config).eval()
             model.tokenizer = model.tokenizer  # read, and checked, before anything is computed
             return model
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"The checkpoint {path!r} cannot be read: {first_line(error)}") from error
     raise ValueError(
         f"{path} holds a model of the type {config.model_type!r}, not a concept encoder; other models stand beside "
@@ -339,7 +338,7 @@ def load_sentence_model(path: str, trust_remote_code: bool = False) -> SentenceT
     """Any SentenceTransformer, folder or Hub id; ValueError if it cannot be read."""
     try:
         return SentenceTransformer(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"The SentenceTransformer {path!r} cannot be read: {first_line(error)}") from error
 
 

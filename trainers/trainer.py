@@ -18,15 +18,16 @@ from modeling_concept.loading_concept import load_state_dict
 from .backbone import adapter_state, backbone_parameters, has_adapters, load_adapter_state, merged_state_dict
 from .checkpoints import CheckpointError, reading
 from .collator import ConceptDataCollator, PieceCutter
+from .distributed import gather_objects
 from .evaluation import EvaluationMixin, without_prefix
 from .gradient_cache import plan_joint_losses
-from .hub import HubPushMixin
+from .hub import HubPushMixin, tokenizer_flaw
 from .metrics import concept_metrics
 from .model_card import RunFacts, make_card
 from .noise import Noise, make_key
 from .objectives import Mixture, Objective
 from .optimizers import make_optimizer, parameter_groups, wsd_defaults
-from .resuming import RUN_RECORD, check_model, check_record
+from .resuming import RUN_RECORD, check_model, check_record, describe_rows
 from .runs import git_state
 from .safe_checkpoints import SafeCheckpointsMixin
 from .script import CONCEPT_MODEL_TYPES
@@ -44,6 +45,13 @@ TRAINING_STATE = "training_state.pt"
 # What an optimizer reads from its saved state, whatever the arguments say; learning rates are those of the arguments.
 OPTIMIZER_OPTIONS = ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
 
+# On these depends what the steps to come are made of: order of the data, noise, depth, length.
+STEP_OPTIONS = (
+    "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "matryoshka", "mean_iterations",
+    "max_iterations", "length_schedule", "concept_loss_warmup_steps", "concept_noise", "backprop_iterations",
+    "step_supervision",
+)  # fmt: skip
+
 
 class ConciseProgress(ProgressCallback):
     """Progress bars with names, which show what stands without a slash in its name; trackers get everything."""
@@ -56,7 +64,7 @@ class ConciseProgress(ProgressCallback):
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
         super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
         if (bar := self.prediction_bar) is not None:
-            if not bar.desc:
+            if not getattr(bar, "desc", ""):  # a bar that TQDM_DISABLE turned off has no name yet
                 bar.set_description("evaluation")
             if bar.n >= bar.total:  # also where nobody calls `on_evaluate`
                 bar.close()
@@ -109,7 +117,9 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         data_collator=None,
         **kwargs,
     ):
-        check_arguments(model, args, processing_class, kwargs)
+        check_arguments(
+            model, args, processing_class, {**kwargs, "data_collator": data_collator, "objective": objective}
+        )
         self.mixture = args.make_mixture("denoising") if objective is None else Mixture.of(objective)
         terms = args.make_terms()
         self.schedule = args.make_schedule()
@@ -138,6 +148,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
         self.vocabulary = Vocabulary.of(processing_class).to(args.device)
+        self._given_optimizer = None if self.optimizer is None else self._complete(self.optimizer)
         self._reset_logs()
         self.check_best_metric()
 
@@ -194,6 +205,19 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             self.args.lr_scheduler_kwargs = wsd_defaults(num_training_steps, self.args.lr_scheduler_kwargs)
         return super().create_scheduler(num_training_steps, optimizer)
 
+    def _complete(self, optimizer) -> str:
+        """The name of an optimizer that was given, which also trains what the Trainer has beside the model."""
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        own = [p for name, p in self.training_model.named_parameters() if not name.startswith("model.")]
+        if missing := [parameter for parameter in own if parameter.requires_grad and id(parameter) not in held]:
+            if self.lr_scheduler is not None:
+                raise ValueError(
+                    "Objectives or weightings bring parameters of their own, which the scheduler given does not know: "
+                    "give optimizers=(optimizer, None), or none."
+                )
+            optimizer.add_param_group({"params": missing})
+        return type(optimizer).__name__
+
     # A step.
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -213,11 +237,13 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         args, step, seed = self.args, self.state.global_step, self.args.seed
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         length = self.schedule.length(step / max(self.state.max_steps, 1))
-        total, start, step_batches = sum(len(batch["input_ids"]) for batch in batches) * processes, 0, []
+        rows, step_batches = [len(batch["input_ids"]) for batch in batches], []
+        balanced = getattr(args, "train_sampling_strategy", None) == "batch_rebalance"  # else all have as many
+        everywhere = gather_objects(rows) if balanced else [rows] * processes
+        total = sum(map(sum, everywhere))
         for number, batch in enumerate(batches):
-            rows = len(batch["input_ids"])
-            places = start + rank * rows + torch.arange(rows, device=args.device)
-            start += rows * processes
+            start = sum(sum(found[: number + (process < rank)]) for process, found in enumerate(everywhere))
+            places = start + torch.arange(rows[number], device=args.device)
             clean = self.clean(batch)
             noise = Noise.for_step(seed, step, places, total, clean.input_ids.shape[1])
             if length is not None:
@@ -273,6 +299,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     # Logs.
 
+    def _init_training_state(self, *args, **kwargs):
+        self._reset_logs()  # of an earlier attempt, or run
+        return super()._init_training_state(*args, **kwargs)
+
     def _reset_logs(self):
         self._terms, self._tokens, self._steps, self._clock = {}, 0, 0, time.perf_counter()
 
@@ -291,7 +321,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         logs = {f"loss/{name}": value / steps for name, value in zip(names, values, strict=True)}
         if not model.terms:
             logs.pop("loss/task")
-        weights = {**self.mixture.weights(set(self.mixture.objectives)), **model.weighting.shown()}
+        weights = {**self.mixture.weights(set(self.mixture.objectives)), **model.weighting.shown(self._plan.warmup)}
         logs |= {f"weight/{name}": weight for name, weight in weights.items() if len(weights) > 2}
         logs |= {f"grad_norm/{name}": value for name, value in model.gradient_norms.items()}
         if model.seen_concepts is not None and len(model.seen_concepts) > 1:
@@ -321,8 +351,11 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
                 term.name: {"weight": term.weight, **asdict(term.loss)} for term in self.training_model.terms
             },
             "loss_weighting": self.args.loss_weighting,
-            "optimizer": self.optimizer_name,
+            "optimizer": self._given_optimizer or self.optimizer_name,
             **{name: getattr(self.args, name) for name in OPTIMIZER_OPTIONS},
+            **{name: getattr(self.args, name) for name in STEP_OPTIONS if hasattr(self.args, name)},
+            **({} if self.args.auto_find_batch_size else {"total_train_batch_size": texts_per_step(self.args)}),
+            "train_data": describe_rows(self.train_dataset),
             "trained_tensors": [len(group["params"]) for group in self.make_groups()],
         }
 
@@ -384,6 +417,14 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
             load_adapter_state(model, self._training_state(checkpoint)["adapters"])
 
+    def _issue_warnings_after_load(self, load_result):
+        """As in [`Trainer`], but for weights that are tied to one that was loaded."""
+        parameters = dict(self.training_model.model.named_parameters(remove_duplicate=False))
+        missing = load_result.missing_keys
+        loaded = {id(value) for name, value in parameters.items() if name not in missing}
+        missing[:] = [name for name in missing if id(parameters.get(name)) not in loaded]
+        super()._issue_warnings_after_load(load_result)
+
     def draft_card(self):
         """The card of a run that is not finished: its last evaluation beside that before the first step."""
         args = self.args
@@ -397,6 +438,11 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             training={"optimizer steps": f"{self.state.global_step:,} of {self.state.max_steps:,}", **git_state()},
         )
         return make_card(self.training_model.model, args, facts)
+
+
+def texts_per_step(args) -> int:
+    """Of a step that is not the last one of an epoch; into what it is split does not matter."""
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
 def check_arguments(model, args, processing_class, others: dict) -> None:
@@ -416,8 +462,21 @@ def check_arguments(model, args, processing_class, others: dict) -> None:
         )
     if not isinstance(args, ConceptTrainingArguments):
         raise ValueError(f"ConceptTrainer needs args of ConceptTrainingArguments, not {type(args).__name__}.")
+    if args.output_dir is None:
+        raise ValueError("ConceptTrainer needs a folder for the run: ConceptTrainingArguments(output_dir=...).")
+    if not isinstance(others["objective"], Objective | Mixture | None):
+        raise ValueError(
+            "objective is an Objective or a Mixture; its name is an argument: ConceptTrainingArguments(objective=...)."
+        )
     if processing_class is None:
         raise ValueError("ConceptTrainer needs the model's tokenizer: processing_class=tokenizer.")
+    if flaw := tokenizer_flaw(processing_class, model.config):
+        raise ValueError(f"The tokenizer is not that of the model: {flaw}.")
+    if getattr(others["data_collator"], "mlm", False):
+        raise ValueError(
+            "ConceptTrainer hides tokens by itself, as the objective says, and learns to read back what the collator "
+            "gives: leave data_collator out."
+        )
     unread = ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer_cls_and_kwargs")
     if given := [name for name in unread if others.get(name) is not None]:
         raise ValueError(

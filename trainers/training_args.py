@@ -165,8 +165,6 @@ class ConceptTrainingArguments(ConceptLossArguments, ObjectiveArguments, CardArg
                 raise ValueError(f"Unknown objective {name!r}; choose one of {sorted(OBJECTIVES)}.")
         if self.matrix_optimizer not in ("adamw", "muon"):
             raise ValueError(f"matrix_optimizer must be adamw or muon, not {self.matrix_optimizer!r}.")
-        if self.concept_noise < 0 or self.step_supervision < 0:
-            raise ValueError("concept_noise and step_supervision cannot be negative.")
         unnamed = self.output_dir is None
         super().__post_init__()
         choose_trackers(self.report_to)

@@ -45,9 +45,10 @@ class LossWeighting(nn.Module, ABC):
             total = total + warmup * factor * losses[name]
         return total
 
-    def shown(self) -> dict[str, float]:
-        """The factors by name, for logs."""
-        return dict(zip(["task", *self.names], self.factors().tolist(), strict=True))
+    def shown(self, warmup: float = 1.0) -> dict[str, float]:
+        """The factors by name, for logs, those of concept losses times `warmup`."""
+        task, *factors = self.factors().tolist()
+        return {"task": task} | {name: warmup * factor for name, factor in zip(self.names, factors, strict=True)}
 
     def observe(self, task: torch.Tensor, norms: torch.Tensor) -> None:  # noqa: B027
         """Norms of the gradients at the concepts: of the task, a scalar, and of each unweighted concept loss."""

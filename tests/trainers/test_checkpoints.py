@@ -16,6 +16,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import torch
 import torch.nn as nn
@@ -204,25 +205,27 @@ def test_resumption_is_exact_with_other_arguments(options, tmp_path):
     assert losses(whole)
 
 
-class Stream(torch.utils.data.IterableDataset):
-    def __init__(self, rows):
-        self.rows = rows
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_resumption_of_a_stream_is_exact(strategy, accumulation, tmp_path):
+    """Also where the stream has ended before the run, and begun anew."""
+    shuffled = datasets.Dataset.from_dict({"number": list(range(20))}).to_iterable_dataset().shuffle(1, buffer_size=8)
 
-    def __iter__(self):
-        return iter(self.rows)
-
-
-def test_resumption_within_a_stream_is_exact(tmp_path):
     def make():
-        trainer = make_trainer(tmp_path, max_steps=EPOCH)
-        trainer.train_dataset = Stream(trainer.train_dataset)
+        options = {"max_steps": 2 * EPOCH + 1, "save_steps": 1, "save_strategy": strategy}
+        trainer = make_trainer(tmp_path, gradient_accumulation_steps=accumulation, **options)
+        rows = list(trainer.train_dataset)
+        trainer.train_dataset = shuffled.map(lambda row: rows[row["number"] % len(rows)], remove_columns="number")
         return trainer
 
     whole = make()
     whole.train()
-    trainer = make()
-    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert_same(trainer, whole)
+    found = steps(tmp_path)
+    assert len(found) >= (2 if strategy == "epoch" else 2 * EPOCH)
+    for step in found[1:-1:3]:
+        trainer = make()
+        trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+        assert_same(trainer, whole)
 
 
 @pytest.mark.parametrize("step", [3, 6, 9, STEPS])
@@ -329,12 +332,12 @@ def test_at_each_moment_of_saving_rotating_and_replacing_checkpoints_are_complet
     folder.mkdir()
     options = {"save_steps": 1, "max_steps": 2, "save_total_limit": 1}
     with watched(folder, tmp_path / "spare") as events:
-        make_trainer(folder, **options).train()
-        assert steps(folder) == [2]
-        make_trainer(folder, **{**options, "save_steps": 2}).train()  # afresh: replaces checkpoint-2
+        make_trainer(folder, **{**options, "save_total_limit": 2}).train()
+        assert steps(folder) == [1, 2]
+        make_trainer(folder, **options).train(resume_from_checkpoint=f"{folder}/checkpoint-1")  # replaces checkpoint-2
         assert steps(folder) == [2]
         best = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True, "learning_rate": 2.0}
-        make_trainer(folder, **{**options, **best, "max_steps": 3}).train()
+        make_trainer(folder, **{**options, **best, "max_steps": 5}).train(resume_from_checkpoint="last")
     assert {"open", "os.rename", "os.remove", "os.mkdir", "shutil.rmtree"} <= set(events)
     assert len(steps(folder)) == 1
 
@@ -546,10 +549,10 @@ def test_the_best_checkpoint_is_kept_and_loaded(limit, tmp_path):
 
 def test_rotation_keeps_what_transformers_keeps(tmp_path):
     for limit in (1, 3):
-        for kind in (SafeTrainer, Trainer):
-            folder = tmp_path / kind.__name__
+        folders = {kind: tmp_path / f"{kind.__name__} {limit}" for kind in (SafeTrainer, Trainer)}
+        for kind, folder in folders.items():
             make_trainer(folder, kind=kind, save_total_limit=limit, save_steps=1, max_steps=5).train()
-        assert steps(tmp_path / "SafeTrainer") == steps(tmp_path / "Trainer")
+        assert steps(folders[SafeTrainer]) == steps(folders[Trainer])
 
 
 def test_a_run_from_an_earlier_checkpoint_replaces_later_ones(straight, copy):
@@ -577,6 +580,13 @@ def test_checkpoints_are_pushed_when_they_have_their_name(tmp_path):
     trainer.args.push_to_hub = True
     trainer.train()
     assert pushed == [f"{tmp_path}/checkpoint-2", f"{tmp_path}/checkpoint-4"]
+
+
+def test_a_manifest_that_names_no_file_is_refused(straight, tmp_path):
+    folder = shutil.copytree(Path(straight.args.output_dir) / "checkpoint-1", tmp_path / "checkpoint-1")
+    (folder / MANIFEST).write_text('{"files": {}}')
+    with pytest.raises(CheckpointError, match=f"{MANIFEST} names no file"):
+        verify_checkpoint(folder)
 
 
 def test_the_manifest_names_all_files(straight):

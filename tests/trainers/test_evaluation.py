@@ -6,13 +6,17 @@ import math
 import datasets
 import pytest
 import torch
+import transformers
 from peft import LoraConfig, get_peft_model
-from transformers import BertConfig, BertForMaskedLM, TrainingArguments
+from tqdm.auto import tqdm
+from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling, TrainingArguments
 
 import modeling_concept
+import trainers.safe_checkpoints
 from trainers import ConceptTrainer, ConceptTrainingArguments
 from trainers.objectives import OBJECTIVES
 from trainers.pieces import PieceMaker, make_pieces
+from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
 from ..modeling.zoo import make_config
@@ -81,12 +85,34 @@ def test_a_single_text_leaves_out_what_compares_texts(objective, tokenizer, piec
     )
     metrics = trainer.evaluate()
     assert trainer.concepts() is None
-    assert not {"eval_content_fraction", "eval_concept_gain", "eval_suffix_gain"} & set(metrics)
+    compared = {"content_fraction", "concept_gain", "suffix_gain", "retrieval_accuracy"}
+    assert not {f"eval_{name}" for name in compared} & set(metrics)
     assert math.isnan(metrics["eval_loss"]) == (objective == "contrastive")
     trainer.train()
 
 
 # Text
+
+
+class Rows(torch.utils.data.Dataset):
+    """As torch has them."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, place):
+        return self.rows[place]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
 
 
 def test_text_is_cut_as_the_pretraining_script_cuts_it(tokenizer, tmp_path):
@@ -99,7 +125,8 @@ def test_text_is_cut_as_the_pretraining_script_cuts_it(tokenizer, tmp_path):
     trainer.train()
     assert all(map(math.isfinite, step_losses(trainer)))
     expected = numbers(trainer.evaluate(), "eval")
-    for data in (texts, texts.to_list(), texts.to_iterable_dataset()):
+    kinds = [texts, texts.to_list(), tuple(texts.to_list()), TEXTS * 8, Rows(texts), texts.to_iterable_dataset()]
+    for data in kinds + [texts.with_format(name) for name in ("numpy", "torch", "pandas", "arrow")]:
         assert numbers(trainer.evaluate(data, metric_key_prefix="test"), "test")["loss"] == pytest.approx(
             expected["loss"]
         )
@@ -136,15 +163,59 @@ def test_rows_that_cannot_be_read_are_refused(tokenizer, pieces, tmp_path):
     with pytest.raises(ValueError, match="no row, or no token of text"):
         make_trainer(tokenizer, pieces, tmp_path, eval_dataset=pieces.select([]))
 
-    class Rows(torch.utils.data.Dataset):
-        def __len__(self):
-            return 8
+    with pytest.raises(ValueError, match="no row, or no token of text"):
+        make_trainer(tokenizer, [], tmp_path)
+    with pytest.raises(ValueError, match="'text.txt' is a name, not a data set"):
+        make_trainer(tokenizer, "text.txt", tmp_path)
+    ids, text = {"input_ids": [2, 3]}, {"text": "a"}
+    for rows, held in ((Stream([text]), r"\['text'\]"), ([ids, text], r"\['text'\]"), ([[2, 3]], "the type list")):
+        with pytest.raises(ValueError, match=f"Rows need input_ids, a list of token ids, but have {held}"):
+            make_trainer(tokenizer, rows, tmp_path, eval_dataset=pieces).train()
 
-        def __getitem__(self, place):
-            return {"text": TEXTS[place % 4]}
 
-    with pytest.raises(ValueError, match=r"Rows need input_ids, a list of token ids, but have \['text'\]"):
-        make_trainer(tokenizer, Rows(), tmp_path, eval_dataset=pieces).train()
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ([2, 9999], "has the token id 9999, but those of the tokenizer go from 0 to 319"),
+        ([2, -100], "has the token id -100, but those of"),
+        ([], "A row has no token; leave it out"),
+        (None, "list of token ids, whole numbers, as input_ids, not None"),
+        ([0.5], "list of token ids, whole numbers, as input_ids, not "),
+        ("abc", "list of token ids, whole numbers, as input_ids, not "),
+    ],
+    ids=["beyond the vocabulary", "negative", "empty", "missing", "fraction", "string"],
+)
+def test_rows_without_ids_of_the_vocabulary_are_refused(row, sentence, tokenizer, pieces, tmp_path):
+    """At once where all rows can be looked at, and when they are read elsewhere."""
+    other = "defg" if isinstance(row, str) else [3.0, 4.0] if row == [0.5] else [2, 3, 4]
+    rows = [{"input_ids": other}] * 3 + [{"input_ids": row}]
+    data = datasets.Dataset.from_list(rows)
+    for given in ({"pieces": data}, {"pieces": pieces, "eval_dataset": {"a": data}}):
+        with pytest.raises(ValueError, match=sentence):
+            make_trainer(tokenizer, folder=tmp_path, **given)
+    trainer = make_trainer(tokenizer, Rows(rows), tmp_path, eval_dataset=pieces)
+    with pytest.raises(ValueError, match=sentence):
+        trainer.train()
+
+
+@pytest.mark.parametrize("format", ["numpy", "torch", "pandas", "arrow", None])
+def test_rows_are_read_in_every_format(format, tokenizer, pieces, tmp_path):
+    expected = numbers(make_trainer(tokenizer, pieces, tmp_path).evaluate(), "eval")
+    given = pieces.with_format(format) if format else pieces.with_transform(lambda rows: rows)
+    assert numbers(make_trainer(tokenizer, given, tmp_path).evaluate(), "eval") == expected
+
+
+def test_sets_that_are_not_there_are_refused(tokenizer, pieces, tmp_path):
+    trainer = make_trainer(tokenizer, pieces, tmp_path, eval_dataset={"a": pieces})
+    with pytest.raises(ValueError, match=r"no evaluation set 'zzz'; those of the Trainer by name are \['a'\]"):
+        trainer.evaluate("zzz")
+    with pytest.raises(ValueError, match="predict takes one data set, not dict"):
+        trainer.predict({"a": pieces})
+    with pytest.raises(ValueError, match="predict takes one data set, not NoneType"):
+        trainer.predict(None)
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match="has no evaluation set"):
+        trainer.concepts()
 
 
 # Arguments
@@ -170,7 +241,20 @@ def wrong_arguments(tokenizer):
             "args of ConceptTrainingArguments, not TrainingArguments",
         ),
         "no arguments": ({"args": None}, "args of ConceptTrainingArguments, not NoneType"),
+        "no folder": (
+            {"args": ConceptTrainingArguments(report_to="none", use_cpu=True)},
+            r"needs a folder for the run: ConceptTrainingArguments\(output_dir",
+        ),
+        "objective by name": ({"objective": "denoising"}, "its name is an argument"),
         "no tokenizer": ({"processing_class": None}, "processing_class=tokenizer"),
+        "another tokenizer": (
+            {"processing_class": train_tokenizer(TEXTS * 4, vocab_size=400, max_length=64)},
+            "The tokenizer is not that of the model: it has 3.. tokens, the model 320",
+        ),
+        "collator that hides": (
+            {"data_collator": DataCollatorForLanguageModeling(tokenizer)},
+            "hides tokens by itself, .* leave data_collator out",
+        ),
         "compute_metrics": ({"compute_metrics": lambda found: {}}, "does not use compute_metrics"),
         "compute_loss_func": ({"compute_loss_func": lambda *_: 0}, "does not use compute_loss_func"),
         "preprocess_logits_for_metrics": (
@@ -220,6 +304,18 @@ def test_the_metric_of_the_best_model_is_one_of_the_evaluations(objective, token
         )  # fmt: skip
 
 
+def test_an_undefined_metric_of_the_best_model_is_told(tokenizer, pieces, tmp_path, monkeypatch):
+    """Also that weights are tied is no news."""
+    told = []
+    for module in (trainers.safe_checkpoints, transformers.trainer):
+        monkeypatch.setattr(module.logger, "warning", lambda text, *values: told.append(text % values))
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    options |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "objective": "contrastive"}
+    for count, sentences in ((2, []), (1, ["No evaluation gave a number loss: the model is that of the last step."])):
+        make_trainer(tokenizer, pieces, tmp_path / f"{count}", eval_dataset=pieces.take(count), **options).train()
+        assert told == sentences
+
+
 # Progress
 
 
@@ -242,3 +338,13 @@ def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path
     assert progress.prediction_bar is progress.training_bar is None
     shown = capsys.readouterr().err
     assert "training: 100%" in shown and "2/2" in shown and " 0it [" not in shown
+
+
+def test_bars_that_tqdm_itself_turned_off_end_no_run(tokenizer, pieces, tmp_path, monkeypatch):
+    """What TQDM_DISABLE=1 does to each bar."""
+    bar = "transformers.trainer_callback.tqdm"
+    monkeypatch.setattr(bar, lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
+    trainer = make_trainer(tokenizer, pieces, tmp_path, disable_tqdm=False, eval_strategy="steps", eval_steps=1)
+    trainer.evaluate()
+    trainer.train()
+    assert trainer.state.global_step == trainer.state.max_steps

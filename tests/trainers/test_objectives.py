@@ -506,6 +506,8 @@ def test_mixtures_are_read_from_text():
         (lambda: Mixture({"a": Denoising()}, {"a": 0.5}), "sum to 1"),
         (lambda: Mixture({"a": Denoising()}, {}, {"a": 0.5}), "must have a share"),
         (lambda: Mixture({"a": Denoising(), "b": Denoising()}, {"a": 1.0}, {"b": 0.0}), "must be positive"),
+        (lambda: Mixture({"a": Denoising(), "b": Denoising()}, {"a": 1.0}, {"b": float("nan")}), "must be positive"),
+        (lambda: Mixture({"a": Denoising()}, {"a": float("nan")}), "must be positive"),
     ],
 )
 def test_impossible_options_are_told(make, message):

@@ -65,6 +65,13 @@ def finished(tokenizer, pieces, tmp_path_factory):
     return trainer
 
 
+def test_a_tied_head_is_not_missing(finished, monkeypatch):
+    told = []
+    monkeypatch.setattr(transformers.trainer.logger, "warning", told.append)
+    finished._load_from_checkpoint(str(list_checkpoints(finished.args.output_dir)[-1]))
+    assert told == []
+
+
 @pytest.fixture
 def folder(finished, tmp_path):
     return Path(shutil.copytree(finished.args.output_dir, tmp_path / "run"))
@@ -90,6 +97,10 @@ def folder(finished, tmp_path):
         ({"matrix_optimizer": "muon"}, {}, "optimizer adamw, not muon"),
         ({"weight_decay": 0.0}, {}, "weight_decay 0.01, not 0.0"),
         ({"adam_beta2": 0.9}, {}, "adam_beta2 0.95, not 0.9"),
+        ({"gradient_accumulation_steps": 2}, {}, "total_train_batch_size 4, not 8"),
+        ({"per_device_train_batch_size": 2}, {}, "total_train_batch_size 4, not 2"),
+        ({"seed": 3}, {}, "seed 42, not 3"),
+        ({"matryoshka": "2,6"}, {}, "matryoshka null, not 2,6"),
     ],
     ids=str,
 )
@@ -116,6 +127,41 @@ def test_weights_and_options_of_a_concept_loss_belong_to_the_run(tokenizer, piec
     ):
         with pytest.raises(CheckpointError, match=sentence):
             make_trainer(tokenizer, pieces, tmp_path, **options, **SAVING).check_resume("last")
+
+
+@pytest.mark.parametrize("kind", ["data set", "list"])
+def test_a_run_does_not_go_on_with_other_data(kind, finished, tokenizer, pieces, tmp_path):
+    checkpoint = f"{finished.args.output_dir}/checkpoint-2"
+    for rows, sentence in (
+        (pieces.select(range(9)), r"train_data 16 rows \(\w+\), not 9 rows \("),
+        (pieces.select([*range(15), 0]), r"train_data 16 rows \(\w+\), not 16 rows \("),
+        (pieces.to_iterable_dataset(), r"train_data 16 rows \(\w+\), not a stream"),
+    ):
+        data = rows.to_list() if kind == "list" and not sentence.endswith("stream") else rows
+        with pytest.raises(CheckpointError, match=sentence):
+            make_trainer(tokenizer, data, tmp_path, **SAVING).train(resume_from_checkpoint=checkpoint)
+    same = pieces.to_list() if kind == "list" else pieces.with_format("numpy")
+    make_trainer(tokenizer, same, tmp_path, **SAVING).check_resume(checkpoint)
+
+
+def test_a_step_may_be_split_in_another_way(finished, folder, tokenizer, pieces):
+    resumed = make_trainer(
+        tokenizer, pieces, folder, per_device_train_batch_size=2, gradient_accumulation_steps=2, **SAVING
+    )
+    resumed.train(resume_from_checkpoint=folder / "checkpoint-2")
+    assert step_losses(resumed) == pytest.approx(step_losses(finished), rel=1e-5)
+
+
+def test_checkpoints_of_another_run_are_kept(finished, folder, tokenizer, pieces, tmp_path):
+    """Also where the run would go on from a checkpoint that lies elsewhere."""
+    (tmp_path / "other").mkdir()
+    elsewhere = shutil.copytree(folder / "checkpoint-2", tmp_path / "other" / "checkpoint-2")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint-*/*")}
+    for resume in (None, False, elsewhere):
+        with pytest.raises(ValueError, match=f"{folder} already holds a run .checkpoint-2.; .*resume_from_checkpoint"):
+            make_trainer(tokenizer, pieces, folder, **SAVING).train(resume_from_checkpoint=resume)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint-*/*")} == before
+    make_trainer(tokenizer, pieces, tmp_path / "new", **SAVING).train(resume_from_checkpoint=elsewhere)
 
 
 def test_what_a_record_does_not_tell_is_not_compared(finished, folder, tokenizer, pieces):
@@ -190,6 +236,7 @@ def test_resuming_a_finished_run_makes_no_step(end, tmp_path):
 def test_sums_of_objectives_go_on(tokenizer, pieces, tmp_path):
     """Means over the steps since the last log, of which some lie before the checkpoint."""
     options = {"objective": MIXTURE, "concept_losses": "vicreg:0.1", "max_steps": 8, "logging_steps": 4}
+    options |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     options |= {"save_strategy": "steps", "save_steps": 3, "save_total_limit": None}
     whole = make_trainer(tokenizer, pieces, tmp_path, **options)
     expected = whole.train()
@@ -201,6 +248,15 @@ def test_sums_of_objectives_go_on(tokenizer, pieces, tmp_path):
         for trainer in (whole, resumed)
     ]
     assert logs[0] == logs[1] and len(logs[0]) == 3
+
+
+def test_sums_begin_with_the_run(tokenizer, pieces, tmp_path):
+    """Nothing is left of what the same trainer did before, such as steps after the last log or without memory."""
+    trainer = make_trainer(tokenizer, pieces, tmp_path, max_steps=3, logging_steps=2)
+    for _ in range(2):
+        trainer.train()
+        (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+        assert entry["loss/denoising"] == pytest.approx(entry["loss"])
 
 
 def test_a_faithful_resumption_is_not_warned_about(tmp_path, monkeypatch):

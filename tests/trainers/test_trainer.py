@@ -192,6 +192,7 @@ def test_concept_losses_come_in_linearly(tokenizer, pieces, tmp_path):
     for step, entry in enumerate(entries):
         added = 0.01 * (entry["loss/vicreg"] + entry["loss/t_regs_mst"])
         assert entry["loss"] - entry["loss/task"] == pytest.approx(min(1, step / 4) * added, abs=2e-6)
+        assert entry["weight/vicreg"] == pytest.approx(0.01 * min(1, step / 4))
 
 
 def test_gradient_balance_gives_each_loss_its_share(tokenizer, pieces, tmp_path):
@@ -235,6 +236,30 @@ def test_the_token_table_may_have_its_own_learning_rate(asked, mean, expected, t
     table = trainer.training_model.model.get_input_embeddings().weight
     for group in trainer.create_optimizer().param_groups:
         assert group["lr"] == (expected if any(parameter is table for parameter in group["params"]) else 1e-3)
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_an_optimizer_that_is_given_trains_everything(scheduled, tokenizer, pieces, tmp_path):
+    """Heads and weights, too, which whoever gives it cannot know. Checkpoints know its name."""
+    options = {"objective": "contrastive", "concept_losses": "vicreg:0.1", "loss_weighting": "learnable"}
+    arguments = ConceptTrainingArguments(
+        str(tmp_path), max_steps=2, use_cpu=True, disable_tqdm=True, eval_strategy="no", warmup_steps=0, **options
+    )
+    model = make_model("perceiver_mlm", tokenizer, concept_mean="free")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer) if scheduled else None
+    given = {"processing_class": tokenizer, "train_dataset": pieces, "optimizers": (optimizer, scheduler)}
+    if scheduled:
+        with pytest.raises(ValueError, match=r"parameters of their own, .* optimizers=\(optimizer, None\)"):
+            ConceptTrainer(model, arguments, **given)
+        return
+    trainer = ConceptTrainer(model, arguments, **given)
+    before = {name: value.clone() for name, value in trainer.training_model.own_state().items()}
+    trainer.train()
+    names = [n for n, _ in trainer.training_model.named_parameters() if not n.startswith("model.")]
+    after = trainer.training_model.own_state()
+    assert names and not any(torch.equal(after[name], before[name]) for name in names)
+    assert trainer.run_record()["optimizer"] == "SGD"
 
 
 def test_the_token_table_learns_at_full_rate_for_what_follows_a_text(tokenizer, pieces, tmp_path):
@@ -419,6 +444,7 @@ def test_arguments_make_objectives_and_losses():
         ({"concept_losses": "vicreg/flatt:0.1"}, r"unknown \['flatt'\]"),
         ({"concept_losses": "vicreg"}, "needs a weight"),
         ({"concept_losses": "vicreg:0"}, "positive number"),
+        ({"concept_losses": "vicreg:nan"}, "positive number"),
         ({"concept_losses": "vicreg:0.1 vicreg:0.2"}, "given twice"),
         ({"concept_losses": "vicreg:0.1", "loss_weighting": "gpt"}, "Unknown loss weighting"),
         ({"concept_losses": "uniformity:0.1", "loss_weighting": "kendall_gal"}, "without one"),
@@ -433,7 +459,7 @@ def test_arguments_make_objectives_and_losses():
         ({"length_schedule": "0.5:20"}, "starts at 0"),
         ({"length_schedule": "20,0.5:x"}, "must be share:tokens"),
         ({"length_schedule": "20,0.5:4000"}, "beyond max_sequence_length 64"),
-        ({"concept_noise": -1.0}, "negative"),
+        ({"concept_noise": -1.0}, "must be at least 0"),
         ({"objective": "contrastive", "views": "dropout"}, "the two views"),
     ],
 )

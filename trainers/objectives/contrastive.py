@@ -158,6 +158,8 @@ class Contrastive(JointObjective):
             head.push(self.directions(vectors.detach())[:, 1])
 
     def metrics(self, loss, vectors):
+        if len(vectors) < 2:  # a text alone is always found
+            return {}
         first, second = self.directions(vectors).unbind(dim=1)
         found = (first @ second.T).argmax(dim=1) == torch.arange(len(first))
         return {"retrieval_accuracy": float(found.float().mean()), "retrieval_candidates": len(first)}

@@ -5,6 +5,7 @@ Several objectives in one run.
 B texts.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -34,9 +35,9 @@ class Mixture:
     def __post_init__(self):
         if not self.parts:
             raise ValueError("At least one objective must have a share of the texts, not only a weight beside them.")
-        if abs(sum(self.parts.values()) - 1) > 1e-6 or min(self.parts.values()) <= 0:
+        if not (abs(sum(self.parts.values()) - 1) <= 1e-6 and min(self.parts.values()) > 0):
             raise ValueError(f"The shares of the objectives must be positive and sum to 1, unlike {self.parts}.")
-        if any(weight <= 0 for weight in self.beside.values()):
+        if not all(0 < weight < math.inf for weight in self.beside.values()):
             raise ValueError(f"Weights of objectives beside the others must be positive, unlike {self.beside}.")
 
     @classmethod
