@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Shared fixtures. Nothing here or in any test reaches a hub."""
 
+import gc
 import os
 
 
@@ -30,6 +31,21 @@ TEXTS = [
     "She had never seen so many books in one room before.",
     "Rain fell all night on the roof of the old house by the river.",
 ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Neighbours, which share what is made for them, go to one process until another has nothing left to do."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules_outlive_garbage_collection():
+    """The end of each training collects all garbage, which takes longer to look at what was imported than to train."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import sys
 
 import datasets
 import pytest
+import transformers
 
 from ..conftest import ROOT
 
@@ -25,7 +26,8 @@ def run_script(name, folder, *arguments):
 
 
 def run_here(name, folder, monkeypatch, *arguments):
-    """A script in a folder, in this process, as imports take seconds."""
+    """A script in a folder, in this process, as imports take seconds; its progress is shown."""
+    transformers.logging.enable_progress_bar()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")

@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The pretraining script as a user runs it."""
 
+import functools
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
+import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
 from torch.utils.data import DataLoader
@@ -17,6 +19,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertModel
 from examples import run_pretraining
 from trainers import ConceptTrainer
 from trainers.model_types import MODEL_TYPES
+from trainers.objectives import Contrastive
 
 from ..conftest import TEXTS
 from .kit import refusal, run_here, run_script
@@ -36,59 +39,59 @@ def text_files(tmp_path):
     return ["--train_file", str(tmp_path / "train.txt"), "--validation_file", str(tmp_path / "valid.txt")]
 
 
-def run(folder, *arguments):
-    return run_script("run_pretraining.py", folder, *arguments)
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The script in this process."""
+    return functools.partial(run_here, "run_pretraining.py", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type, text_files, tmp_path):
-    done = run(tmp_path, "--model_type", model_type, *text_files, *SMALL)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type, text_files, tmp_path, run, capsys):
+    run("--model_type", model_type, *text_files, *SMALL)
+    printed = capsys.readouterr()
     (folder,) = (tmp_path / "outputs").iterdir()
     read = "suffix_gain" if model_type == "prefix_diffusion" else "reconstruction_accuracy"
     for word in ("unigram entropy", "content_fraction", "content_erank", "duplicate_share", "ref_rank", read,
                  "trust_remote_code=True", "untrained", str(folder.name)):  # fmt: skip
-        assert word in done.stdout, word
-    assert "it/s" in done.stderr  # the progress bar
+        assert word in printed.out, word
+    assert "it/s" in printed.err  # the progress bar
     assert (folder / "training.png").stat().st_size > 10_000
     card = (folder / "README.md").read_text()
     assert "model-index" in card and MODEL_TYPES[model_type].model_class.__name__ in card
+    assert ("texts of each kind | tokens right" in card) == (read == "reconstruction_accuracy")
     results = json.loads((folder / "all_results.json").read_text())
     assert {"train_loss", "eval_loss", "unigram_entropy", f"eval_{read}"} <= set(results)
-    lines = done.stdout.strip().splitlines()[-2:]
+    lines = printed.out.strip().splitlines()[-2:]
     assert lines[0].startswith("from transformers import")
     model = AutoModelForMaskedLM.from_pretrained(folder)
     assert type(model) is MODEL_TYPES[model_type].model_class
     assert AutoModel.from_pretrained(folder).encode(TEXTS, truncation=True).concepts.shape == (4, 4, 32)
 
 
-def test_going_on_resuming_and_one_json_file(text_files, tmp_path):
-    first = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--save_steps", "2", "--save_total_limit", "2")
-    assert first.returncode == 0, first.stderr[-3000:]
-    again = run(tmp_path, *text_files, *SMALL, "--output_dir", "first")
-    assert again.returncode != 0 and "already holds a run" in again.stderr
-    assert "Traceback" not in again.stderr
-    resumed = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--resume_from_checkpoint", "last")
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
+def test_going_on_resuming_and_one_json_file(text_files, tmp_path, run, monkeypatch):
+    first = [*text_files, *SMALL, "--output_dir", "first"]
+    run(*first, "--save_steps", "2", "--save_total_limit", "2")
+    assert "already holds a run" in refusal("run_pretraining.py", tmp_path, monkeypatch, *first)
+    run(*first, "--resume_from_checkpoint", "last")
     names = iter([*text_files, *SMALL])
     options = {name.removeprefix("--"): next(names) for name in names}
     options = {name: int(value) if value.isdigit() else value for name, value in options.items()}
     options |= {"model_name_or_path": "first", "output_dir": "second"}
     (tmp_path / "run.json").write_text(json.dumps(options))
-    second = run(tmp_path, "run.json", "--max_steps", "3")
-    assert second.returncode == 0, second.stderr[-3000:]
+    run("run.json", "--max_steps", "3")
     assert json.loads((tmp_path / "second" / "trainer_state.json").read_text())["global_step"] == 3
 
 
 def test_several_objectives_losses_and_pairs_in_one_run(tmp_path):
+    """In a process of its own, as users start it."""
     rows = {"a": TEXTS * 5, "b": TEXTS[::-1] * 5}
     for name in ("train", "validation"):
         Dataset.from_dict(rows).to_parquet(tmp_path / f"{name}.parquet")
     files = ["--train_file", "train.parquet", "--validation_file", "validation.parquet", "--text_column", "a"]
     objective = "denoising:0.4,prefix_diffusion:0.6,+contrastive:0.1"
-    done = run(
-        tmp_path, *files, "--pair_column", "b", "--objective", objective, "--views", "pairs", *SMALL,
-        "--vocab_size", "300",
+    done = run_script(
+        "run_pretraining.py", tmp_path, *files, "--pair_column", "b", "--objective", objective, "--views", "pairs",
+        *SMALL, "--vocab_size", "300",
         "--concept_losses", "vicreg:0.01", "--matrix_optimizer", "muon", "--train_sampling_strategy",
         "group_by_length", "--output_dir", "run",
     )  # fmt: skip
@@ -100,7 +103,7 @@ def test_several_objectives_losses_and_pairs_in_one_run(tmp_path):
     assert objective in card and "vicreg:0.01" in card
 
 
-def test_a_backbone_below_the_concepts(text_files, tokenizer, tmp_path):
+def test_a_backbone_below_the_concepts(text_files, tokenizer, tmp_path, run):
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
@@ -109,22 +112,19 @@ def test_a_backbone_below_the_concepts(text_files, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "bert")
     saving = ["--save_steps", "2", "--save_total_limit", "2", "--output_dir", "run"]
     arguments = [*text_files, *SMALL, *saving, "--backbone", "bert", "--backbone_layers", "1"]
-    done = run(tmp_path, *arguments, "--backbone_training", "lora", "--lora_r", "2")
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(*arguments, "--backbone_training", "lora", "--lora_r", "2")
     whole = json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"]
     model, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "run", output_loading_info=True)
     assert model.config.backbone_config["num_hidden_layers"] == 1 and not info["unexpected_keys"]
     shutil.rmtree(tmp_path / "run" / "checkpoint-4")
     arguments += ["--backbone_training", "lora", "--lora_r", "2", "--resume_from_checkpoint", "last"]
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(*arguments)
     assert json.loads((tmp_path / "run" / "all_results.json").read_text())["eval_loss"] == whole
 
 
-def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
+def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared, run):
     tokenizer = shared / "data" / "tokenizers" / "smollm2"
-    done = run(tmp_path, *text_files, *SMALL, "--streaming", "--tokenizer_name", tokenizer, "--output_dir", "run")
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(*text_files, *SMALL, "--streaming", "--tokenizer_name", tokenizer, "--output_dir", "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["mask_token_id"] == 49152 and config["vocab_size"] == 49153
 
@@ -165,9 +165,38 @@ def test_streaming_and_a_tokenizer_of_others(text_files, tmp_path, shared):
         (["--objective", "contrastive", "--views", "pairs"], "belong together: give both"),
         (["--resume_from_checkpoint", "last", "--do_train", "false"], "is evaluated by --model_name_or_path"),
         (["--dataset_revision", "main"], "--dataset_revision needs a --dataset_name"),
+        (["--revision", "main"], "There is no option --revision; write --dataset_revision"),
+        (["--lora_r", "4"], "--lora_r has no effect without a --backbone"),
+        (["--backbone_training", "frozen"], "--backbone_training has no effect without a --backbone"),
+        (["--backbone_layers", "2"], "--backbone_layers has no effect without a --backbone"),
+        (["--backbone_learning_rate", "1e-4"], "--backbone_learning_rate has no effect without a --backbone"),
+        (["--backbone", "b", "--lora_r", "4"], "--lora_r has no effect with --backbone_training full"),
+        (["--backbone", "b", "--lora_r", "0"], "lora_r is a rank of at least 1, not 0"),
+        (
+            ["--backbone", "b", "--backbone_training", "frozen", "--backbone_learning_rate", "1"],
+            "--backbone_learning_rate has no effect with --backbone_training frozen",
+        ),
+        (["--config_overrides", "pad_token_id=5"], "pad_token_id is what the tokenizer says"),
+        (["--config_overrides", "hidden_size=64"], "--hidden_size 32 contradicts --config_overrides hidden_size=64"),
+        (
+            ["--config_overrides", "max_sequence_length=8"],
+            "--max_seq_length 16 is more than the max_sequence_length 8",
+        ),
+        (["--run_name", ".."], "The name '..' must be one line of printable characters with a letter or digit"),
+        (["--output_dir", ""], "--output_dir has an empty value; give one, or leave --output_dir out"),
+        (["--tokenizer_name= "], "--tokenizer_name has an empty value"),
+        (["--do_eval"], "Without training a checkpoint is evaluated: give --model_name_or_path"),
+        (["--line_by_line", "--pair_column", "title"], "line_by_line has no effect on pairs"),
+        (
+            ["--short_piece_probability", "0", "--pair_column", "title"],
+            "short_piece_probability has no effect",
+        ),
+        (["--cache_dir", "file.txt/cache"], "The cache folder file.txt/cache cannot be written into"),
+        (["--model_name_or_path", "file.txt"], "--model_name_or_path takes the folder of a checkpoint"),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments, message, tmp_path, monkeypatch):
+    (tmp_path / "file.txt").write_text("a b")
     assert message in refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments, *SMALL)
 
 
@@ -187,12 +216,18 @@ DOCUMENTS = "doc_id,content,lang\n" + "".join(f'doc-{n:05d},"{text}",en\n' for n
             ["--dataloader_drop_last", "true", "--per_device_train_batch_size", "99"],
             "training pieces are fewer than the 99 of a batch",
         ),
+        (
+            DOCUMENTS,
+            ["--text_column", "content", "--validation_file", "words.txt"],
+            "There is no column 'content' in the validation text; the columns are ['text']",
+        ),
         ("text\none row\n", [], "train.csv has 1 row, which cannot be divided"),
         ("text,more\n" + '"a b",c,\n' * 9, [], "Rows of train.csv have more fields than its header"),
     ],
 )
 def test_data_that_cannot_be_trained_on_get_one_sentence(content, arguments, message, tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text(content)
+    (tmp_path / "words.txt").write_text("a b")
     arguments = ["--train_file", "train.csv", *SMALL, *arguments]
     assert message in refusal("run_pretraining.py", tmp_path, monkeypatch, *arguments)
 
@@ -218,9 +253,8 @@ def test_a_run_of_no_step_is_an_error(tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
-def test_a_tokenizer_of_another_vocabulary_is_told(text_files, tmp_path, shared, monkeypatch):
-    first = run(tmp_path, *text_files, *SMALL, "--output_dir", "first", "--max_steps", "1")
-    assert first.returncode == 0, first.stderr[-3000:]
+def test_a_tokenizer_of_another_vocabulary_is_told(text_files, tmp_path, shared, monkeypatch, run):
+    run(*text_files, *SMALL, "--output_dir", "first", "--max_steps", "1")
     tokenizer = shared / "data" / "tokenizers" / "smollm2"
     arguments = ["--model_name_or_path", "first", "--tokenizer_name", tokenizer, "--max_seq_length", "16"]
     said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *arguments)
@@ -276,6 +310,13 @@ def test_data_of_which_no_batch_can_be_made(text_files, tmp_path, monkeypatch):
     batch = ["--per_device_train_batch_size", "1000", "--dataloader_drop_last", "true", "--output_dir", "out"]
     said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *SMALL, *batch)
     assert "No step can be trained" in said and list((tmp_path / "out").iterdir()) == []
+
+
+def test_one_text_is_compared_with_nothing(text_files, tmp_path, monkeypatch):
+    options = ["--objective", "contrastive", "--max_train_samples", "1"]
+    said = refusal("run_pretraining.py", tmp_path, monkeypatch, *text_files, *SMALL, *options)
+    assert "The objective contrastive compares the texts of a step, which has one" in said
+    assert Contrastive().metrics(0.0, torch.ones(1, 2, 3)) == {}
 
 
 def test_a_run_of_no_step_saves_nothing():

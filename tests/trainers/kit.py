@@ -17,6 +17,16 @@ from trainers.vocabulary import CleanBatch, Vocabulary
 from ..modeling.zoo import make_config
 
 
+ALL_LOSSES = "vicreg:0.1,t_regs_mst/content/flat:0.1,orthogonality:0.1,sigreg:0.1,uniformity/all_layers:0.1"
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
+
+# Every objective, and everything at once.
+RUNS = [(name, None) for name in OBJECTIVES] + [
+    ("denoising", ALL_LOSSES),
+    (MIXTURE, "vicreg:0.01,variance/content:0.1"),
+]
+
+
 def objective_options(name, teacher):
     """What must be given to an objective, beside its defaults."""
     return {"teacher": str(teacher)} if name == "alignment" else {}
