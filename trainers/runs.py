@@ -61,7 +61,7 @@ def run_name(model_type: str, objective: str, config, now: datetime | None = Non
 def readable_names(paths: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """For each path or Hub id its last part, with as many parts before it as make the name differ from those of the
     other paths and from `taken`."""
-    parts = {path: Path(path).resolve().parts if Path(path).exists() else Path(path).parts for path in paths}
+    parts = {path: Path(os.path.abspath(path) if Path(path).exists() else path).parts for path in paths}
     names = {}
     for path, own in parts.items():
         others = [other for name, other in parts.items() if name != path] + [(name,) for name in taken]

@@ -39,3 +39,5 @@ def test_a_folder_has_the_name_that_it_really_has(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
     assert readable_names(["."]) == {".": "run"}
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    assert readable_names([str(tmp_path / "link")]) == {str(tmp_path / "link"): "link"}
