@@ -212,7 +212,7 @@ def test_a_model_without_a_decoder_of_the_text_says_so(analyse):
         (["--results", "glue.json", "--model_name_or_path", "prefix_diffusion"], "are of 'recursive_mlm'"),
         (["--dataset_name", "short.txt"], "needs at least 60"),
         (["--batch_size", "0"], "--batch_size must be at least 1, not 0"),
-        (["--text", ""], "--text '' has no token"),
+        (["--text", ""], "--text has an empty value"),
         (["--dataset_name", "null.csv"], "needs at least 60"),
         (["--dataset_name", "two.csv"], "Which column holds the text?"),
         (["--dataset_name", "shifted.csv"], "more fields than"),
