@@ -1,6 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Concept encoders for transformers. Importing this package registers them with the Auto classes."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from transformers import AutoConfig
 
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
@@ -28,6 +30,11 @@ from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, Conc
 from .registration_concept import AUTO_MODELS
 from .text_concept import TextEncoding
 
+
+try:
+    __version__ = version("concept-encoder")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
 
 for _config_class in AUTO_MODELS:
     AutoConfig.register(_config_class.model_type, _config_class, exist_ok=True)
@@ -57,4 +64,5 @@ __all__ = [
     "RecursiveConceptEncoderForSequenceClassificationPerceiver",
     "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
     "TextEncoding",
+    "__version__",
 ]

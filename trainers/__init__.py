@@ -1,6 +1,9 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Training of concept models: objectives, the Trainer, metrics, cards. Needs the extra `train`."""
 
+from modeling_concept import __version__
+
+
 try:
     from .collator import ConceptDataCollator
     from .metrics import concept_metrics, reconstruction_metrics
@@ -19,6 +22,7 @@ __all__ = [
     "ConceptDataCollator",
     "ConceptTrainer",
     "ConceptTrainingArguments",
+    "__version__",
     "concept_metrics",
     "reconstruction_metrics",
 ]

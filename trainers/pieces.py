@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 SHORT_PIECE_PROBABILITY = 0.1
 
 # Share of training pieces of rare text in pretraining. Of 96 texts each, the main job then reads 93 instead of 12 % of
-# the tokens of Chinese and all instead of half of the long numbers, and no less of books (model_cards/main_job.md).
+# the tokens of Chinese and all instead of half of the long numbers, and no less of books (model_cards/README.md).
 RARE_TEXT_SHARE = 0.05
 
 
