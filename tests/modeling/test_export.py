@@ -57,7 +57,7 @@ def test_export_with_free_batch_and_length(name):
 
 
 def test_an_onnx_file_takes_other_batches(tmp_path):
-    """As in the README."""
+    """As in examples/README.md."""
     encoder, batch = stir(language_model(**SMALL).encoder), random_batch()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
