@@ -55,7 +55,7 @@ def concept_metrics(concepts: torch.Tensor, duplicate_cosine: float = 0.95) -> d
 
 
 def duplicate_share(content: torch.Tensor, cosine: float) -> float:
-    """Share of the rows of `content` [T, C, H] that have a near twin in their text; 0 for a single concept."""
+    """Share of the rows of `content` [T, C, H] that have a near-duplicate in their text; 0 for a single concept."""
     if content.shape[1] < 2:
         return 0.0
     directions = torch.nn.functional.normalize(content, dim=-1)
@@ -69,7 +69,7 @@ def duplicate_share(content: torch.Tensor, cosine: float) -> float:
 
 def repeated_share(ids: torch.Tensor, segments: int) -> float:
     """Share of the `segments` of texts [T, N], N a multiple of their number, whose tokens stand in another segment of
-    the text, too: concepts that hold a segment each have as many near twins for a reason."""
+    the text, too: concepts that hold a segment each have as many near-duplicates for a reason."""
     parts = ids.unflatten(1, (segments, -1))
     equal = (parts[:, :, None] == parts[:, None]).all(dim=-1)
     return float((equal.sum(dim=-1) > 1).float().mean())
