@@ -26,6 +26,19 @@ from .heads_lm_concept import (
     ConceptEncoderForPrefixDiffusion,
     RecursiveConceptEncoderForMaskedLM,
 )
+from .original_configuration_concept import OriginalConceptEncoderConfig, RecursiveOriginalConceptEncoderConfig
+from .original_decoders_concept import ORIGINAL_DECODERS
+from .original_encoder_concept import OriginalConceptEncoder, RecursiveOriginalConceptEncoder
+from .original_heads_concept import (
+    OriginalConceptEncoderForMaskedLM,
+    OriginalConceptEncoderForSentencePairClassification,
+    OriginalConceptEncoderForSequenceClassificationPerceiver,
+    OriginalConceptEncoderForSequenceClassificationViaDecoder,
+    RecursiveOriginalConceptEncoderForMaskedLM,
+    RecursiveOriginalConceptEncoderForSentencePairClassification,
+    RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
+    RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
+)
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
 from .registration_concept import AUTO_MODELS
 from .text_concept import TextEncoding
@@ -43,6 +56,7 @@ __all__ = [
     "AUTO_MODELS",
     "DECODERS",
     "ENCODER_LAYERS",
+    "ORIGINAL_DECODERS",
     "ConceptClassifierOutput",
     "ConceptEncoder",
     "ConceptEncoderConfig",
@@ -57,12 +71,24 @@ __all__ = [
     "ConceptEncoderForSequenceClassificationViaDecoder",
     "ConceptEncoderOutput",
     "ConceptMaskedLMOutput",
+    "OriginalConceptEncoder",
+    "OriginalConceptEncoderConfig",
+    "OriginalConceptEncoderForMaskedLM",
+    "OriginalConceptEncoderForSentencePairClassification",
+    "OriginalConceptEncoderForSequenceClassificationPerceiver",
+    "OriginalConceptEncoderForSequenceClassificationViaDecoder",
     "RecursiveConceptEncoder",
     "RecursiveConceptEncoderConfig",
     "RecursiveConceptEncoderForMaskedLM",
     "RecursiveConceptEncoderForSentencePairClassification",
     "RecursiveConceptEncoderForSequenceClassificationPerceiver",
     "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
+    "RecursiveOriginalConceptEncoder",
+    "RecursiveOriginalConceptEncoderConfig",
+    "RecursiveOriginalConceptEncoderForMaskedLM",
+    "RecursiveOriginalConceptEncoderForSentencePairClassification",
+    "RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver",
+    "RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder",
     "TextEncoding",
     "__version__",
 ]

@@ -192,11 +192,12 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         )
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
         if missing and cls.raises_for_missing_weights:
-            if any(ORIGINAL_WEIGHT in key for key in info["unexpected_keys"]):
+            own = cls.config_class.model_type
+            if any(ORIGINAL_WEIGHT in key for key in info["unexpected_keys"]) and own in ENCODER_LAYER_NAMES:
                 raise ValueError(CONVERT_FIRST.format(pretrained_model_name_or_path))
             for model_type, name in ENCODER_LAYER_NAMES.items():  # a configuration of another kind was given
                 unexpected = any(re.match(rf"(encoder\.)?{name}\.", key) for key in info["unexpected_keys"])
-                if unexpected and model_type != cls.config_class.model_type:
+                if unexpected and model_type != own:
                     raise ValueError(cls.wrong_kind(model_type))
             shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
             saved = model.config.architectures

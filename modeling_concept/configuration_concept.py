@@ -25,15 +25,30 @@ AUTO_CLASSES = {
         "AutoModelForMaskedLM": "RecursiveConceptEncoderForMaskedLM",
         "AutoModelForSequenceClassification": "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
     },
+    "original_concept_encoder": {
+        "AutoModel": "OriginalConceptEncoder",
+        "AutoModelForMaskedLM": "OriginalConceptEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "OriginalConceptEncoderForSequenceClassificationViaDecoder",
+    },
+    "recursive_original_concept_encoder": {
+        "AutoModel": "RecursiveOriginalConceptEncoder",
+        "AutoModelForMaskedLM": "RecursiveOriginalConceptEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder",
+    },
 }
 # What `AutoModelForSequenceClassification` makes of an encoder alone, which has no decoder to read it back.
 POOLING_CLASSIFIERS = {
-    "ConceptEncoder": "ConceptEncoderForSequenceClassificationPerceiver",
-    "RecursiveConceptEncoder": "RecursiveConceptEncoderForSequenceClassificationPerceiver",
+    classes["AutoModel"]: f"{classes['AutoModel']}ForSequenceClassificationPerceiver"
+    for classes in AUTO_CLASSES.values()
 }
 
 # What the encoder of each model type is, and the name of its layers among the weights.
-ENCODER_KINDS = {"concept_encoder": "a stack of layers", "recursive_concept_encoder": "one layer repeated"}
+ENCODER_KINDS = {
+    "concept_encoder": "a stack of layers",
+    "recursive_concept_encoder": "one layer repeated",
+    "original_concept_encoder": "a stack of layers of the original implementation",
+    "recursive_original_concept_encoder": "one layer of the original implementation repeated",
+}
 ENCODER_LAYER_NAMES = {"concept_encoder": "layers", "recursive_concept_encoder": "shared_layer"}
 
 # What was left to be another value's equal follows when that changes.
@@ -56,8 +71,103 @@ NUMBERS = {
 }  # fmt: skip
 
 
+class ConceptModelConfig(PreTrainedConfig):
+    """What the configurations of all concept models have in common; [`ConceptEncoderConfig`] describes it."""
+
+    is_recursive = False
+    attribute_map = {"num_latents": "concept_num", "max_position_embeddings": "max_sequence_length"}
+    # Of the outputs, all but the logits: what a Trainer gathers of the whole evaluation and hands to compute_metrics.
+    keys_to_ignore_at_inference = ["concepts", "pooler_output", "hidden_states", "attentions", "cross_attentions"]
+
+    vocab_size: int = 30522
+    hidden_size: int = 512
+    token_embedding_dim: int | None = None
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    intermediate_size: int = 1536
+    concept_num: int = 128
+    max_sequence_length: int = 2048
+    hidden_act: str = "silu"
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    initializer_range: float | None = None
+    decoder_type: str | None = None
+    num_decoder_layers: int = 2
+    classifier_reads_tokens: bool = False
+    pair_similarity: Literal["classifier", "cosine"] = "classifier"
+    classifier_dropout: float | int | None = None
+    tie_word_embeddings: bool = True
+    pad_token_id: int | None = None
+    mask_token_id: int | None = None
+    cls_token_id: int | None = None
+    sep_token_id: int | None = None
+    unk_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        original = [name for name in ORIGINAL_OPTIONS if name in kwargs]
+        if original and "original" not in kwargs.get("model_type", ""):
+            raise ValueError(CONVERT_FIRST.format(f"A configuration with {original[0]}"))
+        if self.token_embedding_dim is None:
+            self.token_embedding_dim = self.hidden_size
+        if self.token_embedding_dim != self.hidden_size:
+            self.tie_word_embeddings = False  # a [V, H] head cannot share a [V, token_embedding_dim] table
+        super().__post_init__(**kwargs)
+        # The classes that can load the weights: of several for a task, the Auto classes take the one that is named.
+        names = self.architectures or []
+        names = names + [
+            POOLING_CLASSIFIERS[name] for name in names if POOLING_CLASSIFIERS.get(name, name) not in names
+        ]
+        # By a name that ends so CrossEncoder knows a classifier, whose number of classes it then keeps.
+        mark = "ForSequenceClassification"
+        marked = not names or mark not in names[0] or any(name.endswith(mark) for name in names)
+        self.architectures = names if marked else [*names, mark]
+        # Here it is the ValueError itself that is raised, afterwards one of another class with two lines around it.
+        self.validate_architecture()
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # or it would follow in spite of its value
+        return super().from_dict(config_dict, **{name: kwargs[name] for name in last})
+
+    def __setattr__(self, name, value):
+        follower = FOLLOWERS.get(name)
+        follows = follower is not None and getattr(self, follower, None) == getattr(self, name)
+        # The width of a table that a backbone reads is the backbone's.
+        if follows and not (name == "hidden_size" and getattr(self, "backbone_config", None)):
+            super().__setattr__(follower, value)
+        super().__setattr__(name, value)
+
+    def validate_architecture(self):
+        """Checks of values and between values, run when the configuration is made and when it is saved."""
+        if self.model_type == type(self).model_type:  # else it is of a checkpoint that the model class refuses
+            self.check_architecture()
+
+    def check_architecture(self):
+        for (low, high, said), names in NUMBERS.items():
+            for name in names:
+                value = getattr(self, name, None)
+                if value is not None and not low <= value <= high:  # nan lies nowhere
+                    raise ValueError(f"{name} must be {said}, not {value}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(
+                f"Unknown hidden_act {self.hidden_act!r}; choose one of transformers' activations, such as 'silu', "
+                "'gelu' or 'relu'."
+            )
+        for name in ("pad_token_id", "mask_token_id"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < self.vocab_size:
+                raise ValueError(f"{name} {value} is none of the {self.vocab_size} tokens.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
+                f"choose a head count that divides it, such as {_divisors(self.hidden_size, 16)}."
+            )
+
+
 @strict
-class ConceptEncoderConfig(PreTrainedConfig):
+class ConceptEncoderConfig(ConceptModelConfig):
     r"""
     Configuration of every model whose encoder is a stack of concept layers. The defaults are the best known recipe
     (addressed concepts, norms on queries, keys and values, fan-in initialisation); the original implementation's
@@ -199,28 +309,13 @@ class ConceptEncoderConfig(PreTrainedConfig):
     """
 
     model_type = "concept_encoder"
-    attribute_map = {"num_latents": "concept_num", "max_position_embeddings": "max_sequence_length"}
-    # Of the outputs, all but the logits: what a Trainer gathers of the whole evaluation and hands to compute_metrics.
-    keys_to_ignore_at_inference = ["concepts", "pooler_output", "hidden_states", "attentions", "cross_attentions"]
 
-    vocab_size: int = 30522
-    hidden_size: int = 512
-    token_embedding_dim: int | None = None
     backbone_config: dict[str, Any] | None = None
     backbone_source: dict[str, Any] | None = None
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 8
-    intermediate_size: int = 1536
-    concept_num: int = 128
-    max_sequence_length: int = 2048
-    hidden_act: str = "silu"
-    hidden_dropout_prob: float | int = 0.0
-    attention_probs_dropout_prob: float | int = 0.0
     norm_type: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = 1e-6
     output_norm_eps: float = 1e-3
     use_bias: bool = False
-    initializer_range: float | None = None
 
     encoder_type: str = "perceiver"
     encoder_options: dict[str, Any] | None = None
@@ -246,9 +341,7 @@ class ConceptEncoderConfig(PreTrainedConfig):
     num_token_mixers: int = 0
     token_mixer_width: int = 7
 
-    decoder_type: str | None = None
     decoder_target: Literal["text", "continuation", "both"] | None = None
-    num_decoder_layers: int = 2
     decoder_feed_forward: Literal["gated", "plain"] = "gated"
     decoder_output_norm: bool = True
     decoder_mixer_type: Literal["conv", "window", "none"] | None = None
@@ -258,75 +351,14 @@ class ConceptEncoderConfig(PreTrainedConfig):
     timestep_scale: float | int | None = 1000.0
 
     concept_pooling: Literal["mean", "weighted"] | None = None
-    classifier_reads_tokens: bool = False
-    pair_similarity: Literal["classifier", "cosine"] = "classifier"
-    classifier_dropout: float | int | None = None
     type_vocab_size: int = 0
-    tie_word_embeddings: bool = True
-
-    pad_token_id: int | None = None
-    mask_token_id: int | None = None
-    cls_token_id: int | None = None
-    sep_token_id: int | None = None
-    unk_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
-        if original := [name for name in ORIGINAL_OPTIONS if name in kwargs]:
-            raise ValueError(CONVERT_FIRST.format(f"A configuration with {original[0]}"))
-        if self.token_embedding_dim is None:
-            self.token_embedding_dim = self.hidden_size
-        if self.token_embedding_dim != self.hidden_size:
-            self.tie_word_embeddings = False  # a [V, H] head cannot share a [V, token_embedding_dim] table
         super().__post_init__(**kwargs)
-        # The classes that can load the weights: of several for a task, the Auto classes take the one that is named.
-        names = self.architectures or []
-        names = names + [
-            POOLING_CLASSIFIERS[name] for name in names if POOLING_CLASSIFIERS.get(name, name) not in names
-        ]
-        # By a name that ends so CrossEncoder knows a classifier, whose number of classes it then keeps.
-        mark = "ForSequenceClassification"
-        marked = not names or mark not in names[0] or any(name.endswith(mark) for name in names)
-        self.architectures = names if marked else [*names, mark]
-        # Here it is the ValueError itself that is raised, afterwards one of another class with two lines around it.
-        self.validate_architecture()
         self.validate_backbone()
 
-    @classmethod
-    def from_dict(cls, config_dict, **kwargs):
-        last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # or it would follow in spite of its value
-        return super().from_dict(config_dict, **{name: kwargs[name] for name in last})
-
-    def __setattr__(self, name, value):
-        follower = FOLLOWERS.get(name)
-        follows = follower is not None and getattr(self, follower, None) == getattr(self, name)
-        # The width of a table that a backbone reads is the backbone's.
-        if follows and not (name == "hidden_size" and self.backbone_config):
-            super().__setattr__(follower, value)
-        super().__setattr__(name, value)
-
-    def validate_architecture(self):
-        """Checks of values and between values, run when the configuration is made and when it is saved."""
-        for (low, high, said), names in NUMBERS.items():
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not low <= value <= high:  # nan lies nowhere
-                    raise ValueError(f"{name} must be {said}, not {value}.")
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(
-                f"Unknown hidden_act {self.hidden_act!r}; choose one of transformers' activations, such as 'silu', "
-                "'gelu' or 'relu'."
-            )
-        for name in ("pad_token_id", "mask_token_id"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
-                raise ValueError(f"{name} {value} is none of the {self.vocab_size} tokens.")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
-                f"choose a head count that divides it, such as {_divisors(self.hidden_size, 16)}."
-            )
+    def check_architecture(self):
+        super().check_architecture()
         rotary = self.token_position_type == "rotary"
         if rotary and (self.hidden_size // self.num_attention_heads) % 2:
             raise ValueError(
@@ -372,8 +404,30 @@ class ConceptEncoderConfig(PreTrainedConfig):
                 )
 
 
+class IterationsMixin:
+    """For configurations with `num_iterations`: what they do beside those of a stack."""
+
+    is_recursive = True
+
+    def __post_init__(self, **kwargs):
+        if self.num_iterations is None:
+            self.num_iterations = self.num_hidden_layers
+        super().__post_init__(**kwargs)
+        self.validate_iterations()
+
+    @classmethod
+    def from_standard(cls, config: ConceptModelConfig, **options):
+        """The configuration of a recursive model with the sizes and parts of a standard one, and with `options`."""
+        names = {field.name for field in fields(type(config))} - {"architectures", "dtype", "transformers_version"}
+        return cls(**{name: getattr(config, name) for name in names} | options)
+
+    def validate_iterations(self):
+        if self.num_iterations < 1:
+            raise ValueError(f"num_iterations must be at least 1, not {self.num_iterations}.")
+
+
 @strict
-class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
+class RecursiveConceptEncoderConfig(IterationsMixin, ConceptEncoderConfig):
     r"""
     Configuration of models whose encoder is one concept layer applied K times.
 
@@ -396,22 +450,6 @@ class RecursiveConceptEncoderConfig(ConceptEncoderConfig):
     input_injection: bool = True
     state_norm: bool = True
     average_iterations: bool = True
-
-    def __post_init__(self, **kwargs):
-        if self.num_iterations is None:
-            self.num_iterations = self.num_hidden_layers
-        super().__post_init__(**kwargs)
-        self.validate_iterations()
-
-    @classmethod
-    def from_standard(cls, config: ConceptEncoderConfig, **options):
-        """The configuration of a recursive model with the sizes and parts of a standard one, and with `options`."""
-        names = {field.name for field in fields(type(config))} - {"architectures", "dtype", "transformers_version"}
-        return cls(**{name: getattr(config, name) for name in names} | options)
-
-    def validate_iterations(self):
-        if self.num_iterations < 1:
-            raise ValueError(f"num_iterations must be at least 1, not {self.num_iterations}.")
 
 
 def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:

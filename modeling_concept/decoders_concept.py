@@ -14,8 +14,8 @@ DECODERS = {
 }
 
 
-def make_decoder(config):
+def make_decoder(config, kinds=DECODERS):
     """The configured decoder; ValueError with the list of kinds if there is none of that name."""
-    if config.decoder_type not in DECODERS:
-        raise ValueError(f"Unknown decoder_type {config.decoder_type!r}; choose one of {sorted(DECODERS)}.")
-    return DECODERS[config.decoder_type](config)
+    if config.decoder_type not in kinds:
+        raise ValueError(f"Unknown decoder_type {config.decoder_type!r}; choose one of {sorted(kinds)}.")
+    return kinds[config.decoder_type](config)

@@ -10,12 +10,16 @@ from functools import partial
 import torch
 
 from .decoder_layers_concept import Memory, Targets
+from .decoders_concept import make_decoder
 from .outputs_concept import ConceptEncoderOutput
 from .positions_concept import Segments, text_layout
 
 
 class ConceptDecodingMixin:
     """For models with `encoder`, `decoder` and `config`."""
+
+    def make_decoder(self, config):
+        return make_decoder(config)
 
     def resize_token_embeddings(self, *args, **kwargs):
         """As in transformers; a token table of the decoder's own is resized with the encoder's."""

@@ -118,15 +118,8 @@ class ConceptQueries(nn.Module):
 
         Returns:
             Initial concepts [B, C, H], and query vectors [C, H] or None. With `segments`, those of addressed concepts.
-
-        Raises:
-            ValueError: `count`, the number of concepts to make, is not between 1 and the trained number.
         """
         config = self.config
-        if isinstance(count, float) or not 1 <= count <= config.concept_num:
-            raise ValueError(
-                f"concept_num must be a whole number between 1 and the trained {config.concept_num}, not {count}."
-            )
         queries = self.concept_embeddings[:count]
         if self.position_embeddings is not None:
             queries = queries + self.position_embeddings[:count]

@@ -22,7 +22,7 @@ from .layers_concept import PhaseEmbedding, make_norm
 from .loading_concept import RecursiveStartMixin
 from .mixers_concept import TOKEN_MIXERS
 from .outputs_concept import ConceptEncoderOutput
-from .positions_concept import Segments, check_inputs, make_rotary, mean_of_visible, text_layout
+from .positions_concept import Segments, TextLayout, check_inputs, make_rotary, mean_of_visible, text_layout
 from .text_concept import check_number
 
 
@@ -70,7 +70,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
 
     def __init__(self, config: ConceptEncoderConfig):
         super().__init__(config)
-        config = self.config
+        self.make_parts(self.config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def make_parts(self, config):
         self.embeddings = ConceptTokenEmbeddings(config)
         self.phase_embedding = PhaseEmbedding(config) if config.phase_harmonics else None
         mixer_gain = 0.0 if config.identity_init else (2 * max(config.num_token_mixers, 1)) ** -0.5
@@ -86,8 +90,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
         self.make_layers(config)
         self.output_norm = make_norm(config, config.output_norm_eps)
         self.output_centring = OutputCentring(config) if config.output_centring else None
-        self.gradient_checkpointing = False
-        self.post_init()
 
     def make_layers(self, config):
         last = config.num_hidden_layers - 1
@@ -173,11 +175,22 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if config.hide_mask_tokens and config.mask_token_id is not None and input_ids is not None:
             hidden_tokens = input_ids == config.mask_token_id
         layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
+        count = config.concept_num if concept_num is None else concept_num
+        if isinstance(count, float) or not 1 <= count <= config.concept_num:
+            raise ValueError(
+                f"concept_num must be a whole number between 1 and the trained {config.concept_num}, not {count}."
+            )
+        options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
+        options = {name: value for name, value in options.items() if value is not None}
+        return self.make_concepts(input_ids, inputs_embeds, token_type_ids, layout, count, **options)
 
+    def make_concepts(self, input_ids, inputs_embeds, token_type_ids, layout: TextLayout, count: int, **options):
+        """What [`forward`] gives for inputs that are checked, `count` concepts of a text; `options` are those of
+        [`run_layers`]."""
+        config = self.config
         states = self.embeddings(input_ids, inputs_embeds, token_type_ids, layout)
         weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
         text_mean = mean_of_visible(weighed, layout)
-        count = config.concept_num if concept_num is None else concept_num
         segments = Segments.of(config, layout.lengths, count)
         phases = None
         if self.phase_embedding is not None:
@@ -200,8 +213,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if self.shared_key_values is not None:
             normed = states if self.shared_norm is None else self.shared_norm(states)
             key_values = self.shared_key_values(normed, token_rotary)
-        options = {"num_iterations": num_iterations, "backprop_iterations": backprop_iterations}
-        options = {name: value for name, value in options.items() if value is not None}
         context = LayerContext(token_mask, concept_rotary, token_rotary)
         concepts = self.run_layers(concepts, states, queries, key_values, context, **options)
 

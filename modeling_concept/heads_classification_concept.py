@@ -12,7 +12,6 @@ from transformers.utils.generic import can_return_tuple
 
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
-from .decoders_concept import make_decoder
 from .decoding_concept import ConceptDecodingMixin
 from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .layers_concept import make_linear, make_norm
@@ -44,13 +43,16 @@ class ConceptClassifierModel(ConceptPreTrainedModel):
     def make_head(self, config):
         """Parts between encoder and classifier."""
 
+    def make_norm(self, config):
+        return make_norm(config)
+
     def make_classifier(self, config):
         return make_linear(self.feature_count * config.hidden_size, config.num_labels, bias=True)
 
     def make_pooler(self, config):
         weighted = config.concept_pooling == "weighted"
         self.concept_scorer = make_linear(config.hidden_size, 1, bias=True, gain=0.0) if weighted else None
-        self.pool_norm = make_norm(config)
+        self.pool_norm = self.make_norm(config)
 
     def pool(self, concepts):
         """Concepts [B, C, H] -> [B, H]: their mean, or their mean under a learned softmax; normalised."""
@@ -123,8 +125,8 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
     new_head_keys = ("classifier.", "pre_pool_norm.")
 
     def make_head(self, config):
-        self.decoder = make_decoder(config)
-        self.pre_pool_norm = make_norm(config)
+        self.decoder = self.make_decoder(config)
+        self.pre_pool_norm = self.make_norm(config)
 
     @can_return_tuple
     def forward(

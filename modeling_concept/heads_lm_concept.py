@@ -10,7 +10,6 @@ from transformers.utils.generic import can_return_tuple
 
 from .backbone_concept import ConceptPreTrainedModel
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
-from .decoders_concept import make_decoder
 from .decoding_concept import ConceptDecodingMixin, repeat_memory
 from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .generation_concept import ConceptWriterMixin
@@ -36,7 +35,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptWriterMixin, Concep
     def __init__(self, config: ConceptEncoderConfig):
         super().__init__(config)
         self.encoder = self.encoder_class(self.config)
-        self.decoder = make_decoder(self.config)
+        self.decoder = self.make_decoder(self.config)
         self.lm_head = make_linear(self.config.hidden_size, self.config.vocab_size, bias=False)
         self.post_init()
 

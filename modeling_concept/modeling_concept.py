@@ -44,6 +44,19 @@ from .loading_concept import load_state_dict
 from .loss_concept import head_loss
 from .mixers_concept import TOKEN_MIXERS
 from .norms_concept import RMSNorm
+from .original_configuration_concept import OriginalConceptEncoderConfig, RecursiveOriginalConceptEncoderConfig
+from .original_decoders_concept import ORIGINAL_DECODERS
+from .original_encoder_concept import OriginalConceptEncoder, RecursiveOriginalConceptEncoder
+from .original_heads_concept import (
+    OriginalConceptEncoderForMaskedLM,
+    OriginalConceptEncoderForSentencePairClassification,
+    OriginalConceptEncoderForSequenceClassificationPerceiver,
+    OriginalConceptEncoderForSequenceClassificationViaDecoder,
+    RecursiveOriginalConceptEncoderForMaskedLM,
+    RecursiveOriginalConceptEncoderForSentencePairClassification,
+    RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
+    RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
+)
 from .outputs_concept import ConceptClassifierOutput, ConceptEncoderOutput, ConceptMaskedLMOutput
 from .positions_concept import Segments
 from .pretrained_concept import PretrainedTokens

@@ -26,6 +26,18 @@ from .heads_lm_concept import (
     ConceptEncoderForPrefixDiffusion,
     RecursiveConceptEncoderForMaskedLM,
 )
+from .original_configuration_concept import OriginalConceptEncoderConfig, RecursiveOriginalConceptEncoderConfig
+from .original_encoder_concept import OriginalConceptEncoder, RecursiveOriginalConceptEncoder
+from .original_heads_concept import (
+    OriginalConceptEncoderForMaskedLM,
+    OriginalConceptEncoderForSentencePairClassification,
+    OriginalConceptEncoderForSequenceClassificationPerceiver,
+    OriginalConceptEncoderForSequenceClassificationViaDecoder,
+    RecursiveOriginalConceptEncoderForMaskedLM,
+    RecursiveOriginalConceptEncoderForSentencePairClassification,
+    RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
+    RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
+)
 
 
 # The Auto classes take the class that a checkpoint's `architectures` names, else the first.
@@ -53,6 +65,24 @@ AUTO_MODELS = {
             RecursiveConceptEncoderForSequenceClassificationViaDecoder,
             RecursiveConceptEncoderForSequenceClassificationPerceiver,
             RecursiveConceptEncoderForSentencePairClassification,
+        ),
+    },
+    OriginalConceptEncoderConfig: {
+        AutoModel: (OriginalConceptEncoder,),
+        AutoModelForMaskedLM: (OriginalConceptEncoderForMaskedLM,),
+        AutoModelForSequenceClassification: (
+            OriginalConceptEncoderForSequenceClassificationViaDecoder,
+            OriginalConceptEncoderForSequenceClassificationPerceiver,
+            OriginalConceptEncoderForSentencePairClassification,
+        ),
+    },
+    RecursiveOriginalConceptEncoderConfig: {
+        AutoModel: (RecursiveOriginalConceptEncoder,),
+        AutoModelForMaskedLM: (RecursiveOriginalConceptEncoderForMaskedLM,),
+        AutoModelForSequenceClassification: (
+            RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
+            RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
+            RecursiveOriginalConceptEncoderForSentencePairClassification,
         ),
     },
 }

@@ -33,7 +33,7 @@ CLASSES = [
 
 @pytest.mark.parametrize(("auto_class", "model_class"), CLASSES, ids=[c.__name__ for _, c in CLASSES])
 def test_auto_classes_find_the_class_that_saved(auto_class, model_class, tmp_path):
-    config = make_config(model_class.config_class is models.RecursiveConceptEncoderConfig)
+    config = make_config(model_class.config_class)
     model = stir(model_class(config))
     model.save_pretrained(tmp_path)
     again = auto_class.from_pretrained(tmp_path)
@@ -272,11 +272,10 @@ def test_every_size_and_every_number_has_its_range():
 @pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification])
 @pytest.mark.parametrize("config_class", AUTO_MODELS)
 def test_auto_classes_make_models_of_configurations(auto_class, config_class):
-    recursive = config_class is models.RecursiveConceptEncoderConfig
     classes = AUTO_MODELS[config_class][auto_class]
-    assert type(auto_class.from_config(make_config(recursive))) is classes[0]
+    assert type(auto_class.from_config(make_config(config_class))) is classes[0]
     for model_class in classes:
-        config = make_config(recursive, architectures=[model_class.__name__])
+        config = make_config(config_class, architectures=[model_class.__name__])
         assert type(auto_class.from_config(config)) is model_class
 
 
@@ -345,7 +344,7 @@ def original_outputs(folder, inputs, model):
         targets = model.make_targets(inputs["noisy_ids"], mask, inputs["timesteps"])
         hidden = model.decode(model.remember(model.encoder(ids, mask)), targets)
         return {"concepts": output.concepts, "logits": output.logits, "decoder_hidden": hidden}
-    if model.config.model_type == "recursive_concept_encoder":
+    if model.config.is_recursive:
         found = {}
         for count in (2, 4, 8):
             output = model(**inputs, num_iterations=count)

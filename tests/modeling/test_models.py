@@ -16,6 +16,7 @@ from .zoo import (
     OPTIONS,
     PAD,
     VOCAB,
+    class_of,
     classifier,
     language_model,
     make_config,
@@ -115,7 +116,7 @@ def test_a_text_of_no_tokens_is_one_hidden_position(encoder, options):
     empty = torch.empty((2, 0), dtype=torch.long)
     expected = encoder(torch.full((2, 1), PAD), torch.zeros((2, 1), dtype=torch.long))
     given = [{"input_ids": empty}, {"input_ids": empty.float(), "attention_mask": empty, "token_type_ids": empty}]
-    if encoder.token_weights is None:
+    if not encoder.config.token_weighting:
         given.append({"inputs_embeds": torch.empty((2, 0, encoder.config.token_embedding_dim))})
     for inputs in given:
         torch.testing.assert_close(encoder(**inputs).last_hidden_state, expected.last_hidden_state)
@@ -253,11 +254,9 @@ def test_encoders_and_classifiers_are_saved_exactly(encoder, tmp_path):
     for number, kind in enumerate(CLASSIFIERS):
         model = classifier(kind, encoder)
         assert_round_trip_is_exact(model, class_inputs(kind, random_batch()), tmp_path / str(number))
-    recursive, options = ENCODERS[encoder]
-    model_class = models.RecursiveConceptEncoder if recursive else models.ConceptEncoder
-    assert_round_trip_is_exact(
-        model_class(make_config(recursive, **options)).eval(), random_batch(), tmp_path / "base"
-    )
+    family, options = ENCODERS[encoder]
+    base = class_of(family, "")(make_config(family, **options)).eval()
+    assert_round_trip_is_exact(base, random_batch(), tmp_path / "base")
 
 
 @every_language_model
@@ -290,9 +289,9 @@ COMPILED = [encoder for encoder in ENCODERS if encoder.endswith(("0-stack", "1-r
 @pytest.mark.parametrize(("encoder", "padded"), [(e, True) for e in COMPILED] + [("perceiver0-stack", False)])
 def test_encoder_compiles_without_graph_breaks(encoder, padded):
     """One layer with gradients, or two steps of a recursion without."""
-    recursive, options = ENCODERS[encoder]
-    model_class = models.RecursiveConceptEncoder if recursive else models.ConceptEncoder
-    model = model_class(make_config(recursive, **options, num_hidden_layers=1 + recursive)).eval()
+    family, options = ENCODERS[encoder]
+    recursive = "Recursive" in family
+    model = class_of(family, "")(make_config(family, **options, num_hidden_layers=1 + recursive)).eval()
     batch = random_batch()
     inputs = batch if padded else {"input_ids": batch["input_ids"]}
     expected = model(**inputs).last_hidden_state

@@ -169,8 +169,7 @@ def save_every_class(root, tokenizer):
             "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "num_labels": 3,
             "mask_token_id": tokenizer.mask_token_id, "max_sequence_length": 64, **options,
         }  # fmt: skip
-        recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
-        model = stir(model_class(make_config(recursive, **sizes))).eval()
+        model = stir(model_class(make_config(model_class.config_class, **sizes))).eval()
         model.save_pretrained(root / name)
         tokenizer.save_pretrained(root / name)
         facts = {
@@ -212,12 +211,14 @@ def save_finals(root, models_and_inputs):
 def every_class():
     for auto_models in AUTO_MODELS.values():
         for model_class in (c for classes in auto_models.values() for c in classes):
-            recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
             batch = random_batch()
             inputs = pair_inputs(batch) if "Pair" in model_class.__name__ else batch
             if "Prefix" in model_class.__name__:
                 inputs = {**batch, "decoder_input_ids": batch["input_ids"]}
-            yield model_class.__name__, (stir(model_class(make_config(recursive, num_labels=3))), inputs)
+            yield (
+                model_class.__name__,
+                (stir(model_class(make_config(model_class.config_class, num_labels=3))), inputs),
+            )
 
 
 def converted_originals(folder):

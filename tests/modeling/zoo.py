@@ -84,39 +84,50 @@ ENCODER_OPTIONS = {
     "slot": [{}, {"encoder_options": {"competing_heads": 0.5}, "share_key_values": True}],
 }
 
-# Every encoder (each kind of layer, stacked and recursive, with its options).
+# Every encoder (each kind of layer, stacked and recursive, with its options, and the original's): what the name of its
+# classes begins with, and its options.
 ENCODERS = {
-    f"{kind}{number}-{'recursive' if recursive else 'stack'}": (
-        recursive,
-        {"encoder_type": kind, **options},
-    )
+    f"{kind}{number}-{'recursive' if family else 'stack'}": (family, {"encoder_type": kind, **options})
     for kind in ENCODER_LAYERS
     for number, options in enumerate(ENCODER_OPTIONS.get(kind, [{}]))
-    for recursive in (False, True)
+    for family in ("", "Recursive")
+} | {
+    "original0-stack": ("Original", {}),
+    "original1-stack": ("Original", {"use_bixt": True, "concept_position_type": "learned"}),
+    "original1-recursive": ("RecursiveOriginal", {"concept_position_type": "sinusoidal"}),
 }
+# What holds of the default network alone is tested with these.
+OWN_ENCODERS = [name for name, (family, _) in ENCODERS.items() if "Original" not in family]
 
 
-def make_config(recursive=False, **options):
-    config_class = models.RecursiveConceptEncoderConfig if recursive else models.ConceptEncoderConfig
+def class_of(family: str, name: str):
+    """A class of the package, such as family "Recursive" and name "ConfigForMaskedLM"."""
+    return getattr(models, f"{family}ConceptEncoder{name}")
+
+
+def make_config(family="", **options):
+    """A small configuration of a family, such as "Original", or of a class; True is the recursive one."""
+    family = {False: "", True: "Recursive"}.get(family, family)
+    config_class = family if isinstance(family, type) else class_of(family, "Config")
+    if issubclass(config_class, models.OriginalConceptEncoderConfig):
+        options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **options}
     return config_class(**{**SIZES, **options})
 
 
 def language_model(encoder="perceiver0-stack", decoder="position", **options):
     """A masked LM of any encoder and decoder, in eval mode."""
-    recursive, encoder_options = ENCODERS[encoder]
-    model_class = models.RecursiveConceptEncoderForMaskedLM if recursive else models.ConceptEncoderForMaskedLM
-    mixing = {"decoder_mixer_type": "conv"} if decoder == "diffusion" else {}
-    return model_class(
-        make_config(recursive, **{"decoder_type": decoder, **mixing, **encoder_options, **options})
-    ).eval()
+    family, encoder_options = ENCODERS[encoder]
+    mixing = {"decoder_mixer_type": "conv"} if decoder == "diffusion" and "Original" not in family else {}
+    config = make_config(family, **{"decoder_type": decoder, **mixing, **encoder_options, **options})
+    return class_of(family, "ForMaskedLM")(config).eval()
 
 
 def classifier(kind, encoder="perceiver0-stack", **options):
     """A classification model of any encoder: kind is "Perceiver", "ViaDecoder" or "Pair"."""
-    recursive, encoder_options = ENCODERS[encoder]
+    family, encoder_options = ENCODERS[encoder]
     name = {"Pair": "SentencePairClassification"}.get(kind, f"SequenceClassification{kind}")
-    model_class = getattr(models, f"{'Recursive' if recursive else ''}ConceptEncoderFor{name}")
-    return model_class(make_config(recursive, **{"num_labels": 3, **encoder_options, **options})).eval()
+    model_class = class_of(family, f"For{name}")
+    return model_class(make_config(family, **{"num_labels": 3, **encoder_options, **options})).eval()
 
 
 def random_batch(rows=3, length=13, padding=(0, 4, 2)):

@@ -6,7 +6,6 @@ import sys
 
 import torch
 
-import modeling_concept as models
 from trainers import ConceptTrainer, ConceptTrainingArguments
 from trainers.collator import ConceptDataCollator
 from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
@@ -57,9 +56,11 @@ def make_model(model_type, tokenizer, seed=0, **options):
     """A small model of a model type, the same for the same seed."""
     torch.manual_seed(seed)
     kind = find_model_type(model_type)
-    recursive = kind.model_class.config_class is models.RecursiveConceptEncoderConfig
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
-    return kind.model_class(make_config(recursive, **{**sizes, "mask_token_id": tokenizer.mask_token_id, **options}))
+    config_class = kind.model_class.config_class
+    return kind.model_class(
+        make_config(config_class, **{**sizes, "mask_token_id": tokenizer.mask_token_id, **options})
+    )
 
 
 def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher=None, eval_dataset=None, **options):

@@ -36,8 +36,7 @@ def every_model():
         value for value in vars(models).values() if isinstance(value, type) and issubclass(value, PreTrainedModel)
     ]
     for model_class in classes:
-        recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
-        yield model_class.__name__, lambda kind=model_class, recursive=recursive: kind(make_config(recursive))
+        yield model_class.__name__, lambda kind=model_class: kind(make_config(kind.config_class))
     for encoder in ENCODERS:
         for decoder in DECODER_NAMES:
             for tied in (True, False):
