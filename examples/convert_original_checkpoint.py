@@ -118,10 +118,10 @@ def convert_model(source: str):
     model = make_model(config, name, weights)
     weights = convert_weights(weights, model.config)
     own = model.state_dict()
-    problems = sorted(set(own) ^ set(weights))
+    problems = [*sorted(set(weights) - set(own)), *sorted(set(own) - set(weights))]
     problems += [key for key in weights if key in own and weights[key].shape != own[key].shape]
     if problems:
-        raise ValueError(f"it does not fit {name}; missing, unknown or of another shape: {problems[:6]}")
+        raise ValueError(f"it does not fit {name}; unknown, missing or of another shape: {problems[:6]}")
     model.load_state_dict(weights)
     return model
 

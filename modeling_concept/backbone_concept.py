@@ -19,10 +19,10 @@ from transformers.utils import logging
 from .card_concept import card_to_push
 from .configuration_concept import (
     AUTO_CLASSES,
-    ENCODER_KINDS,
-    ENCODER_LAYER_NAMES,
+    FIRST_WEIGHTS,
     POOLING_CLASSIFIERS,
     ConceptEncoderConfig,
+    wrong_kind,
 )
 from .loading_concept import CONVERT_FIRST, ORIGINAL_WEIGHT
 from .text_concept import ConceptTextMixin, tokenizer_source
@@ -143,24 +143,16 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     @classmethod
     def wrong_kind(cls, model_type: str) -> str:
         """The sentence on a checkpoint or configuration whose encoder is of the kind `model_type`, not of this one."""
-        own = cls.config_class.model_type
-        advice = f"load it with {cls.auto_class or 'AutoModel'}, which finds its class"
-        if (own, model_type) == ("recursive_concept_encoder", "concept_encoder"):
-            advice += (
-                ", or start a new recursive model from it with `load_from_standard_checkpoint` (in pretraining: "
-                "--model_type recursive_mlm --model_name_or_path)"
-            )
-        return (
-            f"{cls.__name__} is a {own} ({ENCODER_KINDS[own]}), but the checkpoint or configuration is a {model_type} "
-            f"({ENCODER_KINDS.get(model_type, 'no concept encoder')}); {advice}."
-        )
+        return wrong_kind(cls.__name__, cls.config_class.model_type, model_type, cls.auto_class or "AutoModel")
 
     def _init_weights(self, module):
         """Fan-in initialisation, or N(0, `initializer_range`). A module with parameters of its own brings
         `init_own_parameters(constant_std)`."""
         super()._init_weights(module)
         constant_std = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if hasattr(module, "init_own_parameters"):
+            module.init_own_parameters(constant_std)
+        elif isinstance(module, nn.Linear):
             gain = getattr(module, "init_gain", 1.0)
             if gain == 0:
                 init.zeros_(module.weight)
@@ -174,8 +166,6 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             init.normal_(module.weight, std=constant_std or module.embedding_dim**-0.5)
             if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
                 init.zeros_(module.weight[module.padding_idx])
-        elif hasattr(module, "init_own_parameters"):
-            module.init_own_parameters(constant_std)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
@@ -192,12 +182,14 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         )
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
         if missing and cls.raises_for_missing_weights:
-            own = cls.config_class.model_type
-            if any(ORIGINAL_WEIGHT in key for key in info["unexpected_keys"]) and own in ENCODER_LAYER_NAMES:
+            unexpected, own = (
+                [key.removeprefix("encoder.") for key in info["unexpected_keys"]],
+                cls.config_class.model_type,
+            )
+            if any(ORIGINAL_WEIGHT in key for key in unexpected) and "original" not in own:
                 raise ValueError(CONVERT_FIRST.format(pretrained_model_name_or_path))
-            for model_type, name in ENCODER_LAYER_NAMES.items():  # a configuration of another kind was given
-                unexpected = any(re.match(rf"(encoder\.)?{name}\.", key) for key in info["unexpected_keys"])
-                if unexpected and model_type != own:
+            for model_type, name in FIRST_WEIGHTS.items():  # a configuration of another kind was given
+                if model_type != own and any(key.startswith(name) for key in unexpected):
                     raise ValueError(cls.wrong_kind(model_type))
             shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
             saved = model.config.architectures

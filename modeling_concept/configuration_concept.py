@@ -42,14 +42,35 @@ POOLING_CLASSIFIERS = {
     for classes in AUTO_CLASSES.values()
 }
 
-# What the encoder of each model type is, and the name of its layers among the weights.
+# What the encoder of each model type is, and how its first weights are named.
 ENCODER_KINDS = {
     "concept_encoder": "a stack of layers",
     "recursive_concept_encoder": "one layer repeated",
     "original_concept_encoder": "a stack of layers of the original implementation",
     "recursive_original_concept_encoder": "one layer of the original implementation repeated",
 }
-ENCODER_LAYER_NAMES = {"concept_encoder": "layers", "recursive_concept_encoder": "shared_layer"}
+FIRST_WEIGHTS = {
+    "concept_encoder": "layers.0.cross_attn.",
+    "recursive_concept_encoder": "shared_layer.cross_attn.",
+    "original_concept_encoder": "layers.0.concept_token_attn.",
+    "recursive_original_concept_encoder": "shared_layer.concept_token_attn.",
+}
+
+
+def wrong_kind(name: str, own: str, model_type: str, auto_class: str) -> str:
+    """The sentence on a checkpoint or configuration whose encoder is of the kind `model_type`, where the class `name`
+    is of the kind `own`."""
+    advice = f"load it with {auto_class}, which finds its class"
+    if (own, model_type) == ("recursive_concept_encoder", "concept_encoder"):
+        advice += (
+            ", or start a new recursive model from it with `load_from_standard_checkpoint` (in pretraining: "
+            "--model_type recursive_mlm --model_name_or_path)"
+        )
+    return (
+        f"{name} is a {own} ({ENCODER_KINDS[own]}), but the checkpoint or configuration is a {model_type} "
+        f"({ENCODER_KINDS.get(model_type, 'no concept encoder')}); {advice}."
+    )
+
 
 # What was left to be another value's equal follows when that changes.
 FOLLOWERS = {"hidden_size": "token_embedding_dim", "num_hidden_layers": "num_iterations"}
@@ -106,8 +127,7 @@ class ConceptModelConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
-        original = [name for name in ORIGINAL_OPTIONS if name in kwargs]
-        if original and "original" not in kwargs.get("model_type", ""):
+        if original := [name for name in ORIGINAL_OPTIONS if name in kwargs]:
             raise ValueError(CONVERT_FIRST.format(f"A configuration with {original[0]}"))
         if self.token_embedding_dim is None:
             self.token_embedding_dim = self.hidden_size
@@ -128,6 +148,10 @@ class ConceptModelConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
+        kind = config_dict.get("model_type", cls.model_type)
+        to_convert = "original" not in kind and any(name in config_dict for name in ORIGINAL_OPTIONS)
+        if ("original" in kind) != ("original" in cls.model_type) and kind in ENCODER_KINDS and not to_convert:
+            raise ValueError(wrong_kind(cls.__name__, cls.model_type, kind, "AutoModel"))
         last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # or it would follow in spite of its value
         return super().from_dict(config_dict, **{name: kwargs[name] for name in last})
 
@@ -141,10 +165,6 @@ class ConceptModelConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Checks of values and between values, run when the configuration is made and when it is saved."""
-        if self.model_type == type(self).model_type:  # else it is of a checkpoint that the model class refuses
-            self.check_architecture()
-
-    def check_architecture(self):
         for (low, high, said), names in NUMBERS.items():
             for name in names:
                 value = getattr(self, name, None)
@@ -357,8 +377,8 @@ class ConceptEncoderConfig(ConceptModelConfig):
         super().__post_init__(**kwargs)
         self.validate_backbone()
 
-    def check_architecture(self):
-        super().check_architecture()
+    def validate_architecture(self):
+        super().validate_architecture()
         rotary = self.token_position_type == "rotary"
         if rotary and (self.hidden_size // self.num_attention_heads) % 2:
             raise ValueError(

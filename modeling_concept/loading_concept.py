@@ -53,14 +53,14 @@ class RecursiveStartMixin:
                 fits, or a weight of the same name in its encoder has another shape.
         """
         state = load_state_dict(path)
-        if any(ORIGINAL_WEIGHT in key for key in state):
-            raise ValueError(CONVERT_FIRST.format(path))
-        if any("shared_layer." in key for key in state):
-            raise ValueError(f"{path} is a checkpoint of a recursive encoder already: load it with from_pretrained.")
         prefix = "" if self.base_model is self else f"{self.base_model_prefix}."
         # Without the head that is the token table under another name.
         names = [name for name, _ in (*self.named_parameters(), *self.named_buffers())]
         own = {name: value for name, value in self.state_dict().items() if name in names}
+        if any(ORIGINAL_WEIGHT in key for key in state) and not any(ORIGINAL_WEIGHT in name for name in own):
+            raise ValueError(CONVERT_FIRST.format(path))
+        if any("shared_layer." in key for key in state):
+            raise ValueError(f"{path} is a checkpoint of a recursive encoder already: load it with from_pretrained.")
         found, wrong = {}, []
         for key, tensor in state.items():
             name = key.removeprefix("encoder.")  # which the weights of an encoder saved alone do not have

@@ -52,7 +52,7 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
     hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.1
     attention_probs_dropout_prob: float | int = 0.1
-    initializer_range: float = 0.1
+    initializer_range: float | None = 0.1
     concept_position_type: Literal["none", "sinusoidal", "learned"] = "none"
     use_bixt: bool = False
     num_decoder_layers: int = 1
@@ -67,8 +67,8 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
                 f"The original's network has {name}={getattr(self, name)!r}; {value!r} is for other concept encoders."
             )
 
-    def check_architecture(self):
-        super().check_architecture()
+    def validate_architecture(self):
+        super().validate_architecture()
         if self.num_decoder_layers > 1 and self.decoder_type not in (None, "diffusion"):
             raise ValueError(
                 f"The original's {self.decoder_type} decoder has one layer: num_decoder_layers must be 1, not "

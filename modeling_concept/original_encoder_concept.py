@@ -52,6 +52,13 @@ class OriginalAttention(nn.MultiheadAttention):
         return update.masked_fill(empty[:, :, None], 0), weights
 
 
+class OriginalConceptTable(nn.Embedding):
+    """The learned concept vectors [C, H], which are drawn twice as large as other weights."""
+
+    def init_own_parameters(self, constant_std):
+        init.normal_(self.weight, std=min(2 * (constant_std or self.embedding_dim**-0.5), 1.0))
+
+
 class OriginalConceptEncoderLayer(GradientCheckpointingLayer):
     """
     c += MHA(LN c, E, E); c += MHA(LN c, LN c, LN c); c += Wo(drop(act(a) · b)) with [a, b] = Wi LN c.
@@ -116,7 +123,7 @@ class OriginalConceptEncoder(OriginalModelMixin, ConceptEncoder):
         self.token_position_embeddings = nn.Embedding(config.max_sequence_length, token_width)
         self.token_projection = nn.Linear(token_width, width) if token_width != width else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.concept_embeddings = nn.Embedding(config.concept_num, width)
+        self.concept_embeddings = OriginalConceptTable(config.concept_num, width)
         if config.concept_position_type == "learned":
             self.concept_position_emb = nn.Embedding(config.concept_num, width)
         elif config.concept_position_type == "sinusoidal":
@@ -133,7 +140,6 @@ class OriginalConceptEncoder(OriginalModelMixin, ConceptEncoder):
         )
 
     def init_own_parameters(self, constant_std):
-        init.normal_(self.concept_embeddings.weight, std=min(2 * constant_std, 1.0))
         if self.config.concept_position_type == "sinusoidal":
             buffer = self.concept_position_emb
             init.copy_(buffer, sinusoid(torch.arange(buffer.shape[0], device=buffer.device), buffer.shape[1]))

@@ -20,7 +20,11 @@ KNOWN = '{"concept_position_type": "none"}'
         ('{"auto_map": {}}', {}, "it is a checkpoint of this package already"),
         ("{}", None, "its weights cannot be read: "),
         ("{}", {"some.weight": torch.ones(2)}, "This is no checkpoint of a known class of the original"),
-        (KNOWN, {"concept_scorer.weight": torch.ones(2), "x": torch.ones(2)}, "The weight x is not known"),
+        (
+            KNOWN,
+            {"concept_scorer.weight": torch.ones(2), "x": torch.ones(2)},
+            "unknown, missing or of another shape: ['x'",
+        ),
     ],
     ids=["no config", "no JSON", "no options", "ours", "broken weights", "other weights", "unknown weight"],
 )

@@ -15,7 +15,6 @@ import modeling_concept as models
 from modeling_concept import AUTO_MODELS, configuration_concept
 
 from ..conftest import ROOT
-from ..examples.kit import refusal, run_here
 from .test_text import token_ids
 from .zoo import BACKBONES, classifier, language_model, make_config, random_batch, stir
 
@@ -92,35 +91,42 @@ def test_a_checkpoint_of_another_class_is_an_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def both_kinds(tmp_path_factory):
-    """Folders of a standard and a recursive language model, by whether it is recursive."""
-    folder = tmp_path_factory.mktemp("kinds")
-    language_model().save_pretrained(folder / "False")
-    language_model("perceiver0-recursive").save_pretrained(folder / "True")
-    return {recursive: str(folder / str(recursive)) for recursive in (False, True)}
+def kinds(tmp_path_factory):
+    """Folders of a language model of each kind of encoder, by its model type."""
+    found = {}
+    for encoder in ("perceiver0-stack", "perceiver0-recursive", "original0-stack", "original1-recursive"):
+        folder, model = str(tmp_path_factory.mktemp("kinds")), language_model(encoder)
+        model.save_pretrained(folder)
+        found[model.config.model_type] = folder
+    return found
 
 
 @pytest.mark.parametrize(("auto_class", "model_class"), CLASSES, ids=[c.__name__ for _, c in CLASSES])
-def test_a_checkpoint_of_the_other_kind_of_encoder_is_refused(auto_class, model_class, both_kinds):
-    recursive = model_class.config_class is models.RecursiveConceptEncoderConfig
-    other = both_kinds[not recursive]
-    own, foreign = ("recursive_concept_encoder", "concept_encoder")[:: 1 if recursive else -1]
-    said = rf"^{model_class.__name__} is a {own} \(.* is a {foreign} \(.*load it with {auto_class.__name__},"
-    for load in (
-        lambda: model_class.from_pretrained(other),
-        lambda: model_class.from_pretrained(other, config=make_config(recursive)),
-        lambda: model_class(make_config(not recursive)),
-    ):
+def test_a_checkpoint_of_another_kind_of_encoder_is_refused(auto_class, model_class, kinds):
+    config_class = model_class.config_class
+    own = config_class.model_type
+    config = make_config(config_class, architectures=[model_class.__name__])
+    for foreign, other in kinds.items():
+        if foreign == own:
+            continue
+        said = rf"^{model_class.__name__} is a {own} \(.* is a {foreign} \(.*load it with {auto_class.__name__},"
+        starts = (own, foreign) == ("recursive_concept_encoder", "concept_encoder")
+        # The configuration of another network has other options, and refuses them itself.
+        of_config = said if ("original" in own) == ("original" in foreign) else rf"is a {own} \(.* is a {foreign} \("
+        converted = "original" in foreign and "original" not in own  # whose weights are those to be converted
         with pytest.raises(ValueError, match=said) as error:
-            load()
-        assert ("load_from_standard_checkpoint" in str(error.value)) == recursive
-    with pytest.raises(ValueError, match=f"is a {own} .* is a {foreign}"):
-        auto_class.from_pretrained(other, config=make_config(recursive, architectures=[model_class.__name__]))
+            model_class(AutoConfig.from_pretrained(other))
+        assert ("load_from_standard_checkpoint" in str(error.value)) == starts
+        with pytest.raises(ValueError, match=of_config):
+            model_class.from_pretrained(other)
+        for load in (model_class.from_pretrained, auto_class.from_pretrained):
+            with pytest.raises(ValueError, match="original implementation" if converted else said):
+                load(other, config=config)
 
 
-def test_a_recursive_model_starts_from_a_standard_one(both_kinds, tmp_path):
+def test_a_recursive_model_starts_from_a_standard_one(kinds, tmp_path):
     """Encoder, decoder and head where they fit; the tied head is the token table."""
-    standard = stir(models.ConceptEncoderForMaskedLM.from_pretrained(both_kinds[False]))
+    standard = stir(models.ConceptEncoderForMaskedLM.from_pretrained(kinds["concept_encoder"]))
     standard.save_pretrained(tmp_path / "standard")
     standard.encoder.save_pretrained(tmp_path / "encoder")
     state = standard.state_dict()
@@ -160,7 +166,7 @@ def test_a_recursive_model_starts_from_a_standard_one(both_kinds, tmp_path):
     with pytest.raises(ValueError, match="does not fit this recursive encoder: .*encoder.layers.0.feed_forward"):
         start("standard", intermediate_size=8)
     with pytest.raises(ValueError, match="of a recursive encoder already"):
-        model.load_from_standard_checkpoint(both_kinds[True])
+        model.load_from_standard_checkpoint(kinds["recursive_concept_encoder"])
 
 
 def test_the_originals_format_is_to_be_converted_first(shared):
@@ -218,7 +224,7 @@ def test_impossible_configurations_are_told(options, message):
 
 
 def test_values_that_follow_others_do_so_when_those_change(tmp_path):
-    make_config(recursive=True).save_pretrained(tmp_path)
+    make_config("Recursive").save_pretrained(tmp_path)
 
     def read(**options):
         config = AutoConfig.from_pretrained(tmp_path, **options)
@@ -321,99 +327,3 @@ def test_choosing_parts_leaves_the_users_configuration_alone():
     models.ConceptEncoderForMaskedLMWeighted(config)
     assert config.decoder_type is None
     assert models.ConceptEncoderForMaskedDiffusion(config).config.decoder_mixer_type == "conv"
-
-
-# -- conversion of the original's checkpoints
-
-ORIGINALS = [
-    "diffusion_mlm", "perceiver_cls", "perceiver_decoder_cls", "perceiver_decoder_cls_posonly", "perceiver_mlm",
-    "perceiver_mlm_dimension_inversion_sinusoidal", "perceiver_mlm_tied_learned_positions", "perceiver_pair_cls",
-    "perceiver_posonly_mlm", "perceiver_posonly_mlm_bixt", "recursive_mlm", "weighted_mlm",
-]  # fmt: skip
-
-
-def original_outputs(folder, inputs, model):
-    """Outputs of a converted and reloaded checkpoint, by their names in `expected.safetensors`."""
-    if "input_ids_a" in inputs:
-        cosine = type(model).from_pretrained(folder, pair_similarity="cosine").eval()
-        return {"logits": model(**inputs).logits, "cosine_logits": cosine(**inputs).logits}
-    if "noisy_ids" in inputs:
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        options = {"decoder_input_ids": inputs["noisy_ids"], "timesteps": inputs["timesteps"]}
-        output = model(ids, mask, **options)
-        targets = model.make_targets(inputs["noisy_ids"], mask, inputs["timesteps"])
-        hidden = model.decode(model.remember(model.encoder(ids, mask)), targets)
-        return {"concepts": output.concepts, "logits": output.logits, "decoder_hidden": hidden}
-    if model.config.is_recursive:
-        found = {}
-        for count in (2, 4, 8):
-            output = model(**inputs, num_iterations=count)
-            found |= {f"concepts_k{count}": output.concepts, f"logits_k{count}": output.logits}
-        return found
-    options = {"return_logits": True} if "labels" in inputs else {}
-    output = model(**inputs, **options)
-    loss = {"loss": output.loss[None]} if output.loss is not None else {}
-    return {"concepts": output.concepts, "logits": output.logits, **loss}
-
-
-def test_every_original_checkpoint_is_listed(shared):
-    assert sorted(path.name for path in (shared / "original_checkpoints").iterdir() if path.is_dir()) == ORIGINALS
-
-
-@pytest.mark.parametrize("name", ORIGINALS)
-def test_original_checkpoints_convert_with_equal_outputs(name, shared, tmp_path):
-    from convert_original_checkpoint import convert
-
-    source = shared / "original_checkpoints" / name
-    inputs, expected = load_file(source / "inputs.safetensors"), load_file(source / "expected.safetensors")
-    saved = json.loads((source / "config.json").read_text())["architectures"][0]
-    convert(str(source), str(tmp_path))
-    model = getattr(models, saved).from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        found = original_outputs(tmp_path, inputs, model)
-    for key, value in expected.items():
-        tolerance = 2e-5 if key.endswith("_k8") else 1e-5
-        torch.testing.assert_close(
-            found[key], value, atol=tolerance, rtol=0, msg=lambda text, key=key: f"{key}: {text}"
-        )
-
-
-def test_the_class_is_told_from_the_weights_too(shared):
-    from convert_original_checkpoint import class_name
-
-    for name in ORIGINALS:
-        source = shared / "original_checkpoints" / name
-        config = json.loads((source / "config.json").read_text())
-        expected = config.pop("architectures")[0]
-        if name == "perceiver_pair_cls":  # told from a plain classifier by its configuration alone
-            continue
-        assert class_name(config, load_file(source / "model.safetensors")) == expected
-
-
-def test_conversion_command(shared, tmp_path, monkeypatch, capsys):
-    script, source = "convert_original_checkpoint.py", shared / "original_checkpoints" / "perceiver_mlm"
-
-    def ways(source, output):
-        return script, tmp_path, monkeypatch, "--model_name_or_path", source, "--output_dir", output
-
-    run_here(*ways(source, "new"))
-    assert "ConceptEncoderForMaskedLMPerceiver" in capsys.readouterr().out
-    assert "already holds a run (config.json)" in refusal(*ways(source, "new"))
-    assert "checkpoint of this package already" in refusal(*ways("new", "twice"))
-
-
-def test_a_damaged_original_is_refused(shared, tmp_path):
-    from convert_original_checkpoint import convert
-
-    source = shared / "original_checkpoints" / "perceiver_mlm"
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "config.json").write_text((source / "config.json").read_text())
-    weights = load_file(source / "model.safetensors")
-    del weights["decoder_norm.weight"]
-    save_file(weights, tmp_path / "damaged" / "model.safetensors")
-    with pytest.raises(ValueError, match=r"decoder\.layers\.0\.cross_norm\.weight"):
-        convert(str(tmp_path / "damaged"), str(tmp_path / "out"))
-    weights["surprise"] = torch.zeros(1)
-    save_file(weights, tmp_path / "damaged" / "model.safetensors")
-    with pytest.raises(ValueError, match="surprise is not known"):
-        convert(str(tmp_path / "damaged"), str(tmp_path / "out"))

@@ -11,7 +11,7 @@ from modeling_concept.norms_concept import RMSNorm, RootMeanSquare, UnitLength, 
 from modeling_concept.positions_concept import apply_rotary, make_rotary
 from trainers.benchmark.variants import CONVOLUTION, NORMS, ROTARY, written_out_rotary
 
-from .zoo import DECODER_NAMES, ENCODERS, MASK, language_model, random_batch, stir
+from .zoo import DECODER_NAMES, MASK, OWN_ENCODERS, language_model, random_batch, stir
 
 
 def assert_same_with_gradients(fast, plain, *inputs, atol=1e-5):
@@ -88,7 +88,7 @@ def test_norms_of_low_precision_and_frozen_norms():
 
 
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", OWN_ENCODERS)
 @pytest.mark.parametrize("token_mixers", [0, 1])
 def test_a_fast_step_equals_a_plain_one(encoder, decoder, token_mixers):
     """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,

@@ -7,7 +7,7 @@ from transformers import AutoModelForMaskedLM
 
 import modeling_concept as models
 
-from .zoo import ENCODERS, language_model, make_config
+from .zoo import OWN_ENCODERS, language_model, make_config
 
 
 def initial_facts(model):
@@ -41,7 +41,7 @@ def initial_facts(model):
     return counts
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", OWN_ENCODERS)
 def test_fan_in_zero_identity_and_orthogonal_parts_survive_construction(encoder):
     counts = initial_facts(language_model(encoder, "diffusion", hidden_size=64, intermediate_size=64))
     assert min(counts.values()) >= 1

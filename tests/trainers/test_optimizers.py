@@ -24,7 +24,7 @@ from trainers.optimizers import (
     wsd_defaults,
 )
 
-from ..modeling.zoo import CLASSIFIERS, DECODER_NAMES, ENCODERS, classifier, language_model, make_config
+from ..modeling.zoo import CLASSIFIERS, DECODER_NAMES, ENCODERS, OWN_ENCODERS, classifier, language_model, make_config
 
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon needs torch 2.9")
@@ -40,7 +40,9 @@ def every_model():
     for encoder in ENCODERS:
         for decoder in DECODER_NAMES:
             for tied in (True, False):
-                options = {"tie_word_embeddings": tied, "concept_anchors": not tied}
+                options = {"tie_word_embeddings": tied}
+                if encoder in OWN_ENCODERS:
+                    options["concept_anchors"] = not tied
                 yield (
                     f"{encoder}-{decoder}-{tied}",
                     lambda encoder=encoder, decoder=decoder, options=options: language_model(

@@ -1,0 +1,326 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""The original's network: its checkpoints give what they gave there, and it is what its formulas say."""
+
+import json
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+import modeling_concept as models
+
+from ..conftest import ROOT
+from ..examples.kit import refusal, run_here
+from .zoo import make_config
+
+
+sys.path.insert(0, str(ROOT / "examples"))
+
+
+ORIGINALS = [
+    "diffusion_mlm", "perceiver_cls", "perceiver_decoder_cls", "perceiver_decoder_cls_posonly", "perceiver_mlm",
+    "perceiver_mlm_dimension_inversion_sinusoidal", "perceiver_mlm_tied_learned_positions", "perceiver_pair_cls",
+    "perceiver_posonly_mlm", "perceiver_posonly_mlm_bixt", "recursive_mlm", "weighted_mlm",
+]  # fmt: skip
+
+
+def original_outputs(folder, inputs, model):
+    """Outputs of a converted and reloaded checkpoint, by their names in `expected.safetensors`."""
+    if "input_ids_a" in inputs:
+        cosine = type(model).from_pretrained(folder, pair_similarity="cosine").eval()
+        return {"logits": model(**inputs).logits, "cosine_logits": cosine(**inputs).logits}
+    if "noisy_ids" in inputs:
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        options = {"decoder_input_ids": inputs["noisy_ids"], "timesteps": inputs["timesteps"]}
+        output = model(ids, mask, **options)
+        targets = model.make_targets(inputs["noisy_ids"], mask, inputs["timesteps"])
+        hidden = model.decode(model.remember(model.encoder(ids, mask)), targets)
+        return {"concepts": output.concepts, "logits": output.logits, "decoder_hidden": hidden}
+    if model.config.is_recursive:
+        found = {}
+        for count in (2, 4, 8):
+            output = model(**inputs, num_iterations=count)
+            found |= {f"concepts_k{count}": output.concepts, f"logits_k{count}": output.logits}
+        return found
+    options = {"return_logits": True} if "labels" in inputs else {}
+    output = model(**inputs, **options)
+    loss = {"loss": output.loss[None]} if output.loss is not None else {}
+    return {"concepts": output.concepts, "logits": output.logits, **loss}
+
+
+def test_every_original_checkpoint_is_listed(shared):
+    assert sorted(path.name for path in (shared / "original_checkpoints").iterdir() if path.is_dir()) == ORIGINALS
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_original_checkpoints_convert_with_equal_outputs(name, shared, tmp_path):
+    from convert_original_checkpoint import convert
+
+    source = shared / "original_checkpoints" / name
+    inputs, expected = load_file(source / "inputs.safetensors"), load_file(source / "expected.safetensors")
+    model = type(convert(str(source), str(tmp_path))).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        found = original_outputs(tmp_path, inputs, model)
+    for key, value in expected.items():
+        tolerance = 2e-5 if key.endswith("_k8") else 1e-5
+        torch.testing.assert_close(
+            found[key], value, atol=tolerance, rtol=0, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+def test_the_class_is_told_from_the_weights_too(shared):
+    from convert_original_checkpoint import class_name
+
+    for name in ORIGINALS:
+        source = shared / "original_checkpoints" / name
+        config = json.loads((source / "config.json").read_text())
+        expected = config.pop("architectures")[0]
+        if name == "perceiver_pair_cls":  # told from a plain classifier by its configuration alone
+            continue
+        assert class_name(config, load_file(source / "model.safetensors")) == expected
+
+
+def test_conversion_command(shared, tmp_path, monkeypatch, capsys):
+    script, source = "convert_original_checkpoint.py", shared / "original_checkpoints" / "perceiver_mlm"
+
+    def ways(source, output):
+        return script, tmp_path, monkeypatch, "--model_name_or_path", source, "--output_dir", output
+
+    run_here(*ways(source, "new"))
+    assert "OriginalConceptEncoderForMaskedLM" in capsys.readouterr().out
+    assert "already holds a run (config.json)" in refusal(*ways(source, "new"))
+    assert "checkpoint of this package already" in refusal(*ways("new", "twice"))
+
+
+def test_a_damaged_original_is_refused(shared, tmp_path):
+    from convert_original_checkpoint import convert
+
+    source = shared / "original_checkpoints" / "perceiver_mlm"
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text((source / "config.json").read_text())
+    weights = load_file(source / "model.safetensors")
+    del weights["decoder_norm.weight"]
+    save_file(weights, tmp_path / "damaged" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"decoder\.decoder_norm\.weight"):
+        convert(str(tmp_path / "damaged"), str(tmp_path / "out"))
+    weights["surprise"] = torch.zeros(1)
+    save_file(weights, tmp_path / "damaged" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"unknown, missing or of another shape: \['surprise'"):
+        convert(str(tmp_path / "damaged"), str(tmp_path / "out"))
+
+
+# -- checkpoints of other sizes and options, against the formulas written out
+
+SIZES = {
+    "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+    "concept_num": 5, "max_sequence_length": 14, "concept_position_type": "none", "pad_token_id": 0,
+    "mask_token_id": 3, "use_bixt": False, "tie_word_embeddings": False, "hidden_act": "relu",
+    "decoder_posonly": False,
+}  # fmt: skip
+
+# Class and options; `decoder_layers` is what the original kept outside its configuration.
+MADE = {
+    "one head": ("ConceptEncoderForMaskedLMPerceiver", {"num_attention_heads": 1}),
+    "six heads, wide": ("ConceptEncoderForMaskedLMPerceiver", {"num_attention_heads": 6, "intermediate_size": 99}),
+    "bixt of one layer": ("ConceptEncoderForMaskedLMPerceiver", {"use_bixt": True, "num_hidden_layers": 1}),
+    "bixt of three": ("ConceptEncoderForMaskedLMPerceiverPosOnly", {"use_bixt": True, "num_hidden_layers": 3}),
+    "inversion, learned": (
+        "ConceptEncoderForMaskedLMPerceiver", {"token_embedding_dim": 8, "concept_position_type": "learned"}
+    ),
+    "inversion, position": ("ConceptEncoderForMaskedLMPerceiverPosOnly", {"token_embedding_dim": 32}),
+    "inversion, weighted": ("ConceptEncoderForMaskedLMWeighted", {"token_embedding_dim": 8, "concept_num": 9}),
+    "diffusion of one layer": ("ConceptEncoderForMaskedDiffusion", {"decoder_layers": 1}),
+    "diffusion of four": ("ConceptEncoderForMaskedDiffusion", {"decoder_layers": 4, "token_embedding_dim": 8}),
+    "recursive, learned": (
+        "RecursiveConceptEncoderForMaskedLM", {"num_iterations": 5, "concept_position_type": "learned"}
+    ),
+}  # fmt: skip
+
+
+def made_weights(name, config):
+    """Random weights as the original names them."""
+    width, inner, longest = config["hidden_size"], config["intermediate_size"], config["max_sequence_length"]
+    tokens = config.get("token_embedding_dim", width)
+    found = {}
+
+    def add(key, *shape):
+        found[key] = torch.randn(shape) * (0.3 if len(shape) > 1 else 0.2)
+
+    def linear(key, outputs, inputs):
+        add(f"{key}.weight", outputs, inputs), add(f"{key}.bias", outputs)
+
+    def norm(*keys):
+        for key in keys:
+            add(f"{key}.weight", width), add(f"{key}.bias", width)
+            found[f"{key}.weight"] += 1
+
+    def attention(key):
+        add(f"{key}.in_proj_weight", 3 * width, width), add(f"{key}.in_proj_bias", 3 * width)
+        linear(f"{key}.out_proj", width, width)
+
+    add("encoder.token_embeddings.weight", config["vocab_size"], tokens)
+    add("encoder.token_position_embeddings.weight", longest, tokens)
+    add("encoder.concept_embeddings.weight", config["concept_num"], width)
+    if tokens != width:
+        linear("encoder.token_projection", width, tokens)
+    if config["concept_position_type"] == "learned":
+        add("encoder.concept_position_emb.weight", config["concept_num"], width)
+    stack = [f"layers.{layer}" for layer in range(config["num_hidden_layers"])]
+    for layer in ["shared_layer"] if name.startswith("Recursive") else stack:
+        layer = f"encoder.{layer}."
+        attention(layer + "concept_token_attn"), attention(layer + "concept_self_attn")
+        norm(layer + "pre_cross_attn_norm", layer + "pre_self_attn_norm", layer + "pre_ff_norm")
+        linear(layer + "Wi", 2 * inner, width), linear(layer + "Wo", width, inner)
+        if config["use_bixt"]:
+            attention(layer + "token_concept_attn"), norm(layer + "pre_reverse_cross_norm")
+    norm("encoder.output_layer_norm")
+    if name.endswith("Weighted"):
+        add("concept_weights", longest, config["concept_num"])
+        norm("pre_lm_projection.0"), linear("pre_lm_projection.1", width, width)
+    elif name.endswith("Diffusion"):
+        (
+            add("decoder.token_embed.weight", config["vocab_size"], tokens),
+            add("decoder.pos_embed.weight", longest, width),
+        )
+        if tokens != width:
+            linear("decoder.token_proj", width, tokens)
+        linear("decoder.t_embed.proj.0", 2 * width, width), linear("decoder.t_embed.proj.2", width, 2 * width)
+        for layer in (f"decoder.layers.{layer}." for layer in range(config["decoder_layers"])):
+            attention(layer + "cross_attn"), norm(layer + "norm_cross", layer + "norm_ff")
+            linear(layer + "ff_in", 2 * inner, width), linear(layer + "ff_out", width, inner)
+            linear(layer + "adaLN", 6 * width, width)
+        norm("decoder.out_norm")
+    else:
+        add("decoder_query_embeddings.weight", longest, width)
+        if tokens != width and not name.endswith("PosOnly"):
+            linear("decoder_input_projection", width, tokens)
+        norm("decoder_norm", "post_cross_norm"), attention("decoder_cross_attn")
+        linear("decoder_ffn.0", inner, width), linear("decoder_ffn.2", width, inner)
+    add("lm_head.weight", config["vocab_size"], width)
+    return found
+
+
+def formula_logits(weights, name, config, ids, mask, times):
+    """Logits [B, N, V] of ids [B, N], padding on the right."""
+    heads, places = config["num_attention_heads"], torch.arange(ids.shape[1])
+
+    def linear(key, states):
+        return states @ weights[f"{key}.weight"].T + weights[f"{key}.bias"]
+
+    def norm(key, states, eps=1e-5):
+        states = states - states.mean(-1, keepdim=True)
+        states = states / (states.square().mean(-1, keepdim=True) + eps).sqrt()
+        return states * weights[f"{key}.weight"] + weights[f"{key}.bias"]
+
+    def attention(key, queries, states, visible=None):
+        packed = zip(weights[f"{key}.in_proj_weight"].chunk(3), weights[f"{key}.in_proj_bias"].chunk(3), strict=True)
+        projected = (given @ w.T + b for given, (w, b) in zip((queries, states, states), packed, strict=True))
+        query, key_states, value = (part.unflatten(-1, (heads, -1)) for part in projected)
+        scores = torch.einsum("bqhd,bkhd->bhqk", query, key_states) / query.shape[-1] ** 0.5
+        if visible is not None:
+            scores = scores.masked_fill(~visible[:, None, None], -torch.inf)
+        return linear(f"{key}.out_proj", torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value).flatten(2))
+
+    def gated(key_in, key_out, states):
+        active, gate = linear(key_in, states).chunk(2, -1)
+        return linear(key_out, F.gelu(active) * gate)
+
+    def table(key, index):
+        return weights[f"{key}.weight"][index]
+
+    def projected(key, states):
+        return linear(key, states) if f"{key}.weight" in weights else states
+
+    tokens = table("encoder.token_embeddings", ids) + table("encoder.token_position_embeddings", places)
+    tokens = projected("encoder.token_projection", tokens)
+    concepts = weights["encoder.concept_embeddings.weight"].expand(len(ids), -1, -1)
+    if config["concept_position_type"] == "learned":
+        concepts = concepts + weights["encoder.concept_position_emb.weight"]
+    stack = [f"layers.{layer}" for layer in range(config["num_hidden_layers"])]
+    recursive = name.startswith("Recursive")
+    for layer in ["shared_layer"] * config["num_iterations"] if recursive else stack:
+        layer = f"encoder.{layer}."
+        normed = norm(layer + "pre_cross_attn_norm", concepts)
+        concepts = concepts + attention(layer + "concept_token_attn", normed, tokens, mask.bool())
+        if config["use_bixt"]:
+            normed = norm(layer + "pre_reverse_cross_norm", tokens)
+            tokens = tokens + attention(layer + "token_concept_attn", normed, concepts)
+        normed = norm(layer + "pre_self_attn_norm", concepts)
+        concepts = concepts + attention(layer + "concept_self_attn", normed, normed)
+        concepts = concepts + gated(layer + "Wi", layer + "Wo", norm(layer + "pre_ff_norm", concepts))
+    concepts = norm("encoder.output_layer_norm", concepts, 1e-12)
+    if name.endswith("Weighted"):
+        states = weights["concept_weights"][places].softmax(-1) @ concepts
+        states = F.gelu(linear("pre_lm_projection.1", norm("pre_lm_projection.0", states)))
+    elif name.endswith("Diffusion"):
+        states = projected("decoder.token_proj", table("decoder.token_embed", ids)) + table(
+            "decoder.pos_embed", places
+        )
+        half = config["hidden_size"] // 2
+        angles = times[:, None] * 10_000 ** (-torch.arange(half) / half)
+        level = F.silu(linear("decoder.t_embed.proj.0", torch.cat([angles.sin(), angles.cos()], -1)))
+        level = linear("decoder.t_embed.proj.2", level)
+        for layer in (f"decoder.layers.{layer}." for layer in range(config["decoder_layers"])):
+            a, b, c, d, e, f = linear(layer + "adaLN", level)[:, None].chunk(6, -1)
+            states = states + c * attention(
+                layer + "cross_attn", norm(layer + "norm_cross", states) * (1 + a) + b, concepts
+            )
+            states = states + f * gated(
+                layer + "ff_in", layer + "ff_out", norm(layer + "norm_ff", states) * (1 + d) + e
+            )
+        states = norm("decoder.out_norm", states)
+    else:
+        states = table("decoder_query_embeddings", places).expand(len(ids), -1, -1)
+        if not name.endswith("PosOnly"):
+            states = states + projected("decoder_input_projection", table("encoder.token_embeddings", ids))
+        states = states + attention("decoder_cross_attn", norm("decoder_norm", states), concepts)
+        states = states + linear("decoder_ffn.2", F.gelu(linear("decoder_ffn.0", norm("post_cross_norm", states))))
+    return states @ weights["lm_head.weight"].T
+
+
+@pytest.mark.parametrize(("name", "options"), MADE.values(), ids=list(MADE))
+def test_other_sizes_and_options_convert_with_equal_outputs(name, options, tmp_path):
+    from convert_original_checkpoint import convert
+
+    torch.manual_seed(0)
+    config = {**SIZES, **options, "architectures": [name], "model_type": "concept_encoder"}
+    weights = made_weights(name, config)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "config.json").write_text(json.dumps(config))
+    save_file(weights, tmp_path / "there" / "model.safetensors")
+    model = type(convert(str(tmp_path / "there"), str(tmp_path / "here"))).from_pretrained(tmp_path / "here").eval()
+    ids, times = torch.randint(0, 50, (3, 11)), torch.tensor([0.1, 0.5, 1.0])
+    mask = (torch.arange(11) < torch.tensor([[11], [7], [1]])).long()
+    with torch.no_grad():
+        found = model(ids, mask, **({"timesteps": times} if name.endswith("Diffusion") else {})).logits
+        expected = formula_logits(weights, name, config, ids, mask, times)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("Original", {"hide_mask_tokens": True}, "The original's network has hide_mask_tokens=False; True is for"),
+        ("Original", {"encoder_type": "bixt"}, "has encoder_type='perceiver'; 'bixt' is for other concept encoders"),
+        ("Original", {"num_decoder_layers": 2, "decoder_type": "position"}, "position decoder has one layer"),
+        ("RecursiveOriginal", {"use_bixt": True}, "recursive encoder has no BiXT layer"),
+        ("Original", {"decoder_posonly": True}, "convert it first"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_the_original_does_not_have_is_told(family, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(family, **options)
+
+
+def test_the_originals_first_values():
+    """N(0, 0.1), the concept vectors at twice that, and AdaLN at zero."""
+    config = make_config("Original", hidden_size=64, vocab_size=500, decoder_type="diffusion", concept_num=64)
+    model = models.OriginalConceptEncoderForMaskedLM(config)
+    for name, parameter in model.named_parameters():
+        scale = 0.2 if name == "encoder.concept_embeddings.weight" else 0.0 if "adaLN" in name else 0.1
+        if parameter.dim() > 1 and "in_proj" not in name:
+            assert float(parameter.detach().std()) == pytest.approx(scale, rel=0.15), name
+    assert not model.get_input_embeddings().weight[0].any()
