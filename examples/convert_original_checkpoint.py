@@ -23,14 +23,8 @@ from trainers.runs import check_output_dir
 from trainers.script import parse_arguments, read_arguments, run_script
 
 
-# The tokenizer's, and what of the configuration the network depends on: the original ignores hidden_act.
 COPIED_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
                 "merges.txt", "added_tokens.json", "spiece.model")  # fmt: skip
-KEPT_OPTIONS = ("vocab_size", "hidden_size", "token_embedding_dim", "num_hidden_layers", "num_attention_heads",
-                "intermediate_size", "concept_num", "max_sequence_length", "hidden_dropout_prob", "use_bixt",
-                "attention_probs_dropout_prob", "initializer_range", "concept_position_type", "tie_word_embeddings",
-                "pad_token_id", "mask_token_id", "cls_token_id", "sep_token_id", "unk_token_id", "bos_token_id",
-                "eos_token_id", "id2label", "label2id", "problem_type", "num_iterations")  # fmt: skip
 # The original's classes, and weights by which each is told where none is named; the first that fits.
 MARKS = {
     "RecursiveConceptEncoderForMaskedLM": "encoder.shared_layer.Wi.weight",
@@ -42,41 +36,42 @@ MARKS = {
     "ConceptEncoderForMaskedLMPerceiverPosOnly": None,
     "ConceptEncoderForSentencePairClassification": None,
 }
-DECODERS = {"ConceptEncoderForMaskedDiffusion": "diffusion", "ConceptEncoderForMaskedLMWeighted": "weighted"}
-# What there is a part of the model itself and here of its decoder, and what nothing reads.
+DECODERS = {"ConceptEncoderForMaskedDiffusion": "diffusion", "ConceptEncoderForMaskedLMWeighted": "weighted",
+            "ConceptEncoderForMaskedLMPerceiverPosOnly": "position"}  # fmt: skip
+# What is a part of the model itself there, and of its decoder here.
 DECODER_PARTS = ("decoder_", "post_cross_norm.", "concept_weights", "pre_lm_projection.")
-UNREAD = (
-    "loss_manager.",
-    "encoder.layers.{last}.token_concept_attn.",
-    "encoder.layers.{last}.pre_reverse_cross_norm.",
-)
 
 
 def class_name(config: dict, keys) -> str:
     """The original's class: what the configuration names, else what the weights show; ValueError if neither tells."""
-    for name in (*(config.get("architectures") or []), *(name for name in MARKS if MARKS[name] in keys)):
+    for name in config.get("architectures") or ():
         if name in MARKS:
-            posonly = config.get("decoder_posonly") and name == "ConceptEncoderForMaskedLMPerceiver"
-            return name + "PosOnly" * bool(posonly)
+            return name
+    for name, mark in MARKS.items():
+        if mark in keys:
+            language_model = name == "ConceptEncoderForMaskedLMPerceiver"
+            return name + "PosOnly" if language_model and config.get("decoder_posonly") else name
     raise ValueError("This is no checkpoint of a known class of the original implementation.")
 
 
 def make_model(config: dict, name: str, keys):
     """The model here for a class of the original; what that kept outside its configuration is read off the weights."""
-    options = {key: config[key] for key in KEPT_OPTIONS if config.get(key) is not None}
-    posonly = config.get("decoder_posonly") or name.endswith("PosOnly")
-    options["decoder_type"] = DECODERS.get(name, "position" if posonly else "token_position")
-    options["num_decoder_layers"] = len({key.split(".")[2] for key in keys if key.startswith("decoder.layers.")}) or 1
     recursive, _, head = name.partition("ConceptEncoderFor")
     head = "MaskedLM" if head.startswith("Masked") else head
     model_class = getattr(models, f"{recursive}OriginalConceptEncoderFor{head}")
+    kept = {*model_class.config_class.own_options(), "id2label", "label2id", "problem_type"} - {"hidden_act"}  # unread
+    options = {key: value for key, value in config.items() if key in kept and value is not None}
+    reads_tokens = name.startswith("Recursive") or not config.get("decoder_posonly")
+    options["decoder_type"] = DECODERS.get(name, "token_position" if reads_tokens else "position")
+    options["num_decoder_layers"] = len({key.split(".")[2] for key in keys if key.startswith("decoder.layers.")}) or 1
+    options["encoder_type"] = "bixt" if config.get("use_bixt") else "perceiver"
     return model_class(model_class.config_class(**options))
 
 
 def convert_weights(weights: dict, config) -> dict:
-    """The original's weights under the names that they have here."""
-    unread = tuple(name.format(last=config.num_hidden_layers - 1) for name in UNREAD)
-    weights = {key.replace("_orig_mod.", ""): tensor for key, tensor in weights.items()}
+    """The original's weights under the names that they have here, without those that nothing reads."""
+    last = f"encoder.layers.{config.num_hidden_layers - 1}."
+    unread = ("loss_manager.", f"{last}token_concept_attn.", f"{last}pre_reverse_cross_norm.")
     weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unread)}
     weights = {f"decoder.{key}" if key.startswith(DECODER_PARTS) else key: weights[key] for key in weights}
     return {key.replace("decoder.token_embed.", "decoder.token_embeddings."): weights[key] for key in weights}
@@ -111,7 +106,7 @@ def convert_model(source: str):
     if "auto_map" in config:
         raise ValueError("it is a checkpoint of this package already")
     try:
-        weights = load_state_dict(source)
+        weights = {key.replace("_orig_mod.", ""): value for key, value in load_state_dict(source).items()}
     except (EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ValueError(f"its weights cannot be read: {first_line(error)}") from error
     name = class_name(config, weights)

@@ -149,7 +149,7 @@ class Subject:
                 "concepts": config.concept_num,
                 "width": config.hidden_size,
                 "segments": config.concept_num - config.global_concept_num if addressed else 0,
-                "encoder": config.encoder_type if config.model_type == "concept_encoder" else "recursive",
+                "encoder": "recursive" if config.is_recursive else config.encoder_type,
                 "decoder": config.decoder_type if hasattr(model, "lm_head") else "no",
             },
             sample={

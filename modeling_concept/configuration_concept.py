@@ -4,6 +4,7 @@
 import copy
 import sys
 from dataclasses import fields
+from inspect import get_annotations
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -13,34 +14,24 @@ from transformers.activations import ACT2FN
 from .loading_concept import CONVERT_FIRST, ORIGINAL_OPTIONS
 
 
+# Which encoder each model type has. The other classes of a model type are named after it.
+ENCODERS = {
+    "concept_encoder": "ConceptEncoder",
+    "recursive_concept_encoder": "RecursiveConceptEncoder",
+    "original_concept_encoder": "OriginalConceptEncoder",
+    "recursive_original_concept_encoder": "RecursiveOriginalConceptEncoder",
+}
 # What the Auto classes load for a checkpoint of each model type, unless the class that saved it is named for one.
 AUTO_CLASSES = {
-    "concept_encoder": {
-        "AutoModel": "ConceptEncoder",
-        "AutoModelForMaskedLM": "ConceptEncoderForMaskedLM",
-        "AutoModelForSequenceClassification": "ConceptEncoderForSequenceClassificationViaDecoder",
-    },
-    "recursive_concept_encoder": {
-        "AutoModel": "RecursiveConceptEncoder",
-        "AutoModelForMaskedLM": "RecursiveConceptEncoderForMaskedLM",
-        "AutoModelForSequenceClassification": "RecursiveConceptEncoderForSequenceClassificationViaDecoder",
-    },
-    "original_concept_encoder": {
-        "AutoModel": "OriginalConceptEncoder",
-        "AutoModelForMaskedLM": "OriginalConceptEncoderForMaskedLM",
-        "AutoModelForSequenceClassification": "OriginalConceptEncoderForSequenceClassificationViaDecoder",
-    },
-    "recursive_original_concept_encoder": {
-        "AutoModel": "RecursiveOriginalConceptEncoder",
-        "AutoModelForMaskedLM": "RecursiveOriginalConceptEncoderForMaskedLM",
-        "AutoModelForSequenceClassification": "RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder",
-    },
+    model_type: {
+        "AutoModel": name,
+        "AutoModelForMaskedLM": f"{name}ForMaskedLM",
+        "AutoModelForSequenceClassification": f"{name}ForSequenceClassificationViaDecoder",
+    }
+    for model_type, name in ENCODERS.items()
 }
 # What `AutoModelForSequenceClassification` makes of an encoder alone, which has no decoder to read it back.
-POOLING_CLASSIFIERS = {
-    classes["AutoModel"]: f"{classes['AutoModel']}ForSequenceClassificationPerceiver"
-    for classes in AUTO_CLASSES.values()
-}
+POOLING_CLASSIFIERS = {name: f"{name}ForSequenceClassificationPerceiver" for name in ENCODERS.values()}
 
 # What the encoder of each model type is, and how its first weights are named.
 ENCODER_KINDS = {
@@ -147,9 +138,15 @@ class ConceptModelConfig(PreTrainedConfig):
         self.validate_architecture()
 
     @classmethod
+    def own_options(cls) -> set[str]:
+        """Names of its fields, but for those of every configuration of transformers."""
+        own = [base for base in cls.__mro__ if issubclass(base, ConceptModelConfig)]
+        return {name for base in own for name in get_annotations(base)}
+
+    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         kind = config_dict.get("model_type", cls.model_type)
-        to_convert = "original" not in kind and any(name in config_dict for name in ORIGINAL_OPTIONS)
+        to_convert = any(name in config_dict for name in ORIGINAL_OPTIONS)
         if ("original" in kind) != ("original" in cls.model_type) and kind in ENCODER_KINDS and not to_convert:
             raise ValueError(wrong_kind(cls.__name__, cls.model_type, kind, "AutoModel"))
         last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # or it would follow in spite of its value

@@ -22,10 +22,6 @@ class OriginalAnswers:
     token_weighting = False
     type_vocab_size = 0
 
-    @property
-    def encoder_type(self):
-        return "bixt" if self.use_bixt else "perceiver"
-
 
 @strict
 class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
@@ -35,8 +31,8 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
     Args:
         concept_position_type (`"none"`, `"sinusoidal"` or `"learned"`, defaults to `"none"`):
             What is added to the learned concept vectors.
-        use_bixt (`bool`, defaults to `False`):
-            Tokens read the concepts in every layer but the last.
+        encoder_type (`"perceiver"` or `"bixt"`, defaults to `"perceiver"`):
+            With BiXT, tokens read the concepts in every layer but the last.
         decoder_type (`str`, *optional*):
             A name in `ORIGINAL_DECODERS`: token_position, position, weighted, diffusion.
         num_decoder_layers (`int`, defaults to 1):
@@ -54,7 +50,7 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
     attention_probs_dropout_prob: float | int = 0.1
     initializer_range: float | None = 0.1
     concept_position_type: Literal["none", "sinusoidal", "learned"] = "none"
-    use_bixt: bool = False
+    encoder_type: Literal["perceiver", "bixt"] = "perceiver"
     num_decoder_layers: int = 1
     classifier_reads_tokens: bool = True
     tie_word_embeddings: bool = False
@@ -74,8 +70,8 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
                 f"The original's {self.decoder_type} decoder has one layer: num_decoder_layers must be 1, not "
                 f"{self.num_decoder_layers}."
             )
-        if self.use_bixt and self.is_recursive:
-            raise ValueError("The original's recursive encoder has no BiXT layer: use_bixt must be False.")
+        if self.encoder_type == "bixt" and self.is_recursive:
+            raise ValueError('The original\'s recursive encoder has no BiXT layer: encoder_type must be "perceiver".')
 
 
 @strict

@@ -135,7 +135,7 @@ class OriginalConceptEncoder(OriginalModelMixin, ConceptEncoder):
         last = config.num_hidden_layers - 1
         # In the original the last BiXT layer updates the tokens too, which nothing reads.
         self.layers = nn.ModuleList(
-            OriginalConceptEncoderLayer(config, config.use_bixt and index < last)
+            OriginalConceptEncoderLayer(config, config.encoder_type == "bixt" and index < last)
             for index in range(config.num_hidden_layers)
         )
 

@@ -266,7 +266,7 @@ def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"
     """
     if how not in ("full", "frozen", "lora"):
         raise ValueError(f"A backbone is trained 'full', 'frozen' or with 'lora', not {how!r}.")
-    config, backbone = model.config, model.base_model.embeddings.backbone
+    config, backbone = model.config, backbone_of(model)
     if how == "lora" and backbone is None:
         raise ValueError("LoRA adapts the layers of a backbone, but this model has only a token table; use 'frozen'.")
     if has_adapters(model):
@@ -286,6 +286,11 @@ def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"
         inject_adapter_in_model(lora, backbone.model)
 
 
+def backbone_of(model: PreTrainedModel) -> nn.Module | None:
+    """The pretrained layers of a concept model, if it has any; the original's network has none."""
+    return getattr(getattr(model.base_model, "embeddings", None), "backbone", None)
+
+
 def has_adapters(model: PreTrainedModel) -> bool:
     """Whether `train_backbone` gave the model LoRA updates."""
     return any(ADAPTER_MARK in name for name, _ in model.named_parameters())
@@ -293,9 +298,8 @@ def has_adapters(model: PreTrainedModel) -> bool:
 
 def backbone_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
     """Token table and pretrained layers of a concept model, LoRA updates among them, trained or not."""
-    embeddings = model.base_model.embeddings
-    layers = [] if embeddings.backbone is None else list(embeddings.backbone.parameters())
-    return [embeddings.token_embeddings.weight, *layers]
+    backbone = backbone_of(model)
+    return [model.get_input_embeddings().weight, *([] if backbone is None else backbone.parameters())]
 
 
 @torch.no_grad()

@@ -17,6 +17,10 @@ class ModelType:
     objective: str
     config: dict = field(default_factory=dict)
 
+    @property
+    def config_class(self) -> type:
+        return self.model_class.config_class
+
 
 MODEL_TYPES = {
     "perceiver_mlm": ModelType(models.ConceptEncoderForMaskedLMPerceiver, "masked_lm"),
@@ -24,6 +28,10 @@ MODEL_TYPES = {
     "weighted_mlm": ModelType(models.ConceptEncoderForMaskedLMWeighted, "masked_lm"),
     "recursive_mlm": ModelType(models.RecursiveConceptEncoderForMaskedLM, "masked_lm"),
     "diffusion_mlm": ModelType(models.ConceptEncoderForMaskedDiffusion, "masked_diffusion"),
+    "original_mlm": ModelType(models.OriginalConceptEncoderForMaskedLM, "masked_lm", {"num_decoder_layers": 1}),
+    "original_recursive_mlm": ModelType(
+        models.RecursiveOriginalConceptEncoderForMaskedLM, "masked_lm", {"num_decoder_layers": 1}
+    ),
     "prefix_diffusion": ModelType(models.ConceptEncoderForPrefixDiffusion, "prefix_diffusion"),
 }
 

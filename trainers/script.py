@@ -22,6 +22,7 @@ from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 
 from modeling_concept import ConceptEncoderConfig
+from modeling_concept.configuration_concept import ENCODER_KINDS
 
 from .checkpoints import TrainingDivergedError
 from .data import first_line
@@ -30,7 +31,7 @@ from .runs import git_state
 
 
 MAIN_JOB = "python examples/run_pretraining.py"
-CONCEPT_MODEL_TYPES = ("concept_encoder", "recursive_concept_encoder")
+CONCEPT_MODEL_TYPES = tuple(ENCODER_KINDS)
 
 # Options that go by another name elsewhere, and how they are written here. Of several, a script has one or two.
 OTHER_NAMES = {

@@ -2,7 +2,6 @@
 """How the model of a pretraining run starts: new, on a pretrained backbone, from a checkpoint, or from the encoder of
 one."""
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -16,13 +15,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from modeling_concept import (
-    ConceptEncoder,
-    ConceptEncoderConfig,
-    ConceptEncoderForMaskedLM,
-    RecursiveConceptEncoder,
-    RecursiveConceptEncoderConfig,
-)
+from modeling_concept import ConceptEncoderConfig, ConceptEncoderForMaskedLM
+from modeling_concept.configuration_concept import ENCODER_KINDS, ConceptModelConfig
 from modeling_concept.loading_concept import load_state_dict
 
 from .backbone import Backbone, backbone_options, load_backbone, read_backbone, scale_tied_head, train_backbone
@@ -62,13 +56,13 @@ class Base(NamedTuple):
     """
 
     path: str
-    config: ConceptEncoderConfig
+    config: ConceptModelConfig
     kind: str
     record: dict[str, Any]
 
     @property
     def recursive(self) -> bool:
-        return self.config.model_type == RecursiveConceptEncoderConfig.model_type
+        return self.config.is_recursive
 
 
 def read_base(path: str, option: str) -> Base:
@@ -98,13 +92,23 @@ def read_base(path: str, option: str) -> Base:
 
 def fits(kind: ModelType, config: PreTrainedConfig) -> bool:
     """Whether a checkpoint of this configuration has the parts of a model type."""
-    if config.model_type != kind.model_class.config_class.model_type or config.decoder_type is None:
+    if config.model_type != kind.config_class.model_type or config.decoder_type is None:
         return False
     try:
         kind.model_class.choose_parts(config)
     except ValueError:
         return False
     return True
+
+
+def same_network(kind: ModelType, config: PreTrainedConfig) -> bool:
+    """Whether both are of the original's network, or neither is."""
+    return ("original" in kind.config_class.model_type) == ("original" in config.model_type)
+
+
+def type_of_encoder(config: PreTrainedConfig) -> str:
+    """The first model type whose encoder is that of a configuration."""
+    return next(name for name, kind in MODEL_TYPES.items() if kind.config_class.model_type == config.model_type)
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -176,8 +180,7 @@ class ModelStart:
     @property
     def becomes_recursive(self) -> bool:
         """Whether a recursive encoder starts from a standard one."""
-        recursive = self.kind.model_class.config_class is RecursiveConceptEncoderConfig
-        return recursive and self.base is not None and not self.base.recursive
+        return self.kind.config_class.is_recursive and self.base is not None and not self.base.recursive
 
     def make_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
         """The tokenizer of the checkpoint, the one asked for, the backbone's, or one trained from `texts`; padding and
@@ -254,7 +257,7 @@ class ModelStart:
         for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos"):
             values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id", None)
         values |= self.overrides
-        config_class = self.kind.model_class.config_class
+        config_class = self.kind.config_class
         given_mean = values.get("concept_mean", config_class.concept_mean) == "embeddings"
         weighs = args.sif_smoothing > 0 and given_mean and values.get("backbone_config") is None
         return config_class(**{"token_weighting": weighs} | values)
@@ -279,13 +282,13 @@ class ModelStart:
         if not self.becomes_recursive:
             return config
         depth = self.model_args.num_hidden_layers
-        recursive = RecursiveConceptEncoderConfig.from_standard(config)
+        recursive = self.kind.config_class.from_standard(config)
         return with_values(recursive, {"num_hidden_layers": depth, "num_iterations": depth})
 
     def config_on_encoder(self) -> PreTrainedConfig:
         """The configuration of a model that has the encoder of a checkpoint and a new decoder."""
-        config_class = self.kind.model_class.config_class
-        names = {*inspect.get_annotations(ConceptEncoderConfig), *inspect.get_annotations(config_class)}
+        config_class = self.kind.config_class
+        names = config_class.own_options()
         of_encoder = {
             name: value
             for name, value in self.base_config().to_dict().items()
@@ -350,7 +353,7 @@ def plan_start(
     # A decoder that is kept goes on with its objective, also above an encoder that becomes recursive.
     kept = args.init_encoder_from is None and base is not None and base.kind in MODEL_TYPES
     mixture = training_args.make_mixture((MODEL_TYPES[base.kind] if kept else kind).objective)
-    overrides = read_overrides(args.config_overrides, kind.model_class.config_class)
+    overrides = read_overrides(args.config_overrides, kind.config_class)
     limit = overrides.get("max_sequence_length", None if base is None else base.config.max_sequence_length)
     if max_seq_length is None:
         max_seq_length = limit or MAX_SEQ_LENGTH
@@ -369,7 +372,7 @@ def plan_start(
         check_tokenizer_options(args)
     for name, value in USUAL.items():
         if getattr(args, name) is None:
-            setattr(args, name, value)
+            setattr(args, name, kind.config.get(name, value))
     if base is not None:
         check_base(start)
     elif args.backbone is not None:
@@ -395,8 +398,8 @@ def choose_model_type(model_args, training_args, base: Base | None) -> str:
         return model_args.model_type
     if model_args.model_name_or_path is not None and base.kind in MODEL_TYPES:
         return base.kind
-    if base is not None and base.recursive:
-        return "recursive_mlm"
+    if base is not None and base.config.model_type != ConceptEncoderConfig.model_type:
+        return type_of_encoder(base.config)
     return model_type_for(training_args.make_mixture(MODEL_TYPES[DEFAULT_MODEL_TYPE].objective))
 
 
@@ -432,11 +435,16 @@ def check_backbone_options(start: ModelStart, learning_rate: float | None) -> No
 def check_kind(start: ModelStart) -> None:
     """ValueError unless a model of the type can start from the checkpoint so."""
     base, name = start.base, start.model_type
-    if base.recursive and start.kind.model_class.config_class is not RecursiveConceptEncoderConfig:
+    if not same_network(start.kind, base.config):
+        raise ValueError(
+            f"--model_type {name} cannot start from the checkpoint {base.path!r}: its encoder is a "
+            f"{base.config.model_type} ({ENCODER_KINDS[base.config.model_type]})."
+        )
+    if base.recursive and not start.kind.config_class.is_recursive:
         raise ValueError(
             f"--model_type {name} has a stack of layers, but the checkpoint {base.path!r} is {base.kind}, one layer "
-            "that is repeated: use --model_type recursive_mlm, with the decoder that --config_overrides "
-            "decoder_type=… names."
+            f"that is repeated: use --model_type {type_of_encoder(base.config)}, with the decoder that "
+            "--config_overrides decoder_type=… names."
         )
     if start.model_args.init_encoder_from is not None or base.kind == name:
         return
@@ -455,12 +463,11 @@ def check_kind(start: ModelStart) -> None:
 def settle(start: ModelStart) -> None:
     """Options that a checkpoint settles: those not given get its values; ValueError for another value."""
     args, base = start.model_args, start.base
-    values = base.config.to_dict()
     source = base.config.backbone_source or {}
     saved = {"vocab_size": base.config.vocab_size, "backbone": source.get("name_or_path")}
     saved["backbone_layers"] = source.get("num_layers")
     saved |= {name: base.record[name] for name in SETTLED if base.record.get(name) is not None}
-    saved |= {name: values[name] for name in (*SIZES, "token_embedding_dim")}
+    saved |= {name: getattr(base.config, name) for name in (*SIZES, "token_embedding_dim")}
     free = set()
     if args.init_encoder_from is not None:
         free |= {"num_decoder_layers"}
@@ -485,6 +492,5 @@ def check_base(start: ModelStart) -> None:
         raise ValueError("--backbone_training random is for a new model with --backbone, not for a checkpoint.")
     model_class = start.kind.model_class
     if args.init_encoder_from is not None:
-        recursive = model_class.config_class is RecursiveConceptEncoderConfig
-        model_class = RecursiveConceptEncoder if recursive else ConceptEncoder
+        model_class = model_class.encoder_class
     check_shapes(model_class, start.base_config(), start.overrides, base.path)

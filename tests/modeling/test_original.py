@@ -303,9 +303,9 @@ def test_other_sizes_and_options_convert_with_equal_outputs(name, options, tmp_p
     ("family", "options", "message"),
     [
         ("Original", {"hide_mask_tokens": True}, "The original's network has hide_mask_tokens=False; True is for"),
-        ("Original", {"encoder_type": "bixt"}, "has encoder_type='perceiver'; 'bixt' is for other concept encoders"),
+        ("Original", {"decoder_target": "both"}, "has decoder_target='text'; 'both' is for other concept encoders"),
         ("Original", {"num_decoder_layers": 2, "decoder_type": "position"}, "position decoder has one layer"),
-        ("RecursiveOriginal", {"use_bixt": True}, "recursive encoder has no BiXT layer"),
+        ("RecursiveOriginal", {"encoder_type": "bixt"}, "recursive encoder has no BiXT layer"),
         ("Original", {"decoder_posonly": True}, "convert it first"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

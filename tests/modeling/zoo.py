@@ -93,7 +93,7 @@ ENCODERS = {
     for family in ("", "Recursive")
 } | {
     "original0-stack": ("Original", {}),
-    "original1-stack": ("Original", {"use_bixt": True, "concept_position_type": "learned"}),
+    "original1-stack": ("Original", {"encoder_type": "bixt", "concept_position_type": "learned"}),
     "original1-recursive": ("RecursiveOriginal", {"concept_position_type": "sinusoidal"}),
 }
 # What holds of the default network alone is tested with these.

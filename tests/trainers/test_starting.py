@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertModel
 
 import modeling_concept as models
 from trainers import ConceptTrainingArguments
@@ -55,7 +55,12 @@ def checkpoints(tokenizer, tmp_path_factory):
 
 
 def is_recursive(name):
-    return name == "recursive_mlm"
+    return "recursive" in name
+
+
+def is_other(name, source):
+    """Whether one is of the original's network and the other is not."""
+    return ("original" in name) != ("original" in source)
 
 
 def shared_layer_of(state):
@@ -69,7 +74,7 @@ def shared_layer_of(state):
 @pytest.mark.parametrize("source", MODEL_TYPES)
 def test_every_type_from_a_checkpoint_of_every_type(source, name, checkpoints, tmp_path):
     saved = MODEL_TYPES[source].model_class.from_pretrained(checkpoints[source]).state_dict()
-    if source != name and not (is_recursive(name) and not is_recursive(source)):
+    if source != name and (is_other(name, source) or not is_recursive(name) or is_recursive(source)):
         with pytest.raises(ValueError, match=f"--model_type {name} .*{source}"):
             start(model_type=name, model_name_or_path=checkpoints[source])
         return
@@ -79,7 +84,8 @@ def test_every_type_from_a_checkpoint_of_every_type(source, name, checkpoints, t
         assert "all" in sentence
     else:
         saved = shared_layer_of(saved)
-        assert "left encoder.layers" in sentence and "new encoder.state_norm" in sentence
+        assert "left encoder.layers" in sentence
+        assert ("new encoder.state_norm" in sentence) == ("original" not in name)
         assert "encoder.shared_layer" in sentence
     state = model.state_dict()
     common = state.keys() & saved.keys()
@@ -123,14 +129,21 @@ def test_iterations_of_a_recursive_start(checkpoints):
 @pytest.mark.parametrize("source", [*MODEL_TYPES, "classifier", "encoder"])
 def test_the_encoder_of_every_checkpoint_below_every_decoder(source, name, checkpoints, tmp_path):
     path = checkpoints[source]
-    if is_recursive(source) and not is_recursive(name):
-        with pytest.raises(ValueError, match=f"--model_type {name} .* recursive_mlm"):
+    if is_other(name, source):
+        with pytest.raises(ValueError, match=f"--model_type {name} cannot start from the checkpoint .*{source}"):
             start(model_type=name, init_encoder_from=path)
         return
-    model, sentence = start(model_type=name, init_encoder_from=path, num_decoder_layers=3)
+    if is_recursive(source) and not is_recursive(name):
+        with pytest.raises(ValueError, match=f"--model_type {name} .* --model_type {source}"):
+            start(model_type=name, init_encoder_from=path)
+        return
+    options = {"num_decoder_layers": 3}
+    if "original" in name:
+        options["config_overrides"] = "decoder_type=diffusion,tie_word_embeddings=true"
+    model, sentence = start(model_type=name, init_encoder_from=path, **options)
     assert type(model) is MODEL_TYPES[name].model_class and len(model.decoder.layers) == 3
     recursive = is_recursive(source)
-    encoder = (models.RecursiveConceptEncoder if recursive else models.ConceptEncoder).from_pretrained(path)
+    encoder = AutoModel.from_pretrained(path)
     saved = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
     state = model.state_dict()
     if is_recursive(name) and not recursive:

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from transformers.utils import cached_file
 
-from modeling_concept import RecursiveConceptEncoderConfig
-
 from ..data import first_line
 from .measures import MEASURES, Measured
 
@@ -69,7 +67,7 @@ class Run:
         Raises:
             ValueError: its training_run.json is damaged.
         """
-        recursive = isinstance(config, RecursiveConceptEncoderConfig)
+        recursive = config.is_recursive
         path = cached_file(
             checkpoint, "training_run.json", _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False,

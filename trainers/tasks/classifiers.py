@@ -37,14 +37,21 @@ class ClassifierType:
     A kind of classifier.
 
     Args:
-        model_class: for standard concept encoders; for `bert-type` the Auto class.
-        recursive_class: for recursive ones.
+        model_class: for standard concept encoders, of which there is a subclass for each other kind of encoder; for
+            `bert-type` the Auto class.
         separate: whether the two texts of a pair are encoded each on its own.
     """
 
     model_class: type
-    recursive_class: type | None = None
     separate: bool = False
+
+    def class_for(self, config: PreTrainedConfig) -> type:
+        """Its class for checkpoints of a configuration."""
+        for config_class, auto_models in models.AUTO_MODELS.items():
+            if config_class.model_type == config.model_type:
+                classes = auto_models[AutoModelForSequenceClassification]
+                return next((kind for kind in classes if issubclass(kind, self.model_class)), self.model_class)
+        return self.model_class
 
 
 BERT_TYPE, DECODER_TYPE, POOLING_TYPE = "bert-type", "perceiver_decoder_cls", "perceiver_cls"
@@ -52,15 +59,12 @@ BERT_TYPE, DECODER_TYPE, POOLING_TYPE = "bert-type", "perceiver_decoder_cls", "p
 CLASSIFIERS = {
     POOLING_TYPE: ClassifierType(
         models.ConceptEncoderForSequenceClassificationPerceiver,
-        models.RecursiveConceptEncoderForSequenceClassificationPerceiver,
     ),
     DECODER_TYPE: ClassifierType(
         models.ConceptEncoderForSequenceClassificationViaDecoder,
-        models.RecursiveConceptEncoderForSequenceClassificationViaDecoder,
     ),
     "perceiver_pair_cls": ClassifierType(
         models.ConceptEncoderForSentencePairClassification,
-        models.RecursiveConceptEncoderForSentencePairClassification,
         separate=True,
     ),
     BERT_TYPE: ClassifierType(AutoModelForSequenceClassification),
@@ -75,14 +79,14 @@ def classifier_type_of(config: PreTrainedConfig) -> str:
         return BERT_TYPE
     saved = (config.architectures or [None])[0]
     for name, kind in CLASSIFIERS.items():
-        if kind.recursive_class is not None and saved in (kind.model_class.__name__, kind.recursive_class.__name__):
+        if saved == kind.class_for(config).__name__:
             return name
     reads_back = saved not in POOLING_CLASSIFIERS and config.decoder_target != "continuation"
     return DECODER_TYPE if reads_back else POOLING_TYPE
 
 
 def is_recursive(config: PreTrainedConfig) -> bool:
-    return config.model_type == models.RecursiveConceptEncoderConfig.model_type
+    return getattr(config, "is_recursive", False)
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ class Checkpoint:
             ValueError: anything but a head would be new, or the decoder does not read the tokens that it is to read.
         """
         kind = CLASSIFIERS[self.classifier_type]
-        model_class = kind.recursive_class if is_recursive(self.config) else kind.model_class
+        model_class = kind.class_for(self.config)
         options = head_options(task)
         if self.reads_tokens is not None:
             options["classifier_reads_tokens"] = self.reads_tokens
