@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from examples import run_benchmark
 from modeling_concept.loss_concept import head_loss
 from trainers.benchmark.measure import PRODUCTS, Step, interleave, matmul_peak, peak_of_step, spread
-from trainers.benchmark.original import ORIGINALS, OriginalEncoder
+from trainers.benchmark.original import build_original, original_loss
 from trainers.benchmark.profiling import kind_of, profile_step, profile_table
 from trainers.benchmark.shapes import MASK, PAD, TASKS, Shape, count_tokens, make_inputs, make_texts
 from trainers.benchmark.suite import Settings, Timing, fewer_concepts, growths, own_results, plan_groups, time_ratios
@@ -124,16 +124,16 @@ def test_parameters_without_embeddings():
 
 def test_an_encoder_layer_of_the_original_has_its_number_of_parameters():
     shape = Shape(512, 1, 211, 16, 4)
-    (layer,) = OriginalEncoder(shape).layers
+    (layer,) = build_original(shape, "encode").layers
     assert sum(parameter.numel() for parameter in layer.parameters()) == 5_254_656  # as documented of the original
 
 
 def test_the_original_attends_as_plain_attention_does():
     """From the weights: softmax over visible tokens of (c Wq + bq) · (E Wk + bk) / sqrt(D)."""
-    layer = OriginalEncoder(SHAPE).eval().layers[0].cross_attention
+    layer = build_original(SHAPE, "encode").eval().layers[0].concept_token_attn
     concepts, tokens = torch.randn(2, 6, 32), torch.randn(2, 24, 32)
     mask = torch.arange(24) >= torch.tensor([[24], [9]])
-    found = layer(concepts, tokens, tokens, key_padding_mask=mask, need_weights=False)[0]
+    found, _ = layer(concepts, tokens, mask)
     query, key, value = (
         F.linear(states, weight, bias)
         for states, weight, bias in zip(
@@ -151,25 +151,25 @@ def test_what_the_original_reads():
     inputs = inputs_of("denoising")
     deleted = (inputs["input_ids"] == MASK).sum() / (inputs["input_ids"] != PAD).sum()
     assert 0 < deleted < 0.6 and (inputs["labels"] != -100).sum() == count_tokens(inputs)
-    model = ORIGINALS["denoising"](SHAPE).eval()
-    assert model.head.weight is model.encoder.tokens.weight
+    model = build_original(SHAPE, "denoising").eval()
+    assert model.lm_head.weight is model.encoder.token_embeddings.weight
     keys = []
     model.encoder.layers[0].register_forward_hook(lambda module, args, output: keys.append(args[2]))
-    model(inputs)
+    original_loss(model, inputs)
     assert torch.equal(keys[0], (inputs["input_ids"] == MASK) | (inputs["attention_mask"] == 0))
 
     inputs = inputs_of("diffusion")
     assert inputs["timesteps"].min() >= 0.3
     noised = inputs["decoder_input_ids"] == MASK
     assert torch.equal(noised, inputs["labels"] != -100) and not (inputs["input_ids"] == MASK).any()
-    model = ORIGINALS["diffusion"](SHAPE)
-    assert model.head.weight is not model.encoder.tokens.weight
+    model = build_original(SHAPE, "diffusion").eval()
+    assert model.lm_head.weight is not model.encoder.token_embeddings.weight
     one_level = {**inputs, "timesteps": torch.full_like(inputs["timesteps"], 0.5)}
-    weighted = model.eval()(one_level)
+    weighted = original_loss(model, one_level)
     states = []
-    model.norm.register_forward_hook(lambda module, args, output: states.append(output))
-    model(one_level)
-    expected = F.cross_entropy(model.head(states[0]), inputs["labels"][noised], label_smoothing=0.1)
+    model.decoder.register_forward_hook(lambda module, args, output: states.append(output))
+    original_loss(model, one_level)
+    expected = F.cross_entropy(model.lm_head(states[0][noised]), inputs["labels"][noised], label_smoothing=0.1)
     torch.testing.assert_close(weighted, expected)
 
 

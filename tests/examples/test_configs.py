@@ -4,7 +4,6 @@
 import json
 import math
 import sys
-from dataclasses import fields
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from transformers import LlamaConfig, LlamaModel
 
 from examples import run_pretraining
-from examples.convert_original_checkpoint import KEPT_OPTIONS, convert_config
+from examples.convert_original_checkpoint import make_model
 from modeling_concept import ConceptEncoderConfig
 from trainers import ConceptTrainer, ConceptTrainingArguments
 from trainers.model_arguments import read_overrides
@@ -96,12 +95,17 @@ def test_recipes_have_the_numbers_of_the_list(path, monkeypatch):
 def test_the_preset_of_the_original_is_what_its_checkpoints_become(path):
     recipe = json.loads(path.read_text())
     given = {**recipe, **recipe["config_overrides"]}
-    kind = find_model_type(recipe["model_type"]).model_class
-    layers = [f"decoder.layers.{layer}.weight" for layer in range(given["num_decoder_layers"])]
-    converted = convert_config({name: given[name] for name in KEPT_OPTIONS if name in given}, kind.__name__, layers)
-    known = {option.name for option in fields(kind.config_class)}
-    preset = kind.config_class(**{name: value for name, value in given.items() if name in known})
-    assert preset.to_dict() == converted.to_dict()
+    kind = find_model_type(recipe["model_type"])
+    preset = kind.config_class(
+        **{name: value for name, value in given.items() if name in kind.config_class.own_options()}
+    )
+    diffusion = given.get("decoder_type") == "diffusion"
+    there = {name: given[name] for name in ("hidden_size", "num_hidden_layers", "intermediate_size", "concept_num")}
+    there |= {"tie_word_embeddings": not diffusion, "use_bixt": False, "decoder_posonly": False}
+    layers = [f"decoder.layers.{layer}.weight" for layer in range(2 * diffusion)]
+    name = "ConceptEncoderForMaskedDiffusion" if diffusion else "ConceptEncoderForMaskedLMPerceiver"
+    converted = make_model(there, name, layers).config
+    assert kind.model_class.choose_parts(preset).to_dict() == converted.to_dict()
 
 
 def test_every_todo_of_the_experiment_list_has_its_recipe():

@@ -38,7 +38,7 @@ from ..model_types import find_model_type
 from ..objectives import Mixture
 from ..step import StepBatch, StepPlan
 from ..training_model import TrainingForms, TrainingModel
-from .original import ORIGINALS, OriginalEncoder
+from .original import ORIGINALS, build_original, original_loss
 from .shapes import MASK, PAD, TASKS, Shape
 
 
@@ -186,13 +186,6 @@ def perceiver_loss(module: PerceiverForMaskedLM, inputs):
     return F.cross_entropy(logits, labels[rows])
 
 
-# The original's way.
-
-
-def build_original(shape: Shape, task: str) -> nn.Module:
-    return OriginalEncoder(shape) if task == "encode" else ORIGINALS[task](shape)
-
-
 CONCEPT = System(
     "concept", build_concept, states, concept_loss, lambda module: getattr(module, "model", module).base_model,
     tuple(task for task in TASKS if task != "encode"), has_concepts=True,
@@ -207,8 +200,7 @@ SYSTEMS = {
         has_concepts=True,
     ),
     "original": System(
-        "original", build_original, lambda module, inputs: module(inputs["input_ids"], inputs["attention_mask"]),
-        lambda module, inputs: module(inputs), lambda module: getattr(module, "encoder", module), tuple(ORIGINALS),
+        "original", build_original, states, original_loss, lambda module: module.base_model, tuple(ORIGINALS),
         has_concepts=True,
     ),
 }  # fmt: skip
