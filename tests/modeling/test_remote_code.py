@@ -282,9 +282,9 @@ def test_loads_everywhere_with_equal_outputs(name, probed):
 def test_the_ways_cover_the_classes(probed):
     """The matrix above has an entry of each kind; none fell out by a wrong condition."""
     found = probed["every"][1]
-    assert sum("fill_mask" in entry for entry in found.values()) == 6
-    assert sum("label" in entry for entry in found.values()) == 4
-    assert sum("sentence_transformer_again" in entry for entry in found.values()) == 9
+    assert sum("fill_mask" in entry for entry in found.values()) == 8
+    assert sum("label" in entry for entry in found.values()) == 8
+    assert sum("sentence_transformer_again" in entry for entry in found.values()) == 13
 
 
 def assert_folders_do_not_mix(expected, found):
@@ -303,7 +303,7 @@ def test_folders_of_one_name_do_not_mix_up_classes(probed):
     found = probed["finals"][1]
     assert_folders_do_not_mix(*probed["finals"])
     # A classifier on an encoder alone pools, one on a language model reads through its decoder.
-    for kind in ("", "Recursive"):
+    for kind in ("", "Recursive", "Original", "RecursiveOriginal"):
         classifier = f"{kind}ConceptEncoderForSequenceClassification"
         for name, ending in (("ConceptEncoder", "Perceiver"), ("ConceptEncoderForMaskedLM", "ViaDecoder")):
             assert found[kind + name]["AutoModelForSequenceClassification"] == classifier + ending

@@ -11,6 +11,7 @@ from transformers.models.auto import modeling_auto
 
 import modeling_concept as models
 from modeling_concept.backbone_concept import ConceptPreTrainedModel
+from modeling_concept.configuration_concept import ENCODERS
 
 from .suite import model_tester_mixin
 
@@ -19,7 +20,7 @@ ModelTesterMixin = model_tester_mixin()
 pytestmark = pytest.mark.peer
 
 # The common tests make labels by the class names that transformers knows, and none for base models.
-for _name in ("ConceptEncoder", "RecursiveConceptEncoder"):
+for _name in ENCODERS.values():
     modeling_auto.MODEL_MAPPING_NAMES[_name] = _name
 for _name in dir(models):
     if "ForMasked" in _name or "ForPrefix" in _name:
@@ -139,6 +140,39 @@ class TestRecursiveModels(CommonTests, unittest.TestCase):
     )
 
 
+class OriginalTests:
+    """Before a class of tests: `nn.MultiheadAttention` gives weights, but no gradient flows through those it gives."""
+
+    def test_retain_grad_hidden_states_attentions(self):
+        self.has_attentions = False
+        super().test_retain_grad_hidden_states_attentions()
+
+
+class TestOriginalModels(OriginalTests, CommonTests, unittest.TestCase):
+    config_class = models.OriginalConceptEncoderConfig
+    all_model_classes = (
+        models.OriginalConceptEncoder,
+        models.OriginalConceptEncoderForMaskedLM,
+        models.OriginalConceptEncoderForSequenceClassificationPerceiver,
+        models.OriginalConceptEncoderForSequenceClassificationViaDecoder,
+    )
+
+
+class TestOriginalBiXTModels(TestOriginalModels):
+    options = {"encoder_type": "bixt", "decoder_type": "position"}
+    all_model_classes = (models.OriginalConceptEncoder, models.OriginalConceptEncoderForMaskedLM)
+
+
+class TestRecursiveOriginalModels(TestOriginalModels):
+    config_class = models.RecursiveOriginalConceptEncoderConfig
+    all_model_classes = (
+        models.RecursiveOriginalConceptEncoder,
+        models.RecursiveOriginalConceptEncoderForMaskedLM,
+        models.RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
+        models.RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
+    )
+
+
 class TestPrefixDiffusion(CommonTests, unittest.TestCase):
     all_model_classes = (models.ConceptEncoderForPrefixDiffusion,)
 
@@ -172,3 +206,13 @@ for _name in dir(ModelTesterMixin):
 class TestRecursivePairModels(TestPairModels):
     config_class = models.RecursiveConceptEncoderConfig
     all_model_classes = (models.RecursiveConceptEncoderForSentencePairClassification,)
+
+
+class TestOriginalPairModels(OriginalTests, TestPairModels):
+    config_class = models.OriginalConceptEncoderConfig
+    all_model_classes = (models.OriginalConceptEncoderForSentencePairClassification,)
+
+
+class TestRecursiveOriginalPairModels(OriginalTests, TestPairModels):
+    config_class = models.RecursiveOriginalConceptEncoderConfig
+    all_model_classes = (models.RecursiveOriginalConceptEncoderForSentencePairClassification,)
