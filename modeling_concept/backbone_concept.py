@@ -182,10 +182,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         )
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys or ("\0",)))
         if missing and cls.raises_for_missing_weights:
-            unexpected, own = (
-                [key.removeprefix("encoder.") for key in info["unexpected_keys"]],
-                cls.config_class.model_type,
-            )
+            own = cls.config_class.model_type
+            unexpected = [key.removeprefix("encoder.") for key in info["unexpected_keys"]]
             if any(ORIGINAL_WEIGHT in key for key in unexpected) and "original" not in own:
                 raise ValueError(CONVERT_FIRST.format(pretrained_model_name_or_path))
             for model_type, name in FIRST_WEIGHTS.items():  # a configuration of another kind was given

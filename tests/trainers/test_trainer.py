@@ -491,9 +491,7 @@ def test_model_types_and_run_names():
     assert run_name(prefix, "a:0.5,b:0.5", config, now).startswith("prefix_diffusion_mix_H512L6C128_2026")
     config = make_config(encoder_type="bixt", token_embedding_dim=8)
     assert run_name("perceiver_posonly_mlm", "denoising", config, now).startswith("tsdae_posonly_BiXTH32L2C6_T8_2026")
-    with pytest.raises(
-        ValueError, match=r"Unknown model type 'gpt'; choose one of \['diffusion_mlm', 'perceiver_mlm'"
-    ):
+    with pytest.raises(ValueError, match=r"Unknown model type 'gpt'; choose one of \['diffusion_mlm', 'original_mlm'"):
         find_model_type("gpt")
 
 
