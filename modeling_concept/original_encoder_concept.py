@@ -99,7 +99,8 @@ class OriginalModelMixin:
     """
     Before a class of the default network, for the same with the original's.
 
-    `nn.MultiheadAttention` chooses its kernel itself: attn_implementation is "sdpa", or "eager" for weights.
+    `nn.MultiheadAttention` chooses its kernel itself: attn_implementation is "sdpa", or "eager" for weights, through
+    which no gradient flows. It reads weights of its parts past their modules, so they cannot be offloaded to disk.
     """
 
     config_class = OriginalConceptEncoderConfig
