@@ -155,7 +155,7 @@ def evaluations(tmp_path):
     return write
 
 
-CONFIG = SimpleNamespace(concept_num=16, decoder_target="text")
+CONFIG = SimpleNamespace(concept_num=16, decoder_target="text", is_recursive=False)
 
 
 def test_values_come_from_other_evaluations(evaluations, tmp_path):
