@@ -14,9 +14,13 @@ from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .layers_concept import make_linear
-from .norms_concept import unit_length
+from .layers_concept import make_linear, unit_length
 from .positions_concept import Rotary, apply_rotary
+
+
+# Chosen in the architecture ablation, rows 7 to 12.
+QUERY_KEY_SCALE = 8.0
+ADDRESS_BIAS = 3.0
 
 
 class KeyMask(NamedTuple):
@@ -53,47 +57,53 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return torch.matmul(weights, value).transpose(1, 2), weights
 
 
-def make_address_bias(config) -> nn.Parameter | None:
-    """What queries or keys have in common, [heads, D], for rotary encoding to turn."""
-    if not config.address_bias:
-        return None
+def make_address_bias(config) -> nn.Parameter:
+    """Learned constant part [heads, D] of queries or keys, which makes the initial attention local. Without it rotary
+    encoding has nothing to turn but what all texts have in common, and token table and concepts grow a common
+    direction for that."""
     return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
 
 
-def init_address_bias(bias: nn.Parameter | None, size: float):
-    """The same for queries and keys, and as much of every frequency: scores are highest where addresses are equal."""
-    if bias is not None:
-        channel = torch.arange(bias.shape[-1], device=bias.device)
-        init.copy_(bias, size * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
+def init_address_bias(bias: nn.Parameter):
+    """The same for queries and keys, with equal magnitude at each rotary frequency: scores are highest where positions
+    are equal."""
+    channel = torch.arange(bias.shape[-1], device=bias.device)
+    init.copy_(bias, ADDRESS_BIAS * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
 
 
 class KeyValueProjection(nn.Module):
-    """The state side of attention: keys, normalised with `config.qk_norm`, and values, both split into heads; the
-    projection of the values starts as the identity where `identity` says so."""
+    """
+    The state side of attention: normalised keys, and values, both split into heads.
 
-    def __init__(self, config, projects_states: bool = True, identity: bool = False):
+    Args:
+        config: model configuration.
+        identity: whether the projection of the values starts as the identity.
+        projects_states: False where keys and values always come from outside.
+    """
+
+    def __init__(self, config, identity: bool = False, projects_states: bool = True):
         super().__init__()
         self.config = config
         self.num_heads = config.num_attention_heads
         self.head_dim = config.hidden_size // self.num_heads
+        self.key_bias = None
         if projects_states:
-            self.k_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias)
-            self.v_proj = make_linear(config.hidden_size, config.hidden_size, config.use_bias, identity=identity)
-        self.key_bias = make_address_bias(config) if projects_states else None
+            self.k_proj = make_linear(config.hidden_size, config.hidden_size)
+            self.v_proj = make_linear(config.hidden_size, config.hidden_size, identity=identity)
+            self.key_bias = make_address_bias(config)
 
-    def init_own_parameters(self, constant_std):
-        init_address_bias(self.key_bias, self.config.address_bias)
+    def init_own_parameters(self):
+        if self.key_bias is not None:
+            init_address_bias(self.key_bias)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""
         return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
-    def project_states(self, states, rotary: Rotary | None, key_offset=None):
-        """Keys and values [B, heads, K, D] of `states` [B, K, H]; `key_offset` [K, H] is added for the keys only."""
-        key = self.split_heads(self.k_proj(states if key_offset is None else states + key_offset))
-        key = key if self.key_bias is None else key + self.key_bias[:, None].to(key.dtype)
-        if self.config.qk_norm:
-            key = unit_length(key)
+    def project_states(self, states, rotary: Rotary | None):
+        """Keys and values [B, heads, K, D] of `states` [B, K, H]."""
+        key = self.split_heads(self.k_proj(states))
+        key = unit_length(key + self.key_bias[:, None].to(key.dtype))
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
     def forward(self, states, rotary: Rotary | None):
@@ -102,43 +112,41 @@ class KeyValueProjection(nn.Module):
 
 class ConceptAttention(KeyValueProjection):
     """
-    Attention of queries to states, or to keys and values projected elsewhere.
+    Attention of queries to states, or to keys and values projected elsewhere. Scores are cosines times a learned scale
+    per head (Henry et al. 2020).
 
-    With `config.qk_norm`, scores are cosines times a learned scale per head (Henry et al. 2020), initially
-    `config.qk_norm_scale`.
+    Where concepts read tokens and decoders read concepts (`identity`), the projections of values and output start as
+    the identity, so that an untrained model passes sums of token states on. After the mimetic initialisation of
+    Trockman & Kolter (2023); reconstruction is then learned in a third of the steps. Elsewhere the output starts at
+    zero.
 
     Args:
         config: model configuration.
-        gain: initial gain of the output projection.
+        identity: see above.
         projects_states: False where keys and values always come from outside.
-        identity: whether the projections of values and of the output start as the identity.
     """
 
     is_causal = False
 
-    def __init__(self, config, gain: float = 1.0, projects_states: bool = True, identity: bool = False):
-        super().__init__(config, projects_states, identity)
+    def __init__(self, config, identity: bool = False, projects_states: bool = True):
+        super().__init__(config, identity, projects_states)
         width = config.hidden_size
-        self.scaling = 1.0 if config.qk_norm else self.head_dim**-0.5
-        self.dropout = config.attention_probs_dropout_prob
-        self.q_proj = make_linear(width, width, config.use_bias)
-        self.o_proj = make_linear(width, width, config.use_bias, gain, identity)
-        self.qk_scale = nn.Parameter(torch.empty(self.num_heads)) if config.qk_norm else None
+        self.dropout = config.hidden_dropout_prob
+        self.q_proj = make_linear(width, width)
+        self.o_proj = make_linear(width, width, init_scale=0.0, identity=identity)
+        self.qk_scale = nn.Parameter(torch.empty(self.num_heads))
         self.query_bias = make_address_bias(config)
 
-    def init_own_parameters(self, constant_std):
-        super().init_own_parameters(constant_std)
-        init_address_bias(self.query_bias, self.config.address_bias)
-        if self.qk_scale is not None:
-            init.constant_(self.qk_scale, self.config.qk_norm_scale)
+    def init_own_parameters(self):
+        super().init_own_parameters()
+        init_address_bias(self.query_bias)
+        init.constant_(self.qk_scale, QUERY_KEY_SCALE)
 
     def project_queries(self, queries, rotary: Rotary | None):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""
         query = self.split_heads(self.q_proj(queries))
-        query = query if self.query_bias is None else query + self.query_bias[:, None].to(query.dtype)
-        if self.qk_scale is not None:
-            query = unit_length(query) * self.qk_scale[:, None, None].to(query.dtype)
-        return apply_rotary(query, rotary)
+        query = unit_length(query + self.query_bias[:, None].to(query.dtype))
+        return apply_rotary(query * self.qk_scale[:, None, None].to(query.dtype), rotary)
 
     def attend(self, query, key, value, key_mask: KeyMask | None):
         """Weigh the values; [B, Q, heads, D] and the weights, or None where the implementation keeps none."""
@@ -150,7 +158,7 @@ class ConceptAttention(KeyValueProjection):
             value,
             None if key_mask is None else key_mask.prepared,
             dropout=self.dropout if self.training else 0.0,
-            scaling=self.scaling,
+            scaling=1.0,
         )
 
     def forward(
@@ -161,24 +169,22 @@ class ConceptAttention(KeyValueProjection):
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
         key_values=None,
-        key_offset=None,
     ):
         """
         Args:
-            queries: [B, Q, H], normalised; None for the keys and values of `states` alone. They are asked for here,
-                not by `project_states`, so that offloaded weights are loaded.
+            queries: [B, Q, H], normalised; None to return the keys and values of `states` alone. A call of the module,
+                unlike one of `project_states`, loads offloaded weights.
             states: [B, K, H], or None when `key_values` are given.
             key_mask: see [`make_key_mask`].
             query_rotary, key_rotary: positions of both sides.
             key_values: result of `project_states`.
-            key_offset: [K, H], added to the states for the keys only.
 
         Returns:
             What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
             weights [B, heads, Q, K] if the implementation returns them.
         """
         if key_values is None:
-            key_values = self.project_states(states, key_rotary, key_offset)
+            key_values = self.project_states(states, key_rotary)
         if queries is None:
             return key_values
         key, value = key_values

@@ -1,63 +1,170 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Norms, linear layers with an initial gain, and feed-forward blocks. B batch, L any length, H hidden, I inner."""
+"""
+Linear layers and norms, feed-forward blocks, and the gated convolution between a decoder's target positions.
 
+The norms and the convolution have backward passes that read each tensor once or twice. On CPU, PyTorch composes the
+norms of a dozen elementwise operations, each with a tensor of its own, and a step spends a tenth of its time on them.
+
+B batch, N tokens, L any length, H hidden, I inner, W taps.
+"""
+
+import torch
 import torch.nn as nn
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+from transformers import initialization as init
 from transformers.activations import ACT2FN
-
-from .norms_concept import RMSNorm
-from .positions_concept import Segments
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def make_linear(
-    in_features: int, out_features: int, bias: bool, gain: float = 1.0, identity: bool = False
+    in_features: int, out_features: int, bias: bool = False, init_scale: float = 1.0, identity: bool = False
 ) -> nn.Linear:
-    """A linear layer that remembers how it starts, for `_init_weights`: at standard deviation gain/sqrt(in_features),
-    exactly zero where the gain is 0, or as the identity."""
+    """A linear layer with its initial values for `_init_weights`: standard deviation init_scale/sqrt(in_features),
+    zeros for an `init_scale` of 0, or the identity."""
     layer = nn.Linear(in_features, out_features, bias=bias)
-    layer.init_gain, layer.init_identity = gain, identity
+    layer.init_scale, layer.init_identity = init_scale, identity
     return layer
 
 
-def make_norm(config, eps: float | None = None) -> nn.Module:
-    """The configured norm over the last axis, of width `hidden_size`."""
-    norm_class = RMSNorm if config.norm_type == "rmsnorm" else nn.LayerNorm
-    return norm_class(config.hidden_size, eps=config.norm_eps if eps is None else eps)
+def composed_by_torch(states: torch.Tensor) -> bool:
+    """Whether PyTorch has nothing better than elementwise operations: on CPU, unless a compiler joins them. States
+    of low precision are left to it, too: it sums their squares in float32."""
+    return states.device.type == "cpu" and states.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
-class PhaseEmbedding(nn.Module):
-    """
-    Tells of each position where it stands within its concept's segment. Anchors and keys alone tell a concept which
-    tokens lie in its segment; with this the order in which they lie is learned in a few hundred steps.
-    """
+class RootMeanSquare(torch.autograd.Function):
+    """y = weight · x / sqrt(mean(x²) + eps) of x [L, H] (Zhang and Sennrich 2019)."""
 
-    def __init__(self, config):
-        super().__init__()
-        self.harmonics = config.phase_harmonics
-        self.projection = make_linear(2 * config.phase_harmonics, config.hidden_size, bias=False)
+    @staticmethod
+    def forward(ctx, states, weight, eps):
+        scale = (states * states).mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+        ctx.save_for_backward(states, weight, scale)
+        return (states * scale).mul_(weight)
 
-    def forward(self, positions, segments: Segments, dtype):
-        """`positions` [B or 1, L] -> what is added to states [B or 1, L, H] of type `dtype`."""
-        return self.projection(segments.phase_features(positions, self.harmonics).to(dtype))
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        states, weight, scale = ctx.saved_tensors
+        normed = states * scale
+        product = gradient * normed
+        weight_gradient = product.flatten(0, -2).sum(dim=0) if ctx.needs_input_grad[1] else None
+        inward = (product @ weight).unsqueeze(-1).div_(-states.shape[-1])
+        torch.mul(gradient, weight, out=product)
+        return product.addcmul_(normed, inward).mul_(scale), weight_gradient, None
+
+
+class RMSNorm(nn.RMSNorm):
+    """`nn.RMSNorm` over one axis, with the fast backward pass."""
+
+    def forward(self, states):
+        """`states` [L, H] -> [L, H]."""
+        if composed_by_torch(states):
+            return RootMeanSquare.apply(states, self.weight, self.eps)
+        return super().forward(states)
+
+
+def make_norm(config) -> RMSNorm:
+    """The norm of inner layers."""
+    return RMSNorm(config.hidden_size, eps=config.norm_eps)
+
+
+class UnitLength(torch.autograd.Function):
+    """x / max(|x|, eps) of x [L, H]."""
+
+    @staticmethod
+    def forward(ctx, states, eps):
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        scale = length.clamp(min=eps).reciprocal_()
+        normed = states * scale
+        ctx.save_for_backward(normed, scale)
+        ctx.shortest = 1 / eps
+        return normed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        normed, scale = ctx.saved_tensors
+        inward = (gradient * normed).sum(dim=-1, keepdim=True).neg_()
+        inward = inward.masked_fill_(scale >= ctx.shortest, 0)  # what is shorter than eps is scaled by a constant
+        return torch.addcmul(gradient, normed, inward).mul_(scale), None
+
+
+def unit_length(states, eps: float = 1e-12):
+    """`F.normalize(states, dim=-1)`, with the fast backward pass."""
+    return UnitLength.apply(states, eps) if composed_by_torch(states) else F.normalize(states, dim=-1, eps=eps)
 
 
 class FeedForward(nn.Module):
-    """H -> I -> H, gated (`act(a) * b`: GEGLU or SwiGLU, Shazeer 2020) or plain."""
+    """H -> I -> H, gated: `act(a) * b` (GEGLU or SwiGLU, Shazeer 2020)."""
 
-    def __init__(self, config, gated: bool = True, gain: float = 1.0):
+    def __init__(self, config, init_scale: float = 1.0):
         super().__init__()
-        self.gated = gated
         inner = config.intermediate_size
-        self.up_proj = make_linear(config.hidden_size, inner * (2 if gated else 1), config.use_bias)
-        self.down_proj = make_linear(inner, config.hidden_size, config.use_bias, gain)
+        self.up_proj = make_linear(config.hidden_size, 2 * inner)
+        self.down_proj = make_linear(inner, config.hidden_size, init_scale=init_scale)
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, states):
         """`states` [B, L, H] -> [B, L, H]."""
-        states = self.up_proj(states)
-        if self.gated:
-            gate, states = states.chunk(2, dim=-1)
-            states = self.activation(gate) * states
-        else:
-            states = self.activation(states)
-        return self.down_proj(self.dropout(states))
+        gate, states = self.up_proj(states).chunk(2, dim=-1)
+        return self.down_proj(self.dropout(self.activation(gate) * states))
+
+
+class DepthwiseConvolution(torch.autograd.Function):
+    """
+    `values` [B, N, H] convolved with `taps` [W, H], W odd, each channel with its own; zeros beyond the ends.
+
+    Products are summed in place, forwards and backwards: for a few taps several times faster than nn.Conv1d(groups=H),
+    and without its transposes.
+    """
+
+    @staticmethod
+    def forward(ctx, values, taps):
+        ctx.save_for_backward(values, taps)
+        return sum_of_shifts(values, taps)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        values, taps = ctx.saved_tensors
+        shifted = shifts(values, len(taps))
+        taps_gradient = torch.stack([(part * gradient).flatten(0, 1).sum(dim=0) for part in shifted])
+        return sum_of_shifts(gradient, taps.flip(0)).to(values.dtype), taps_gradient.to(taps.dtype)
+
+
+def shifts(values, width: int) -> list[torch.Tensor]:
+    """`width` views [B, N, H] of `values`: position n holds what stands at n - width // 2, …, n + width // 2."""
+    padded = F.pad(values, (0, 0, width // 2, width // 2))
+    return [padded[:, place : place + values.shape[1]] for place in range(width)]
+
+
+def sum_of_shifts(values, taps):
+    first, *others = shifts(values, len(taps))
+    total = first * taps[0]
+    for part, tap in zip(others, taps[1:], strict=True):
+        total.addcmul_(part, tap)
+    return total
+
+
+class ConvolutionMixer(GradientCheckpointingLayer):
+    """Gated depthwise convolution: x + O(conv(a) * silu(b)), [a, b] = I(norm(x)). Masked tokens contribute nothing."""
+
+    def __init__(self, config, width: int, init_scale: float):
+        super().__init__()
+        hidden = config.hidden_size
+        self.norm = make_norm(config)
+        self.in_proj = make_linear(hidden, 2 * hidden)
+        self.convolution = nn.Parameter(torch.empty(width, hidden))
+        self.out_proj = make_linear(hidden, hidden, init_scale=init_scale)
+
+    def init_own_parameters(self):
+        init.normal_(self.convolution, std=self.convolution.shape[0] ** -0.5)
+
+    def forward(self, states, visible=None):
+        """`states` [B, N, H], `visible` bool [B, N] or None -> [B, N, H]."""
+        values, gate = self.in_proj(self.norm(states)).chunk(2, dim=-1)
+        if visible is not None:
+            values = values * visible[:, :, None]
+        mixed = DepthwiseConvolution.apply(values, self.convolution)
+        return states + self.out_proj(mixed * F.silu(gate))

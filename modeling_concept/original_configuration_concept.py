@@ -8,29 +8,29 @@ from huggingface_hub.dataclasses import strict
 from .configuration_concept import ConceptModelConfig, IterationsMixin
 
 
-class OriginalAnswers:
-    """What code shared with the default network asks of a configuration, and this network answers always alike."""
+class OriginalConstants:
+    """Values of the original's network that code shared with the default network reads, and that are no options."""
 
     backbone_config = backbone_source = None
     concept_mean = "free"
-    concept_pooling = "weighted"
-    decoder_mixer_type = "none"
+    decoder_conv_width = 0
     decoder_target = "text"
-    global_concept_num = 0
+    has_segments = False
     hide_mask_tokens = False
-    num_token_mixers = 0
-    token_weighting = False
-    type_vocab_size = 0
 
 
 @strict
-class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
+class OriginalConceptEncoderConfig(OriginalConstants, ConceptModelConfig):
     r"""
     Configuration of models with the original implementation's network; the defaults are its own.
 
     Args:
         concept_position_type (`"none"`, `"sinusoidal"` or `"learned"`, defaults to `"none"`):
-            What is added to the learned concept vectors.
+            Position vectors added to the learned concept vectors.
+        attention_probs_dropout_prob (`float`, defaults to 0.1):
+            Dropout on attention weights.
+        initializer_range (`float`, defaults to 0.1):
+            Standard deviation of the initial weights.
         encoder_type (`"perceiver"` or `"bixt"`, defaults to `"perceiver"`):
             With BiXT, tokens read the concepts in every layer but the last.
         decoder_type (`str`, *optional*):
@@ -42,26 +42,19 @@ class OriginalConceptEncoderConfig(OriginalAnswers, ConceptModelConfig):
     """
 
     model_type = "original_concept_encoder"
+    constants = vars(OriginalConstants)
 
     num_hidden_layers: int = 4
     intermediate_size: int = 1024
     hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.1
     attention_probs_dropout_prob: float | int = 0.1
-    initializer_range: float | None = 0.1
+    initializer_range: float = 0.1
     concept_position_type: Literal["none", "sinusoidal", "learned"] = "none"
     encoder_type: Literal["perceiver", "bixt"] = "perceiver"
     num_decoder_layers: int = 1
     classifier_reads_tokens: bool = True
     tie_word_embeddings: bool = False
-
-    def __setattr__(self, name, value):
-        if name not in vars(OriginalAnswers):
-            super().__setattr__(name, value)
-        elif value not in (None, getattr(self, name)):
-            raise ValueError(
-                f"The original's network has {name}={getattr(self, name)!r}; {value!r} is for other concept encoders."
-            )
 
     def validate_architecture(self):
         super().validate_architecture()
@@ -89,3 +82,6 @@ class RecursiveOriginalConceptEncoderConfig(IterationsMixin, OriginalConceptEnco
     model_type = "recursive_original_concept_encoder"
 
     num_iterations: int | None = None
+
+
+__all__ = ["OriginalConceptEncoderConfig", "RecursiveOriginalConceptEncoderConfig"]

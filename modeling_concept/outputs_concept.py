@@ -1,10 +1,22 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Outputs. B batch, N tokens, C concepts, H hidden, V vocabulary; S target tokens of a decoder."""
+"""Inputs that all models share, and outputs. B batch, N tokens, C concepts, H hidden, V vocabulary; S target tokens of
+a decoder."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from transformers.utils import ModelOutput
+
+
+class EncoderInputs(TypedDict, total=False):
+    """Arguments that every model passes on to [`ConceptEncoder`], which describes them."""
+
+    token_type_ids: torch.LongTensor | None
+    position_ids: torch.LongTensor | None
+    inputs_embeds: torch.FloatTensor | None
+    concept_num: int | None
+    num_iterations: int | None
 
 
 @dataclass
@@ -16,9 +28,8 @@ class ConceptEncoderOutput(ModelOutput):
         hidden_states: initial concepts and those after each layer, the last ones normalised; layers + 1 of [B, C, H].
         attentions: weights of concept self-attention, one [B, heads, C, C] a layer (eager attention only).
         cross_attentions: weights of concepts over tokens, one [B, heads, C, N] a layer (where they are made).
-        concept_positions: addresses [B or 1, C] in tokens, None for concepts without one.
+        concept_positions: centres [B or 1, C] of the concepts' segments in tokens; None without segments.
         lengths: text lengths [B or 1] in tokens.
-        given_mean: [B, 1, H], the mean of token embeddings that the concepts were given; None with a free one.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -28,15 +39,14 @@ class ConceptEncoderOutput(ModelOutput):
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
     concept_positions: torch.FloatTensor | None = None
     lengths: torch.Tensor | None = None
-    given_mean: torch.FloatTensor | None = None
 
 
 @dataclass
 class ConceptMaskedLMOutput(ModelOutput):
     """
     Args:
-        loss: scalar; weighted negative log-likelihood in nats over the normaliser told in `forward`.
-        logits: [B, S, V]; None in training with labels, unless asked for.
+        loss: scalar; weighted negative log-likelihood in nats over the normaliser, see `forward`.
+        logits: [B, S, V]; None in training with labels, unless `return_logits`.
         concepts: [B, C, H].
         pooler_output: [B, H].
         hidden_states, attentions, cross_attentions: of the encoder.
@@ -67,3 +77,6 @@ class ConceptClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+__all__ = ["ConceptClassifierOutput", "ConceptEncoderOutput", "ConceptMaskedLMOutput"]

@@ -1,18 +1,21 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Where tokens and concepts stand: text layout from the attention mask, addresses of concepts, rotary and sinusoidal
-encodings, and the segments that concepts start from.
+Positions of tokens and concepts: text layout from the attention mask, one segment of the text per concept, and rotary
+encoding.
 
-B batch, N tokens, C concepts, A addressed ones of them, L positions, H hidden, D head size.
+B batch, N tokens, C concepts, L positions, H hidden, D head size.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
+import torch.nn as nn
+
+from .layers_concept import make_linear
 
 
-# How far neighbouring concepts stand apart for rotary encoding: at the base's first frequencies they differ clearly.
+# RoPE distance between neighbouring concepts, at which they differ clearly at the first frequencies of the base.
 SEGMENT_STRIDE = 4.0
 
 
@@ -26,12 +29,12 @@ class TextLayout(NamedTuple):
 
 def check_inputs(input_ids, inputs_embeds=None, **others) -> None:
     """
-    Whether inputs fit each other; compiled, exported and traced code does without.
+    Check that inputs fit each other; compiled, exported and traced code skips it.
 
     Raises:
         ValueError: not exactly one of `input_ids` and `inputs_embeds`; they are no [B, N] and [B, N, E]; ids are no
-            whole numbers; one of the others that is not None is no [B, N], and no [1, N] for all texts (labels and
-            their weights never are).
+            whole numbers; another input is neither None nor [B, N], nor [1, N] for all texts (which labels and their
+            weights may not be).
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise ValueError("Give exactly one of input_ids and inputs_embeds.")
@@ -85,90 +88,75 @@ def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, d
 
 class Segments(NamedTuple):
     """
-    A text of `lengths` [B or 1] tokens in `count` segments of whole tokens, one for each of A addressed concepts:
-    token p of N lies in segment floor(p·A/N), and lengths of segments differ by one token at most. Where there are
-    fewer tokens than concepts, each has a segment of its own and the last concepts have none. Neither have the first
-    `global_num` concepts.
+    A text of `lengths` [B or 1] tokens in `count` segments of whole tokens, one per concept: token p of N lies in
+    segment floor(p·C/N), and lengths of segments differ by one token at most. Where there are fewer tokens than
+    concepts, each token has a segment of its own and the last concepts have none.
     """
 
     lengths: torch.Tensor
     count: int
-    global_num: int
-
-    @classmethod
-    def of(cls, config, lengths, concept_num: int):
-        """Those that a configuration gives to texts of `lengths` [B or 1] as `concept_num` concepts, or None."""
-        if config.concept_position_type != "addressed":
-            return None
-        global_num = min(config.global_concept_num, concept_num)
-        return cls(lengths, concept_num - global_num, global_num)
 
     @property
     def used(self):
-        """Number [B or 1, 1] of segments with tokens; with global concepts alone the whole text is one."""
-        return self.lengths[:, None].clamp(max=max(self.count, 1))
+        """Number [B or 1, 1] of segments with tokens."""
+        return self.lengths[:, None].clamp(max=self.count)
 
     def first_token(self, segment):
-        """Position at which a segment [B or 1, L] begins."""
+        """Position of the first token of each segment [B or 1, L]."""
         return -(-segment * self.lengths[:, None] // self.used)
 
     def locate(self, positions):
-        """Segment and phase, the place within it, counted from 0, of token `positions` [B or 1, L]; they go on behind
-        the text."""
+        """Segment of token `positions` [B or 1, L], and offset inside it from 0; segments continue after the text."""
         segment = positions * self.used // self.lengths[:, None]
         return segment, positions - self.first_token(segment)
 
     def bounds(self):
-        """First token and the one behind the last of each segment, [B or 1, A]."""
+        """First token of each segment, and the one after its last, [B or 1, C]."""
         index = torch.arange(self.count, device=self.lengths.device)[None]
         return self.first_token(index), self.first_token(index + 1)
 
-    def addresses(self):
-        """Token positions [B or 1, C] at which concepts stand: the text's centre, or that of their segments."""
+    def centres(self):
+        """Token positions [B or 1, C] of the centres of the segments."""
         first, behind = self.bounds()
-        centre = ((self.lengths.float() - 1) / 2)[:, None].expand(-1, self.global_num)
-        return torch.cat([centre, (first + behind - 1) / 2], dim=1)
+        return (first + behind - 1) / 2
 
     def concept_places(self):
-        """Places [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and
+        """Positions [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and
         their tokens are then the same in texts of all lengths."""
         index = torch.arange(self.count, device=self.lengths.device, dtype=torch.float32)[None]
-        index = index.expand(self.lengths.shape[0], -1)
-        centre = ((self.used - 1) / 2).expand(-1, self.global_num)
-        return SEGMENT_STRIDE * torch.cat([centre, index], dim=1)
+        return SEGMENT_STRIDE * index.expand(self.lengths.shape[0], -1)
 
-    def token_places(self, positions, graded: bool):
-        """Places [B or 1, L] of tokens for rotary encoding: those of their segments, or, `graded`, between them."""
-        if graded:
-            return SEGMENT_STRIDE * ((positions.float() + 0.5) * self.used / self.lengths[:, None] - 0.5)
+    def token_places(self, positions):
+        """Positions [B or 1, L] of tokens for rotary encoding, those of their concepts."""
         return SEGMENT_STRIDE * self.locate(positions)[0].float()
 
-    def phase_features(self, positions, harmonics: int):
+    def offset_features(self, positions, harmonics: int):
         """
-        Sines and cosines [B or 1, L, 2·harmonics] of the harmonics of the phases of `positions` [B or 1, L]: as many
-        phases are told apart. In segments that are longer than that, phases lie closer.
+        Fourier features [B or 1, L, 2·harmonics] of the segment offsets of token `positions` [B or 1, L]. They
+        distinguish 2·harmonics offsets; those of longer segments are scaled to this range.
         """
         period = 2 * harmonics
         longest = -(-self.lengths[:, None] // self.used)
-        phase = self.locate(positions)[1] * (period / longest).clamp(max=1)
+        offset = self.locate(positions)[1] * (period / longest).clamp(max=1)
         multiples = 2 * math.pi / period * torch.arange(1, harmonics + 1, device=positions.device)
-        angles = phase[:, :, None] * multiples
+        angles = offset[:, :, None] * multiples
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def segment_means(states, layout: TextLayout, segments: Segments):
+class SegmentOffsetEmbedding(nn.Module):
     """
-    Mean of the visible token states in each segment: `states` [B, N, H] -> [B, A, H], zero where a segment holds
-    nothing visible. O(A·N·H).
+    Embedding of the offset of a position inside its segment. Keys alone tell a concept which tokens lie in its
+    segment; with this embedding their order is learned in a few hundred steps.
     """
-    first, behind = (bound[:, :, None] for bound in segments.bounds())
-    token = layout.positions[:, None, :]
-    inside = (token >= first) & (token < behind)
-    if layout.visible is not None:
-        inside = inside & layout.visible[:, None, :]
-    weights = inside.float()
-    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1)
-    return weights.to(states.dtype).expand(states.shape[0], -1, -1) @ states
+
+    def __init__(self, config):
+        super().__init__()
+        self.harmonics = config.offset_harmonics
+        self.projection = make_linear(2 * config.offset_harmonics, config.hidden_size)
+
+    def forward(self, positions, segments: Segments, dtype):
+        """`positions` [B or 1, L] -> summand of states [B or 1, L, H] of type `dtype`."""
+        return self.projection(segments.offset_features(positions, self.harmonics).to(dtype))
 
 
 def mean_of_visible(states, layout: TextLayout):
@@ -180,7 +168,7 @@ def mean_of_visible(states, layout: TextLayout):
 
 
 class Rotary(NamedTuple):
-    """Cosines and sines [B or 1, 1, L, D] of rotary position encoding."""
+    """Cosines and sines [B or 1, 1, L, D/2] of rotary position encoding."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -190,42 +178,13 @@ def make_rotary(positions: torch.Tensor, head_size: int, theta: float, dtype: to
     """Rotary encoding (Su et al. 2021) of real-valued `positions` [B, L]: channel pair i turns by p·theta^(-2i/D)."""
     exponent = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
     angles = positions.float()[:, None, :, None] * torch.exp(-exponent * math.log(theta))
-    angles = torch.cat([angles, angles], dim=-1)
     return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
-class Turn(torch.autograd.Function):
-    """
-    Channel c of the first half and channel c of the second, of `states` [..., D], turned together: multiplied and
-    summed in place, forwards and backwards, where written-out rotary encoding makes five tensors.
-    """
-
-    @staticmethod
-    def forward(ctx, states, cos, sin):
-        ctx.save_for_backward(cos, sin)
-        ctx.dtype = states.dtype
-        first, second = states.chunk(2, dim=-1)
-        sin_first, sin_second = sin.chunk(2, dim=-1)
-        half = first.shape[-1]
-        turned = states * cos
-        # By `narrow`, since torch.export refuses to change in place what `chunk` gives.
-        turned.narrow(-1, 0, half).addcmul_(second, sin_first, value=-1)
-        turned.narrow(-1, half, half).addcmul_(first, sin_second)
-        return turned
-
-    @staticmethod
-    def backward(ctx, gradient):
-        cos, sin = ctx.saved_tensors
-        return Turn.apply(gradient, cos, -sin).to(ctx.dtype), None, None
-
-
 def apply_rotary(states: torch.Tensor, rotary: Rotary | None) -> torch.Tensor:
-    """Turn `states` [B, heads, L, D]."""
-    return states if rotary is None else Turn.apply(states, *rotary)
-
-
-def sinusoid(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """Interleaved sinusoidal encoding (Vaswani et al. 2017) of `positions` [L] -> [L, width]."""
-    half = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
-    angles = positions.float()[:, None] * torch.exp(-half * math.log(10000.0) / width)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+    """Rotate channel i of the first and of the second half of `states` [B, heads, L, D] together."""
+    if rotary is None:
+        return states
+    first, second = states.chunk(2, dim=-1)
+    first_turned = torch.addcmul(first * rotary.cos, second, rotary.sin, value=-1)
+    return torch.cat([first_turned, torch.addcmul(second * rotary.cos, first, rotary.sin)], dim=-1)

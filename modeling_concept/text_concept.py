@@ -1,8 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Strings in, concepts, vectors or strings out.
+Methods of a model that take texts and return concepts, sentence vectors or texts.
 
-T texts, B batch, N tokens, C concepts, H hidden, V vocabulary.
+T texts, B batch, N tokens, C concepts, H hidden.
 """
 
 import math
@@ -28,20 +28,20 @@ class TextEncoding(ModelOutput):
 
 
 def check_number(name: str, value, low, high=math.inf, whole: bool = True) -> None:
-    """ValueError unless `value` is a finite number, or a whole one, between `low` and `high`; nan is none."""
-    kind, said = (numbers.Integral, "whole number") if whole else (numbers.Real, "finite number")
+    """ValueError unless `value` is a finite number, or a whole one, between `low` and `high`; nan never is."""
+    kind, words = (numbers.Integral, "whole number") if whole else (numbers.Real, "finite number")
     if not isinstance(value, kind) or not low <= value <= high or value == math.inf:
         bounds = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise ValueError(f"{name} must be a {said} {bounds}, not {value!r}.")
+        raise ValueError(f"{name} must be a {words} {bounds}, not {value!r}.")
 
 
 def tokenizer_source(path, config, options: dict) -> tuple[str | None, dict]:
-    """Where the tokenizer beside the weights lies, wherever the process goes meanwhile, and how it is asked for."""
+    """Absolute path, or Hub id, of the tokenizer beside the weights, and the options to load it."""
     if path and Path(path).is_dir():
         path = str(Path(path).resolve())
     names = ("subfolder", "cache_dir", "token", "revision", "local_files_only", "proxies")
     options = {name: options[name] for name in names if options.get(name) is not None}
-    if revision := getattr(config, "_commit_hash", None):  # that of the weights, should a branch have moved on
+    if revision := getattr(config, "_commit_hash", None):  # a branch may have moved on since
         options["revision"] = revision
     return path, options
 
@@ -50,7 +50,7 @@ class ConceptTextMixin:
     """Methods on texts. The tokenizer is the checkpoint's own, or one assigned to `model.tokenizer`."""
 
     _tokenizer = None
-    _tokenizer_source: tuple[str, dict] | None = None  # where `from_pretrained` found the model, and by which options
+    _tokenizer_source: tuple[str, dict] | None = None  # path and options of `from_pretrained`
 
     def __getstate__(self):
         """Pickles hold no access token."""
@@ -66,13 +66,13 @@ class ConceptTextMixin:
             try:
                 if not path:
                     raise OSError("the model was not loaded from a checkpoint")
-                # With the configuration at hand nothing has to ask whether the checkpoint's code may run.
-                found = AutoTokenizer.from_pretrained(path, config=self.config, **options)
-            except Exception as error:  # whatever is wrong with its files
+                # With the configuration given, the checkpoint's code need not run.
+                tokenizer = AutoTokenizer.from_pretrained(path, config=self.config, **options)
+            except Exception as error:  # any fault of its files
                 raise ValueError(
                     f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."
                 ) from error
-            self.tokenizer = found
+            self.tokenizer = tokenizer
         return self._tokenizer
 
     @tokenizer.setter
@@ -83,10 +83,10 @@ class ConceptTextMixin:
                 "tokenizer that the model was trained with, or call model.resize_token_embeddings first."
             )
         for name in ("pad_token_id", "mask_token_id"):
-            known, found = getattr(self.config, name), getattr(tokenizer, name)
-            if None not in (known, found) and known != found:
+            own, other = getattr(self.config, name), getattr(tokenizer, name)
+            if None not in (own, other) and own != other:
                 raise ValueError(
-                    f"The tokenizer is not the model's: its {name} is {found}, that of the configuration {known}."
+                    f"The tokenizer is not the model's: its {name} is {other}, that of the configuration {own}."
                 )
         self._tokenizer = tokenizer
 
@@ -95,7 +95,7 @@ class ConceptTextMixin:
         max_length = self.config.max_sequence_length if truncation else None
         try:
             batch = self.tokenizer(texts, truncation=truncation, max_length=max_length)
-        except TypeError as error:  # what fast tokenizers say of a lone surrogate
+        except TypeError as error:  # fast tokenizers raise it for a lone surrogate
             raise ValueError(
                 "A text cannot be written as UTF-8 (half of a surrogate pair?); "
                 'clean it by text.encode("utf-8", "ignore").decode().'
@@ -105,7 +105,7 @@ class ConceptTextMixin:
         if self.config.hide_mask_tokens and any(mask_id in ids for ids in batch["input_ids"]):
             raise ValueError(
                 f"A text holds {self.tokenizer.mask_token}, which the model would read as a word: set "
-                f"model.config.mask_token_id = {mask_id}, or model.config.hide_mask_tokens = False if it shall."
+                f"model.config.mask_token_id = {mask_id}."
             )
         longest = max(len(ids) for ids in batch["input_ids"])
         if longest > self.config.max_sequence_length:
@@ -115,13 +115,13 @@ class ConceptTextMixin:
             )
         length = {"padding": True} if longest else {"padding": "max_length", "max_length": 1}
         batch = self.tokenizer.pad(batch, return_tensors="pt", **length)
-        # Offloaded weights are on no device; accelerate then moves the input itself.
+        # Offloaded weights have no device; accelerate then moves the input itself.
         device = self.device if self.device.type != "meta" else None
         return {name: value.to(device=device, dtype=torch.long) for name, value in batch.items()}
 
     @contextmanager
-    def reading(self):
-        """Eval mode without gradients, and back."""
+    def inference_mode(self):
+        """Within, the model is in eval mode, without gradients."""
         was_training = self.training
         self.eval()
         try:
@@ -130,8 +130,17 @@ class ConceptTextMixin:
         finally:
             self.train(was_training)
 
-    def text_batches(self, texts, batch_size, truncation, show_progress_bar):
-        """Batches of texts of similar length, each with the places of its texts."""
+    @property
+    def can_reconstruct(self) -> bool:
+        """Whether the model has a language-model head, a decoder of the encoded text itself, and the mask token that a
+        decoder with token queries needs."""
+        if getattr(self, "lm_head", None) is None or self.config.decoder_target == "continuation":
+            return False
+        return not self.decoder.reads_tokens or self.config.mask_token_id is not None
+
+    def map_texts(self, function, texts, batch_size=32, truncation=False, show_progress_bar=False) -> list:
+        """Results of `function` for each text, in the order of the texts. It is called with tokenized batches of texts
+        of similar length, and returns one result for each text of the batch."""
         given = [texts] if isinstance(texts, str) else texts
         ordered = isinstance(given, Iterable) and not isinstance(given, Mapping | Set)
         texts = list(given) if ordered else []
@@ -139,9 +148,13 @@ class ConceptTextMixin:
             raise ValueError(f"Give a text or a non-empty list of texts, not {str(given)[:40]}.")
         check_number("batch_size", batch_size, 1)
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        for start in tqdm(range(0, len(texts), batch_size), disable=not show_progress_bar, desc="texts"):
-            places = order[start : start + batch_size]
-            yield places, self.tokenize([texts[place] for place in places], truncation)
+        results = {}
+        with self.inference_mode():
+            for start in tqdm(range(0, len(texts), batch_size), disable=not show_progress_bar, desc="texts"):
+                places = order[start : start + batch_size]
+                batch = self.tokenize([texts[place] for place in places], truncation)
+                results.update(zip(places, function(batch), strict=True))
+        return [results[place] for place in range(len(texts))]
 
     def encode(
         self,
@@ -162,21 +175,22 @@ class ConceptTextMixin:
             batch_size: texts at a time.
             truncation: cut texts that are too long instead of raising.
             convert_to_numpy: numpy arrays instead of tensors.
-            show_progress_bar: whether to show one.
+            show_progress_bar: show the progress over the texts.
             normalize_embeddings: scale sentence vectors to length 1; concepts are left as they are.
             concept_num, num_iterations: as in [`ConceptEncoder`].
 
         Raises:
             ValueError: no text, a text that is too long or no Unicode, or no tokenizer.
         """
-        found, options = {}, {"concept_num": concept_num, "num_iterations": num_iterations, "return_dict": True}
-        with self.reading():
-            for places, batch in self.text_batches(texts, batch_size, truncation, show_progress_bar):
-                output = self.base_model(**batch, **options)
-                concepts, vectors = output.last_hidden_state.float().cpu(), output.pooler_output.float().cpu()
-                vectors = F.normalize(vectors, dim=-1) if normalize_embeddings else vectors
-                found.update(zip(places, zip(concepts, vectors, strict=True), strict=True))
-        columns = [torch.stack(column) for column in zip(*(found[place] for place in sorted(found)), strict=True)]
+
+        def encode_batch(batch):
+            output = self.base_model(**batch, concept_num=concept_num, num_iterations=num_iterations, return_dict=True)
+            vectors = output.pooler_output.float().cpu()
+            vectors = F.normalize(vectors, dim=-1) if normalize_embeddings else vectors
+            return zip(output.last_hidden_state.float().cpu(), vectors, strict=True)
+
+        rows = self.map_texts(encode_batch, texts, batch_size, truncation, show_progress_bar)
+        columns = [torch.stack(column) for column in zip(*rows, strict=True)]
         return TextEncoding(*(column.numpy() if convert_to_numpy else column for column in columns))
 
     def check_head(self) -> None:
@@ -184,17 +198,12 @@ class ConceptTextMixin:
         if getattr(self, "lm_head", None) is None:
             raise ValueError(f"{type(self).__name__} writes no text: it has no language-model head.")
 
-    def check_mask_token(self) -> None:
-        """ValueError if the tokenizer has no mask token."""
-        if self.tokenizer.mask_token_id is None:
-            raise ValueError("The tokenizer has no mask token, so no text can hold a place to fill.")
-
     def reconstruct_ids(
         self, input_ids, attention_mask=None, concept_num: int | None = None, num_iterations: int | None = None
     ) -> torch.LongTensor:
         """
-        The most probable token at each position [B, N], read from the concepts of the clean text alone: a decoder
-        that reads tokens is shown masks only.
+        The most probable token at each position [B, N], decoded from the concepts of the clean text alone: a decoder
+        with token queries gets mask tokens only.
 
         Raises:
             ValueError: the model has no decoder of the text itself, or needs a mask token and has none.
@@ -202,11 +211,11 @@ class ConceptTextMixin:
         self.check_head()
         if self.config.decoder_target == "continuation":
             raise ValueError(f"{type(self).__name__} cannot reconstruct a text: its decoder writes what follows.")
-        with self.reading():
+        with self.inference_mode():
             options = {"concept_num": concept_num, "num_iterations": num_iterations, "return_dict": True}
             encoded = self.encoder(input_ids, attention_mask, **options)
             targets = self.make_blank_targets(input_ids, attention_mask)
-            hidden = self.decode(self.remember(encoded), targets)
+            hidden = self.decode(self.prepare_memory(encoded), targets)
             forbidden = [i for i in (self.config.mask_token_id, self.config.pad_token_id) if i is not None]
             return torch.stack([self.best_tokens(row, forbidden) for row in hidden])
 
@@ -228,70 +237,36 @@ class ConceptTextMixin:
         concept_num: int | None = None,
         num_iterations: int | None = None,
     ) -> list[str]:
-        """The texts as they read after passing through their concepts. Arguments and errors as in `encode`."""
+        """Reconstructions of the texts from their concepts. Arguments and errors as in `encode`."""
         self.check_head()
-        found = {}
-        for places, batch in self.text_batches(texts, batch_size, truncation, False):
+
+        def reconstruct_batch(batch):
             predicted = self.reconstruct_ids(**batch, concept_num=concept_num, num_iterations=num_iterations)
-            for place, ids, mask in zip(places, predicted, batch["attention_mask"], strict=True):
-                found[place] = self.to_text(ids[mask.bool()])
-        return [found[place] for place in sorted(found)]
+            masks = batch["attention_mask"].bool()
+            return [self.to_text(ids[mask]) for ids, mask in zip(predicted, masks, strict=True)]
 
-    def fill_mask(self, texts: str | list[str], top_k: int = 5, truncation: bool = False) -> list[list[list[dict]]]:
-        """
-        Candidates for each mask token of each text: for every text a list, for every mask in it a list of `top_k`
-        dicts with `token`, `token_str` and `score` (probability); special tokens are no candidates.
-
-        Raises:
-            ValueError: a text holds no mask token, or the tokenizer has none; `top_k` is not between 1 and the number
-                of candidates; the model has no language-model head; others as in `encode`.
-        """
-        self.check_head()
-        self.check_mask_token()
-        special = sorted(set(self.tokenizer.all_special_ids))
-        check_number("top_k", top_k, 1, len(self.tokenizer) - len(special))
-        found = {}
-        with self.reading():
-            for places, batch in self.text_batches(texts, 32, truncation, False):
-                masked = batch["input_ids"] == self.tokenizer.mask_token_id
-                if not masked.any(dim=1).all():
-                    raise ValueError(f"Each text needs at least one {self.tokenizer.mask_token}.")
-                logits = self(**batch, return_dict=True).logits
-                for place, row, row_mask in zip(places, logits, masked, strict=True):
-                    # The table may have more rows than there are tokens.
-                    probabilities = row[row_mask].float().softmax(dim=-1)[:, : len(self.tokenizer)]
-                    probabilities[:, special] = -1
-                    scores, ids = probabilities.topk(top_k)
-                    found[place] = [
-                        [
-                            {"token": token, "token_str": self.tokenizer.decode([token]), "score": score}
-                            for token, score in zip(*candidates, strict=True)
-                        ]
-                        for candidates in zip(ids.tolist(), scores.tolist(), strict=True)
-                    ]
-        return [found[place] for place in sorted(found)]
+        return self.map_texts(reconstruct_batch, texts, batch_size, truncation)
 
     def infill(self, texts: str | list[str], truncation: bool = False, **options) -> list[str]:
         """Texts with every mask token replaced; `options` as in `generate`."""
         self.check_head()
-        self.check_mask_token()
+        if self.tokenizer.mask_token_id is None:
+            raise ValueError("The tokenizer has no mask token, so no text can hold a place to fill.")
         return self._write(texts, truncation, options)
 
     def complete(
         self, texts: str | list[str], max_new_tokens: int = 32, truncation: bool = False, **options
     ) -> list[str]:
         """Texts followed by `max_new_tokens` more tokens; `options` as in `generate`."""
+        self.check_head()
         return self._write(texts, truncation, {"max_new_tokens": max_new_tokens, **options})
 
     def _write(self, texts, truncation, options):
-        self.check_head()
-        found = {}
-        for places, batch in self.text_batches(texts, 32, truncation, False):
-            if options.get("max_new_tokens"):
-                batch = self.without_end(batch)
-            for place, ids in zip(places, self.generate(**batch, **options), strict=True):
-                found[place] = self.to_text(ids)
-        return [found[place] for place in sorted(found)]
+        def write_batch(batch):
+            batch = self.without_end(batch) if options.get("max_new_tokens") else batch
+            return map(self.to_text, self.generate(**batch, **options))
+
+        return self.map_texts(write_batch, texts, truncation=truncation)
 
     def without_end(self, batch):
         """Hide the token by which the tokenizer closes a text, as the text goes on."""
@@ -301,3 +276,6 @@ class ConceptTextMixin:
         closing = torch.isin(ids.gather(1, last), torch.tensor(sorted(ends), device=ids.device))
         mask.scatter_(1, last, mask.gather(1, last) * ~closing)
         return {"input_ids": ids, "attention_mask": mask}
+
+
+__all__ = ["TextEncoding"]

@@ -16,22 +16,18 @@ from modeling_concept import AUTO_MODELS, configuration_concept
 
 from ..conftest import ROOT
 from .test_text import token_ids
-from .zoo import BACKBONES, classifier, language_model, make_config, random_batch, stir
+from .zoo import BACKBONES, MODEL_CLASSES, classifier, language_model, make_config, random_batch, stir
 
 
 sys.path.insert(0, str(ROOT / "examples"))
 
 
-CLASSES = [
-    (auto_class, model_class)
-    for auto_models in AUTO_MODELS.values()
-    for auto_class, model_classes in auto_models.items()
-    for model_class in model_classes
-]
+every_class = pytest.mark.parametrize("model_class", MODEL_CLASSES, ids=lambda value: value.__name__)
 
 
-@pytest.mark.parametrize(("auto_class", "model_class"), CLASSES, ids=[c.__name__ for _, c in CLASSES])
-def test_auto_classes_find_the_class_that_saved(auto_class, model_class, tmp_path):
+@every_class
+def test_auto_classes_find_the_class_that_saved(model_class, tmp_path):
+    auto_class = getattr(transformers, model_class.auto_class)
     config = make_config(model_class.config_class)
     model = stir(model_class(config))
     model.save_pretrained(tmp_path)
@@ -86,7 +82,7 @@ def test_a_checkpoint_of_another_class_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="does not hold the weights"):
         models.ConceptEncoderForSequenceClassificationViaDecoder.from_pretrained(tmp_path / "classifier")
     language_model(decoder="position").save_pretrained(tmp_path / "position")
-    with pytest.raises(ValueError, match="decoder_type='token_position', but the configuration says 'position'"):
+    with pytest.raises(ValueError, match="decoder_type='token_position', but the configuration has 'position'"):
         models.ConceptEncoderForMaskedLMPerceiver.from_pretrained(tmp_path / "position")
 
 
@@ -101,9 +97,9 @@ def kinds(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(("auto_class", "model_class"), CLASSES, ids=[c.__name__ for _, c in CLASSES])
-def test_a_checkpoint_of_another_kind_of_encoder_is_refused(auto_class, model_class, kinds):
-    config_class = model_class.config_class
+@every_class
+def test_a_checkpoint_of_another_kind_of_encoder_is_refused(model_class, kinds):
+    auto_class, config_class = getattr(transformers, model_class.auto_class), model_class.config_class
     own = config_class.model_type
     config = make_config(config_class, architectures=[model_class.__name__])
     for foreign, other in kinds.items():
@@ -194,16 +190,10 @@ def test_wrong_shapes_are_an_error(tmp_path):
     [
         ({"num_attention_heads": 5}, "not divisible by num_attention_heads 5"),
         ({"num_attention_heads": 32}, "even head size"),
-        ({"token_position_type": "learned"}, "addressed"),
-        ({"concept_position_type": "none", "concept_anchors": True}, "concept_anchors"),
-        ({"concept_position_type": "none"}, "phase_harmonics"),
-        ({"concept_position_type": "none", "phase_harmonics": 0}, "address_bias"),
-        ({"global_concept_num": 7}, "between 0 and concept_num 6"),
-        ({"token_mixer_type": None, "num_token_mixers": 1}, "needs token_mixer_type"),
-        ({"token_mixer_width": 4, "num_token_mixers": 1}, "odd width"),
+        ({"decoder_conv_width": 4}, "odd width"),
         ({"concept_num": 0}, "concept_num must be at least 1"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
-        ({"type_vocab_size": -1}, "0 or a positive number"),
+        ({"offset_harmonics": 0}, "offset_harmonics must be at least 1"),
         ({"norm_eps": float("nan")}, "norm_eps must be 0 or a positive number, not nan"),
         ({"rope_theta": -1}, "rope_theta must be a positive number, not -1"),
         ({"hidden_dropout_prob": 2.0}, "between 0 and 1"),
@@ -211,7 +201,10 @@ def test_wrong_shapes_are_an_error(tmp_path):
         ({"pad_token_id": 61}, "pad_token_id 61 is none of the 61 tokens"),
         ({"pad_token_id": -1}, "pad_token_id -1 is none of the 61 tokens"),
         ({"mask_token_id": 61}, "mask_token_id 61 is none of the 61 tokens"),
-        ({"norm_type": "batchnorm"}, "norm_type"),
+        ({"norm_type": "layernorm"}, "ConceptEncoderConfig has norm_type='rmsnorm', not 'layernorm'."),
+        ({"type_vocab_size": 2}, "has type_vocab_size=0, not 2"),
+        ({"token_weighting": False}, "has token_weighting=True, not False; set concept_mean instead"),
+        ({"concept_mean": "embeddings"}, "expected one of .*weighted.*uniform.*free"),
         ({"hidden_size": "wide"}, "hidden_size"),
     ],
 )
@@ -221,6 +214,15 @@ def test_impossible_configurations_are_told(options, message):
     with pytest.raises(Exception if wrong_type else ValueError, match=message) as error:
         make_config(**options)
     assert "Error" in type(error.value).__name__
+
+
+def test_former_options_are_dropped_where_the_network_has_their_value(tmp_path):
+    fields = {field.name for field in dataclasses.fields(models.ConceptEncoderConfig)}
+    former = {name: value for name, value in configuration_concept.REMOVED.items() if name not in fields}
+    assert len(former) > 20 and make_config(**former).to_dict() == make_config().to_dict()
+    make_config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has qk_norm=True, not False"):
+        AutoConfig.from_pretrained(tmp_path, qk_norm=False)
 
 
 def test_values_that_follow_others_do_so_when_those_change(tmp_path):
@@ -255,7 +257,6 @@ def test_values_that_change_later_are_checked_by_the_model():
     [
         ({"encoder_type": "transformer"}, r"Unknown encoder_type 'transformer'; choose one of \['bixt'"),
         ({"decoder_type": "gpt"}, r"Unknown decoder_type 'gpt'; choose one of \['diffusion'"),
-        ({"encoder_options": {"heads": 2}}, r"no option \['heads'\]"),
         ({"encoder_type": "bixt", "share_key_values": True}, "static tokens"),
     ],
 )
@@ -268,10 +269,9 @@ def test_every_size_and_every_number_has_its_range():
     """Numbers of the configuration that are in no list of ranges would be taken as they come."""
     listed = {name for names in configuration_concept.NUMBERS.values() for name in names}
     inherited = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
-    elsewhere = {"global_concept_num", "num_iterations"}  # which other values bound
     for field in dataclasses.fields(models.RecursiveConceptEncoderConfig):
         number = any(kind in str(field.type) for kind in ("int", "float")) and not field.name.endswith("token_id")
-        if number and field.name not in inherited | elsewhere:
+        if number and field.name not in inherited:
             assert field.name in listed, field.name
 
 
@@ -326,4 +326,4 @@ def test_choosing_parts_leaves_the_users_configuration_alone():
     config = make_config()
     models.ConceptEncoderForMaskedLMWeighted(config)
     assert config.decoder_type is None
-    assert models.ConceptEncoderForMaskedDiffusion(config).config.decoder_mixer_type == "conv"
+    assert models.ConceptEncoderForMaskedDiffusion(config).config.decoder_conv_width == 7

@@ -139,7 +139,7 @@ def test_from_pretraining_by_sentence_transformers_to_a_classifier(tokenizer, tm
 @pytest.fixture(scope="module", params=[True, False], ids=["special_ends", "no_special_ends"])
 def folder_with_tokenizer(request, tmp_path_factory):
     """A checkpoint whose tokenizer does, or does not, give an empty text any token."""
-    from trainers.tokenizer_training import train_tokenizer
+    from trainers.data.tokenizers import train_tokenizer
 
     folder = tmp_path_factory.mktemp("empty")
     tokenizer = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=64, special_ends=request.param)

@@ -9,11 +9,10 @@ import torch
 from torch.export import Dim
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
-from .zoo import ENCODER_LAYERS, OPTIONS, classifier, language_model, random_batch, stir
+from .zoo import ENCODER_LAYERS, classifier, language_model, random_batch, stir
 
 
 SMALL = {"num_hidden_layers": 1, "num_decoder_layers": 1}
-WINDOW = SMALL | OPTIONS["window_mixer"]  # of whose blocks there are as many as the length needs
 
 
 def by_torch(model, batch):
@@ -29,7 +28,7 @@ def by_transformers(model, batch):
 # By whom, with gradients, as in a process that did not ask for less, or without, and of what.
 EXPORTS = {
     **{
-        f"{kind} encoder": (by_torch, True, lambda kind=kind: language_model(encoder_type=kind, **WINDOW).encoder)
+        f"{kind} encoder": (by_torch, True, lambda kind=kind: language_model(encoder_type=kind, **SMALL).encoder)
         for kind in ENCODER_LAYERS
     },
     "masked language model": (by_transformers, False, lambda: language_model(decoder="diffusion", **SMALL)),
@@ -72,7 +71,7 @@ def test_an_onnx_file_takes_other_batches(tmp_path):
 
 
 def test_a_traced_encoder_takes_other_batches():
-    encoder, batch = stir(language_model(**WINDOW).encoder).requires_grad_(False), random_batch()
+    encoder, batch = stir(language_model(**SMALL).encoder).requires_grad_(False), random_batch()
 
     def concepts(input_ids, attention_mask):
         return encoder(input_ids, attention_mask).last_hidden_state

@@ -7,11 +7,20 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_concept.norms_concept import RMSNorm, RootMeanSquare, UnitLength, unit_length
+from modeling_concept import layers_concept
+from modeling_concept.layers_concept import RMSNorm, RootMeanSquare, UnitLength, unit_length
 from modeling_concept.positions_concept import apply_rotary, make_rotary
-from trainers.benchmark.variants import CONVOLUTION, NORMS, ROTARY, written_out_rotary
 
 from .zoo import DECODER_NAMES, MASK, OWN_ENCODERS, language_model, random_batch, stir
+
+
+class TorchConvolution:
+    """The plain form of `DepthwiseConvolution`."""
+
+    @staticmethod
+    def apply(values, taps):
+        weights = taps.T[:, None]
+        return F.conv1d(values.mT, weights, padding=len(taps) // 2, groups=values.shape[-1]).mT
 
 
 def assert_same_with_gradients(fast, plain, *inputs, atol=1e-5):
@@ -51,23 +60,12 @@ def test_unit_length_equals_torch(shape, size, seed):
     )
 
 
-@given(rows=st.integers(1, 3), length=st.integers(0, 4), half=st.integers(1, 4), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
-def test_rotary_encoding_equals_what_is_written_out_rotary(rows, length, half, seed):
-    """Also its second derivatives, and of transposed states."""
-    torch.manual_seed(seed)
-    states = torch.randn(rows, length, 2, 2 * half, dtype=torch.float64).transpose(1, 2).requires_grad_()
-    rotary = make_rotary(10 * torch.rand(rows, length), 2 * half, 100.0, torch.float64)
-    assert_same_with_gradients(lambda x: apply_rotary(x, rotary), lambda x: written_out_rotary(x, rotary), states)
-    torch.autograd.gradgradcheck(lambda x: apply_rotary(x, rotary), states)
-
-
 def test_rotary_encoding_of_low_precision():
     """Under autocast, states of bfloat16 are turned by angles of float32."""
     states = torch.randn(2, 3, 4, 8, dtype=torch.bfloat16, requires_grad=True)
     rotary = make_rotary(torch.arange(4)[None], 8, 100.0, torch.float32)
     turned = apply_rotary(states, rotary)
-    torch.testing.assert_close(turned, written_out_rotary(states.float(), rotary))
+    torch.testing.assert_close(turned, apply_rotary(states.float(), rotary))
     turned.sum().backward()
     assert states.grad.dtype == torch.bfloat16
 
@@ -89,11 +87,11 @@ def test_norms_of_low_precision_and_frozen_norms():
 
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 @pytest.mark.parametrize("encoder", OWN_ENCODERS)
-@pytest.mark.parametrize("token_mixers", [0, 1])
-def test_a_fast_step_equals_a_plain_one(encoder, decoder, token_mixers):
+@pytest.mark.parametrize("width", [0, 7])
+def test_a_fast_step_equals_a_plain_one(encoder, decoder, width, monkeypatch):
     """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,
     torch's norms and convolution, and cross-entropy of all logits."""
-    model = stir(language_model(encoder, decoder, num_token_mixers=token_mixers)).train()
+    model = stir(language_model(encoder, decoder, decoder_conv_width=width)).train()
     batch = random_batch()
     chosen = (torch.rand(batch["input_ids"].shape) < 0.4) & (batch["attention_mask"] == 1)
     labels = torch.where(chosen, batch["input_ids"], -100)
@@ -115,7 +113,8 @@ def test_a_fast_step_equals_a_plain_one(encoder, decoder, token_mixers):
 
     fast = step(lambda: model(**inputs, labels=labels).loss)
     model.set_attn_implementation("eager")
-    with NORMS.context(), ROTARY.context(), CONVOLUTION.context():
-        plain = step(plain_loss)
+    monkeypatch.setattr(layers_concept, "composed_by_torch", lambda states: False)
+    monkeypatch.setattr(layers_concept, "DepthwiseConvolution", TorchConvolution)
+    plain = step(plain_loss)
     assert len(fast[1]) > 20
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)

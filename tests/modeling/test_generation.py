@@ -113,13 +113,13 @@ def test_the_most_confident_come_first(monkeypatch):
 def test_prefix_concepts_are_made_once_a_block(monkeypatch):
     model = prefix_model()
     reads, encodes = [], []
-    read, encode = model.decoder.read, model.encoder.forward
+    read, encode = model.decoder.project_concepts, model.encoder.forward
 
     def count_tokens(input_ids, *arguments, **options):
         encodes.append(input_ids.shape[1])
         return encode(input_ids, *arguments, **options)
 
-    monkeypatch.setattr(model.decoder, "read", lambda *a: reads.append(1) or read(*a))
+    monkeypatch.setattr(model.decoder, "project_concepts", lambda *a: reads.append(1) or read(*a))
     monkeypatch.setattr(model.encoder, "forward", count_tokens)
     ids = torch.randint(5, VOCAB, (2, 6))
     out = model.generate(ids, max_new_tokens=10, num_steps=5, block_length=4)

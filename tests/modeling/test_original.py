@@ -36,7 +36,7 @@ def original_outputs(folder, inputs, model):
         options = {"decoder_input_ids": inputs["noisy_ids"], "timesteps": inputs["timesteps"]}
         output = model(ids, mask, **options)
         targets = model.make_targets(inputs["noisy_ids"], mask, inputs["timesteps"])
-        hidden = model.decode(model.remember(model.encoder(ids, mask)), targets)
+        hidden = model.decode(model.prepare_memory(model.encoder(ids, mask)), targets)
         return {"concepts": output.concepts, "logits": output.logits, "decoder_hidden": hidden}
     if model.config.is_recursive:
         found = {}
@@ -90,7 +90,7 @@ def test_conversion_command(shared, tmp_path, monkeypatch, capsys):
 
     run_here(*ways(source, "new"))
     assert "OriginalConceptEncoderForMaskedLM" in capsys.readouterr().out
-    assert "already holds a run (config.json)" in refusal(*ways(source, "new"))
+    assert "The output folder new already holds" in refusal(*ways(source, "new"))
     assert "checkpoint of this package already" in refusal(*ways("new", "twice"))
 
 
@@ -139,171 +139,205 @@ MADE = {
 }  # fmt: skip
 
 
-def made_weights(name, config):
+class MadeWeights(dict):
     """Random weights as the original names them."""
-    width, inner, longest = config["hidden_size"], config["intermediate_size"], config["max_sequence_length"]
-    tokens = config.get("token_embedding_dim", width)
-    found = {}
 
-    def add(key, *shape):
-        found[key] = torch.randn(shape) * (0.3 if len(shape) > 1 else 0.2)
+    def __init__(self, name, config):
+        super().__init__()
+        self.width, self.inner = config["hidden_size"], config["intermediate_size"]
+        self.tokens = config.get("token_embedding_dim", self.width)
+        self.add_encoder(name, config)
+        if name.endswith("Weighted"):
+            self.add("concept_weights", config["max_sequence_length"], config["concept_num"])
+            self.norm("pre_lm_projection.0"), self.linear("pre_lm_projection.1", self.width, self.width)
+        elif name.endswith("Diffusion"):
+            self.add_diffusion_decoder(config)
+        else:
+            self.add_decoder(name, config)
+        self.add("lm_head.weight", config["vocab_size"], self.width)
 
-    def linear(key, outputs, inputs):
-        add(f"{key}.weight", outputs, inputs), add(f"{key}.bias", outputs)
+    def add(self, key, *shape):
+        self[key] = torch.randn(shape) * (0.3 if len(shape) > 1 else 0.2)
 
-    def norm(*keys):
+    def linear(self, key, outputs, inputs):
+        self.add(f"{key}.weight", outputs, inputs), self.add(f"{key}.bias", outputs)
+
+    def norm(self, *keys):
         for key in keys:
-            add(f"{key}.weight", width), add(f"{key}.bias", width)
-            found[f"{key}.weight"] += 1
+            self.add(f"{key}.weight", self.width), self.add(f"{key}.bias", self.width)
+            self[f"{key}.weight"] += 1
 
-    def attention(key):
-        add(f"{key}.in_proj_weight", 3 * width, width), add(f"{key}.in_proj_bias", 3 * width)
-        linear(f"{key}.out_proj", width, width)
+    def attention(self, key):
+        self.add(f"{key}.in_proj_weight", 3 * self.width, self.width), self.add(f"{key}.in_proj_bias", 3 * self.width)
+        self.linear(f"{key}.out_proj", self.width, self.width)
 
-    add("encoder.token_embeddings.weight", config["vocab_size"], tokens)
-    add("encoder.token_position_embeddings.weight", longest, tokens)
-    add("encoder.concept_embeddings.weight", config["concept_num"], width)
-    if tokens != width:
-        linear("encoder.token_projection", width, tokens)
-    if config["concept_position_type"] == "learned":
-        add("encoder.concept_position_emb.weight", config["concept_num"], width)
-    stack = [f"layers.{layer}" for layer in range(config["num_hidden_layers"])]
-    for layer in ["shared_layer"] if name.startswith("Recursive") else stack:
-        layer = f"encoder.{layer}."
-        attention(layer + "concept_token_attn"), attention(layer + "concept_self_attn")
-        norm(layer + "pre_cross_attn_norm", layer + "pre_self_attn_norm", layer + "pre_ff_norm")
-        linear(layer + "Wi", 2 * inner, width), linear(layer + "Wo", width, inner)
-        if config["use_bixt"]:
-            attention(layer + "token_concept_attn"), norm(layer + "pre_reverse_cross_norm")
-    norm("encoder.output_layer_norm")
-    if name.endswith("Weighted"):
-        add("concept_weights", longest, config["concept_num"])
-        norm("pre_lm_projection.0"), linear("pre_lm_projection.1", width, width)
-    elif name.endswith("Diffusion"):
-        (
-            add("decoder.token_embed.weight", config["vocab_size"], tokens),
-            add("decoder.pos_embed.weight", longest, width),
-        )
-        if tokens != width:
-            linear("decoder.token_proj", width, tokens)
-        linear("decoder.t_embed.proj.0", 2 * width, width), linear("decoder.t_embed.proj.2", width, 2 * width)
+    def add_encoder(self, name, config):
+        width = self.width
+        self.add("encoder.token_embeddings.weight", config["vocab_size"], self.tokens)
+        self.add("encoder.token_position_embeddings.weight", config["max_sequence_length"], self.tokens)
+        self.add("encoder.concept_embeddings.weight", config["concept_num"], width)
+        if self.tokens != width:
+            self.linear("encoder.token_projection", width, self.tokens)
+        if config["concept_position_type"] == "learned":
+            self.add("encoder.concept_position_emb.weight", config["concept_num"], width)
+        for layer in layer_names(name, config):
+            self.attention(layer + "concept_token_attn"), self.attention(layer + "concept_self_attn")
+            self.norm(layer + "pre_cross_attn_norm", layer + "pre_self_attn_norm", layer + "pre_ff_norm")
+            self.linear(layer + "Wi", 2 * self.inner, width), self.linear(layer + "Wo", width, self.inner)
+            if config["use_bixt"]:
+                self.attention(layer + "token_concept_attn"), self.norm(layer + "pre_reverse_cross_norm")
+        self.norm("encoder.output_layer_norm")
+
+    def add_diffusion_decoder(self, config):
+        width = self.width
+        self.add("decoder.token_embed.weight", config["vocab_size"], self.tokens)
+        self.add("decoder.pos_embed.weight", config["max_sequence_length"], width)
+        if self.tokens != width:
+            self.linear("decoder.token_proj", width, self.tokens)
+        self.linear("decoder.t_embed.proj.0", 2 * width, width)
+        self.linear("decoder.t_embed.proj.2", width, 2 * width)
         for layer in (f"decoder.layers.{layer}." for layer in range(config["decoder_layers"])):
-            attention(layer + "cross_attn"), norm(layer + "norm_cross", layer + "norm_ff")
-            linear(layer + "ff_in", 2 * inner, width), linear(layer + "ff_out", width, inner)
-            linear(layer + "adaLN", 6 * width, width)
-        norm("decoder.out_norm")
-    else:
-        add("decoder_query_embeddings.weight", longest, width)
-        if tokens != width and not name.endswith("PosOnly"):
-            linear("decoder_input_projection", width, tokens)
-        norm("decoder_norm", "post_cross_norm"), attention("decoder_cross_attn")
-        linear("decoder_ffn.0", inner, width), linear("decoder_ffn.2", width, inner)
-    add("lm_head.weight", config["vocab_size"], width)
-    return found
+            self.attention(layer + "cross_attn"), self.norm(layer + "norm_cross", layer + "norm_ff")
+            self.linear(layer + "ff_in", 2 * self.inner, width), self.linear(layer + "ff_out", width, self.inner)
+            self.linear(layer + "adaLN", 6 * width, width)
+        self.norm("decoder.out_norm")
+
+    def add_decoder(self, name, config):
+        width = self.width
+        self.add("decoder_query_embeddings.weight", config["max_sequence_length"], width)
+        if self.tokens != width and not name.endswith("PosOnly"):
+            self.linear("decoder_input_projection", width, self.tokens)
+        self.norm("decoder_norm", "post_cross_norm"), self.attention("decoder_cross_attn")
+        self.linear("decoder_ffn.0", self.inner, width), self.linear("decoder_ffn.2", width, self.inner)
 
 
-def formula_logits(weights, name, config, ids, mask, times):
-    """Logits [B, N, V] of ids [B, N], padding on the right."""
-    heads, places = config["num_attention_heads"], torch.arange(ids.shape[1])
+def layer_names(name, config, iterations=1):
+    """Prefixes of the encoder's layers; a recursive one has the same in each iteration."""
+    if name.startswith("Recursive"):
+        return ["encoder.shared_layer."] * iterations
+    return [f"encoder.layers.{layer}." for layer in range(config["num_hidden_layers"])]
 
-    def linear(key, states):
-        return states @ weights[f"{key}.weight"].T + weights[f"{key}.bias"]
 
-    def norm(key, states, eps=1e-5):
+class Formula:
+    """The original's formulas, written out on its weights."""
+
+    def __init__(self, weights, name, config):
+        self.weights, self.name, self.config = weights, name, config
+
+    def linear(self, key, states):
+        return states @ self.weights[f"{key}.weight"].T + self.weights[f"{key}.bias"]
+
+    def norm(self, key, states, eps=1e-5):
         states = states - states.mean(-1, keepdim=True)
         states = states / (states.square().mean(-1, keepdim=True) + eps).sqrt()
-        return states * weights[f"{key}.weight"] + weights[f"{key}.bias"]
+        return states * self.weights[f"{key}.weight"] + self.weights[f"{key}.bias"]
 
-    def attention(key, queries, states, visible=None):
-        packed = zip(weights[f"{key}.in_proj_weight"].chunk(3), weights[f"{key}.in_proj_bias"].chunk(3), strict=True)
-        projected = (given @ w.T + b for given, (w, b) in zip((queries, states, states), packed, strict=True))
-        query, key_states, value = (part.unflatten(-1, (heads, -1)) for part in projected)
+    def attention(self, key, queries, states, visible=None):
+        weights, biases = self.weights[f"{key}.in_proj_weight"].chunk(3), self.weights[f"{key}.in_proj_bias"].chunk(3)
+        given = zip((queries, states, states), weights, biases, strict=True)
+        split = ((states @ weight.T + bias).unflatten(-1, (self.heads, -1)) for states, weight, bias in given)
+        query, key_states, value = split
         scores = torch.einsum("bqhd,bkhd->bhqk", query, key_states) / query.shape[-1] ** 0.5
         if visible is not None:
             scores = scores.masked_fill(~visible[:, None, None], -torch.inf)
-        return linear(f"{key}.out_proj", torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value).flatten(2))
+        return self.linear(f"{key}.out_proj", torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value).flatten(2))
 
-    def gated(key_in, key_out, states):
-        active, gate = linear(key_in, states).chunk(2, -1)
-        return linear(key_out, F.gelu(active) * gate)
+    @property
+    def heads(self):
+        return self.config["num_attention_heads"]
 
-    def table(key, index):
-        return weights[f"{key}.weight"][index]
+    def gated(self, key_in, key_out, states):
+        active, gate = self.linear(key_in, states).chunk(2, -1)
+        return self.linear(key_out, F.gelu(active) * gate)
 
-    def projected(key, states):
-        return linear(key, states) if f"{key}.weight" in weights else states
+    def table(self, key, index):
+        return self.weights[f"{key}.weight"][index]
 
-    tokens = table("encoder.token_embeddings", ids) + table("encoder.token_position_embeddings", places)
-    tokens = projected("encoder.token_projection", tokens)
-    concepts = weights["encoder.concept_embeddings.weight"].expand(len(ids), -1, -1)
-    if config["concept_position_type"] == "learned":
-        concepts = concepts + weights["encoder.concept_position_emb.weight"]
-    stack = [f"layers.{layer}" for layer in range(config["num_hidden_layers"])]
-    recursive = name.startswith("Recursive")
-    for layer in ["shared_layer"] * config["num_iterations"] if recursive else stack:
-        layer = f"encoder.{layer}."
-        normed = norm(layer + "pre_cross_attn_norm", concepts)
-        concepts = concepts + attention(layer + "concept_token_attn", normed, tokens, mask.bool())
-        if config["use_bixt"]:
-            normed = norm(layer + "pre_reverse_cross_norm", tokens)
-            tokens = tokens + attention(layer + "token_concept_attn", normed, concepts)
-        normed = norm(layer + "pre_self_attn_norm", concepts)
-        concepts = concepts + attention(layer + "concept_self_attn", normed, normed)
-        concepts = concepts + gated(layer + "Wi", layer + "Wo", norm(layer + "pre_ff_norm", concepts))
-    concepts = norm("encoder.output_layer_norm", concepts, 1e-12)
-    if name.endswith("Weighted"):
-        states = weights["concept_weights"][places].softmax(-1) @ concepts
-        states = F.gelu(linear("pre_lm_projection.1", norm("pre_lm_projection.0", states)))
-    elif name.endswith("Diffusion"):
-        states = projected("decoder.token_proj", table("decoder.token_embed", ids)) + table(
-            "decoder.pos_embed", places
-        )
-        half = config["hidden_size"] // 2
+    def projected(self, key, states):
+        return self.linear(key, states) if f"{key}.weight" in self.weights else states
+
+    def concepts(self, ids, mask):
+        """Concepts [B, C, H] of ids [B, N], padding on the right."""
+        config, places = self.config, torch.arange(ids.shape[1])
+        tokens = self.table("encoder.token_embeddings", ids) + self.table("encoder.token_position_embeddings", places)
+        tokens = self.projected("encoder.token_projection", tokens)
+        concepts = self.weights["encoder.concept_embeddings.weight"].expand(len(ids), -1, -1)
+        if config["concept_position_type"] == "learned":
+            concepts = concepts + self.weights["encoder.concept_position_emb.weight"]
+        for layer in layer_names(self.name, config, config.get("num_iterations", 1)):
+            normed = self.norm(layer + "pre_cross_attn_norm", concepts)
+            concepts = concepts + self.attention(layer + "concept_token_attn", normed, tokens, mask.bool())
+            if config["use_bixt"]:
+                normed = self.norm(layer + "pre_reverse_cross_norm", tokens)
+                tokens = tokens + self.attention(layer + "token_concept_attn", normed, concepts)
+            normed = self.norm(layer + "pre_self_attn_norm", concepts)
+            concepts = concepts + self.attention(layer + "concept_self_attn", normed, normed)
+            normed = self.norm(layer + "pre_ff_norm", concepts)
+            concepts = concepts + self.gated(layer + "Wi", layer + "Wo", normed)
+        return self.norm("encoder.output_layer_norm", concepts, 1e-12)
+
+    def diffusion_states(self, ids, concepts, times):
+        places, half = torch.arange(ids.shape[1]), self.config["hidden_size"] // 2
+        states = self.projected("decoder.token_proj", self.table("decoder.token_embed", ids))
+        states = states + self.table("decoder.pos_embed", places)
         angles = times[:, None] * 10_000 ** (-torch.arange(half) / half)
-        level = F.silu(linear("decoder.t_embed.proj.0", torch.cat([angles.sin(), angles.cos()], -1)))
-        level = linear("decoder.t_embed.proj.2", level)
-        for layer in (f"decoder.layers.{layer}." for layer in range(config["decoder_layers"])):
-            a, b, c, d, e, f = linear(layer + "adaLN", level)[:, None].chunk(6, -1)
-            states = states + c * attention(
-                layer + "cross_attn", norm(layer + "norm_cross", states) * (1 + a) + b, concepts
-            )
-            states = states + f * gated(
-                layer + "ff_in", layer + "ff_out", norm(layer + "norm_ff", states) * (1 + d) + e
-            )
-        states = norm("decoder.out_norm", states)
-    else:
-        states = table("decoder_query_embeddings", places).expand(len(ids), -1, -1)
-        if not name.endswith("PosOnly"):
-            states = states + projected("decoder_input_projection", table("encoder.token_embeddings", ids))
-        states = states + attention("decoder_cross_attn", norm("decoder_norm", states), concepts)
-        states = states + linear("decoder_ffn.2", F.gelu(linear("decoder_ffn.0", norm("post_cross_norm", states))))
-    return states @ weights["lm_head.weight"].T
+        level = F.silu(self.linear("decoder.t_embed.proj.0", torch.cat([angles.sin(), angles.cos()], -1)))
+        level = self.linear("decoder.t_embed.proj.2", level)
+        for layer in (f"decoder.layers.{layer}." for layer in range(self.config["decoder_layers"])):
+            a, b, c, d, e, f = self.linear(layer + "adaLN", level)[:, None].chunk(6, -1)
+            normed = self.norm(layer + "norm_cross", states) * (1 + a) + b
+            states = states + c * self.attention(layer + "cross_attn", normed, concepts)
+            normed = self.norm(layer + "norm_ff", states) * (1 + d) + e
+            states = states + f * self.gated(layer + "ff_in", layer + "ff_out", normed)
+        return self.norm("decoder.out_norm", states)
+
+    def decoder_states(self, ids, concepts):
+        places = torch.arange(ids.shape[1])
+        if self.name.endswith("Weighted"):
+            states = self.weights["concept_weights"][places].softmax(-1) @ concepts
+            return F.gelu(self.linear("pre_lm_projection.1", self.norm("pre_lm_projection.0", states)))
+        states = self.table("decoder_query_embeddings", places).expand(len(ids), -1, -1)
+        if not self.name.endswith("PosOnly"):
+            states = states + self.projected("decoder_input_projection", self.table("encoder.token_embeddings", ids))
+        states = states + self.attention("decoder_cross_attn", self.norm("decoder_norm", states), concepts)
+        inner = F.gelu(self.linear("decoder_ffn.0", self.norm("post_cross_norm", states)))
+        return states + self.linear("decoder_ffn.2", inner)
+
+    def logits(self, ids, mask, times):
+        """Logits [B, N, V] of ids [B, N], padding on the right."""
+        concepts, noised = self.concepts(ids, mask), self.name.endswith("Diffusion")
+        states = self.diffusion_states(ids, concepts, times) if noised else self.decoder_states(ids, concepts)
+        return states @ self.weights["lm_head.weight"].T
 
 
 @pytest.mark.parametrize(("name", "options"), MADE.values(), ids=list(MADE))
 def test_other_sizes_and_options_convert_with_equal_outputs(name, options, tmp_path):
+    """In float64: in float32 the sums of both orders differ by up to 3e-5."""
     from convert_original_checkpoint import convert
 
     torch.manual_seed(0)
     config = {**SIZES, **options, "architectures": [name], "model_type": "concept_encoder"}
-    weights = made_weights(name, config)
+    weights = MadeWeights(name, config)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "config.json").write_text(json.dumps(config))
     save_file(weights, tmp_path / "there" / "model.safetensors")
-    model = type(convert(str(tmp_path / "there"), str(tmp_path / "here"))).from_pretrained(tmp_path / "here").eval()
-    ids, times = torch.randint(0, 50, (3, 11)), torch.tensor([0.1, 0.5, 1.0])
+    model = type(convert(str(tmp_path / "there"), str(tmp_path / "here"))).from_pretrained(tmp_path / "here")
+    ids, times = torch.randint(0, 50, (3, 11)), torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
     mask = (torch.arange(11) < torch.tensor([[11], [7], [1]])).long()
+    weights = {key: value.double() for key, value in weights.items()}
+    noised = name.endswith("Diffusion")
     with torch.no_grad():
-        found = model(ids, mask, **({"timesteps": times} if name.endswith("Diffusion") else {})).logits
-        expected = formula_logits(weights, name, config, ids, mask, times)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+        found = model.double().eval()(ids, mask, **({"timesteps": times} if noised else {})).logits
+        expected = Formula(weights, name, config).logits(ids, mask, times)
+    # The model computes the sinusoids of the noise level in float32.
+    torch.testing.assert_close(found, expected, atol=1e-5 if noised else 1e-10, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("family", "options", "message"),
     [
-        ("Original", {"hide_mask_tokens": True}, "The original's network has hide_mask_tokens=False; True is for"),
-        ("Original", {"decoder_target": "both"}, "has decoder_target='text'; 'both' is for other concept encoders"),
+        ("Original", {"hide_mask_tokens": True}, "OriginalConceptEncoderConfig has hide_mask_tokens=False, not True."),
+        ("Original", {"decoder_target": "both"}, "has decoder_target='text', not 'both'."),
         ("Original", {"num_decoder_layers": 2, "decoder_type": "position"}, "position decoder has one layer"),
         ("RecursiveOriginal", {"encoder_type": "bixt"}, "recursive encoder has no BiXT layer"),
         ("Original", {"decoder_posonly": True}, "convert it first"),

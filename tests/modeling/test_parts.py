@@ -1,8 +1,6 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The parts against formulas written out."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,17 +9,10 @@ from hypothesis import strategies as st
 
 from modeling_concept import ConceptEncoder, RecursiveConceptEncoder, loss_concept
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
-from modeling_concept.decoder_diffusion_concept import TimestepEmbedding
-from modeling_concept.encoder_bixt_concept import BidirectionalAttention
-from modeling_concept.encoder_slot_concept import SlotAttention, SlotOptions
-from modeling_concept.mixers_concept import ConvolutionMixer, DepthwiseConvolution, WindowMixer
-from modeling_concept.positions_concept import (
-    Segments,
-    apply_rotary,
-    make_rotary,
-    segment_means,
-    text_layout,
-)
+from modeling_concept.decoder_concept import TIMESTEP_SCALE, timestep_features
+from modeling_concept.encoder_layers_concept import BidirectionalAttention, SlotAttention
+from modeling_concept.layers_concept import ConvolutionMixer, DepthwiseConvolution
+from modeling_concept.positions_concept import Segments, apply_rotary, make_rotary, text_layout
 
 from .zoo import DECODER_NAMES, classifier, language_model, make_config, random_batch, stir
 
@@ -56,11 +47,11 @@ def test_layout_counts_from_the_first_to_the_last_attended_token(before, length,
 @given(length=st.integers(1, 40), count=st.integers(1, 24), behind=st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
 def test_segments_are_whole_tokens_and_balanced(length, count, behind):
-    segments = Segments(torch.tensor([length]), count, 0)
-    segment, phase = (row[0].tolist() for row in segments.locate(torch.arange(length + behind)[None]))
+    segments = Segments(torch.tensor([length]), count)
+    segment, offset = (row[0].tolist() for row in segments.locate(torch.arange(length + behind)[None]))
     used = min(count, length)
     assert segment[:length] == [place * used // length for place in range(length)]
-    assert phase == [segment[:place].count(segment[place]) for place in range(length + behind)]
+    assert offset == [segment[:place].count(segment[place]) for place in range(length + behind)]
     sizes = [segment[:length].count(index) for index in range(used)]
     assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
     first, last = (bound[0, :used].tolist() for bound in segments.bounds())
@@ -68,34 +59,16 @@ def test_segments_are_whole_tokens_and_balanced(length, count, behind):
     centres = [
         sum(place for place in range(length) if segment[place] == index) / sizes[index] for index in range(used)
     ]
-    torch.testing.assert_close(segments.addresses()[0, :used], torch.tensor(centres, dtype=torch.float32))
+    torch.testing.assert_close(segments.centres()[0, :used], torch.tensor(centres, dtype=torch.float32))
 
 
-def test_global_concepts_stand_in_the_centre():
-    segments = Segments.of(make_config(global_concept_num=2, concept_num=18), torch.tensor([64, 10]), 18)
-    assert (segments.count, segments.global_num) == (16, 2)
-    assert segments.addresses()[:, :3].tolist() == [[31.5, 31.5, 1.5], [4.5, 4.5, 0.0]]
-    assert segments.concept_places()[:, :4].tolist() == [[30, 30, 0, 4], [18, 18, 0, 4]]
-    alone = Segments.of(make_config(global_concept_num=2, concept_num=18), torch.tensor([64]), 1)
-    assert alone.addresses().tolist() == [[31.5]] and alone.concept_places().tolist() == [[0]]
-    assert alone.locate(torch.arange(64)[None])[0].max() == 0
-    assert Segments.of(make_config(concept_position_type="none", phase_harmonics=0, address_bias=0), None, 4) is None
-
-
-@given(length=st.integers(1, 20), count=st.integers(1, 24), hidden=st.sets(st.integers(0, 19)))
-@settings(max_examples=60, deadline=None)
-def test_segment_means_against_a_loop(length, count, hidden):
-    states = torch.randn(1, length, 4)
-    visible = torch.tensor([[place not in hidden for place in range(length)]])
-    layout = text_layout(torch.ones(1, length), None, length, ~visible, states.device)
-    segments = Segments(layout.lengths, count, 0)
-    segment = segments.locate(layout.positions)[0][0].tolist()
-    expected = torch.zeros(count, 4)
-    for index in range(count):
-        read = [states[0, place] for place in range(length) if segment[place] == index and place not in hidden]
-        if read:
-            expected[index] = torch.stack(read).mean(0)
-    torch.testing.assert_close(segment_means(states, layout, segments)[0], expected)
+def test_rotary_encoding_turns_pairs_of_channels():
+    """As complex numbers, whose real parts are the first half of the channels."""
+    states, positions = torch.randn(2, 3, 5, 8), 10 * torch.rand(2, 5)
+    turns = positions[:, None, :, None] * 100.0 ** (-torch.arange(4) / 4)
+    expected = torch.view_as_complex(torch.stack(states.chunk(2, dim=-1), dim=-1)) * torch.exp(1j * turns)
+    found = apply_rotary(states, make_rotary(positions, 8, 100.0, torch.float32))
+    torch.testing.assert_close(found, torch.cat([expected.real, expected.imag], dim=-1), atol=1e-5, rtol=1e-5)
 
 
 def test_rotary_scores_depend_on_distance_alone():
@@ -111,38 +84,21 @@ def test_rotary_scores_depend_on_distance_alone():
     assert apply_rotary(query, None) is query
 
 
-def test_phases_count_tokens_of_a_segment():
+def test_offset_features_count_tokens_of_a_segment():
     """Equal for texts of any length, and as far apart as can be; long segments are stretched over them."""
-    features = [Segments(torch.tensor([n]), 16, 0).phase_features(torch.arange(n)[None], 8)[0] for n in (64, 63, 100)]
+    features = [Segments(torch.tensor([n]), 16).offset_features(torch.arange(n)[None], 8)[0] for n in (64, 63, 100)]
     assert torch.equal(features[0][:4], features[0][60:]) and torch.equal(features[0][:63], features[1])
     torch.testing.assert_close(features[2][:4], features[0][:4])
     assert torch.cdist(features[0][:4], features[0][:4])[~torch.eye(4).bool()].min() > 3.9
-    long = Segments(torch.tensor([640]), 16, 0).phase_features(torch.arange(40)[None], 8)[0]
+    long = Segments(torch.tensor([640]), 16).offset_features(torch.arange(40)[None], 8)[0]
     assert torch.cdist(long, long)[~torch.eye(40).bool()].min() > 0.5
 
 
-@pytest.mark.parametrize("phase_harmonics", [0, 8])
-def test_rotary_places_count_segments(phase_harmonics):
-    """Tokens stand where their concepts do; without phases, between them, whole tokens apart."""
-    segments = Segments(torch.tensor([64]), 16, 0)
-    places = segments.token_places(torch.arange(64)[None], graded=phase_harmonics == 0)[0]
-    concepts = segments.concept_places()[0]
+def test_rotary_positions_count_segments():
+    segments = Segments(torch.tensor([64]), 16)
+    places, concepts = segments.token_places(torch.arange(64)[None])[0], segments.concept_places()[0]
     nearest = (places[:, None] - concepts).abs().argmin(dim=1)
-    assert nearest.tolist() == [place // 4 for place in range(64)]
-    if phase_harmonics:
-        assert torch.equal(places, concepts[nearest])
-    else:
-        torch.testing.assert_close(places.diff(), torch.ones(63))
-        torch.testing.assert_close(places.view(16, 4).mean(1), concepts)
-
-
-@pytest.mark.parametrize("token_mixers", [0, 1])
-def test_phases_are_no_code_of_the_length(token_mixers):
-    """A text of one word says nothing but its length. Mixers tie tokens to phases, and what is left of a phase of its
-    own is taken out: where they write nothing, concepts are equal for all lengths. Without mixers they are not."""
-    encoder = ConceptEncoder(make_config(num_token_mixers=token_mixers, concept_mean="free")).eval()
-    texts = [encoder(torch.full((1, length), 7)).last_hidden_state for length in (9, 17, 30)]
-    assert [torch.allclose(texts[0], text, atol=1e-3) for text in texts[1:]] == [token_mixers == 1] * 2
+    assert nearest.tolist() == [place // 4 for place in range(64)] and torch.equal(places, concepts[nearest])
 
 
 # -- attention
@@ -166,7 +122,7 @@ def test_one_token_alone_does_not_multiply_rounding_errors(encoder_type):
 @pytest.mark.parametrize("decoder", ["position", "token_position", "diffusion"])
 def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
     """In an untrained network concepts are sums of token states, and decoders read sums of concepts."""
-    model = language_model(decoder=decoder, share_key_values=share_key_values, num_token_mixers=1)
+    model = language_model(decoder=decoder, share_key_values=share_key_values)
     config, weights = model.config, dict(model.named_parameters())
     crossing = [name for name in weights if "cross_attn.o_proj" in name or "cross_attn.v_proj" in name]
     crossing += [name for name in weights if "shared_key_values.v_proj" in name]
@@ -177,20 +133,15 @@ def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
         assert torch.equal(weights[name], torch.eye(config.hidden_size))
     for layer in model.encoder.layers:
         assert not layer.self_attn.o_proj.weight.any() and not layer.feed_forward.down_proj.weight.any()
-    assert model.encoder.token_mixers
-    for mixer in model.encoder.token_mixers:
-        assert not mixer.out_proj.weight.any()
-    random = dict(language_model(identity_init=False).named_parameters())
-    assert not any(torch.equal(value, torch.eye(len(value))) for value in random.values() if value.dim() == 2)
 
 
 @pytest.mark.parametrize("recursive", [False, True])
 @pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
 def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
-    """Whatever the layers write, the sentence vector is the mean of what was read, without phases, for any length and
-    any number of concepts."""
+    """Whatever the layers write, the sentence vector is the mean of what was read, without segment offsets, for any
+    length and any number of concepts."""
     encoder_class = RecursiveConceptEncoder if recursive else ConceptEncoder
-    encoder = stir(encoder_class(make_config(recursive, encoder_type=encoder_type, concept_mean="embeddings"))).eval()
+    encoder = stir(encoder_class(make_config(recursive, encoder_type=encoder_type))).eval()
     config, batch = encoder.config, random_batch()
     states = encoder.embeddings.norm(encoder.get_input_embeddings()(batch["input_ids"]))
     read = (batch["attention_mask"].bool() & (batch["input_ids"] != config.mask_token_id))[:, :, None]
@@ -199,17 +150,6 @@ def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
         output = encoder(**batch, concept_num=count)
         torch.testing.assert_close(output.pooler_output, mean, atol=1e-5, rtol=1e-4)
         assert output.last_hidden_state.std(dim=1).mean() > 0.1
-
-
-def test_only_a_given_mean_is_weighed():
-    with pytest.raises(Exception, match='token_weighting=True needs concept_mean="embeddings"'):
-        make_config(token_weighting=True, concept_mean="free")
-
-
-def test_qk_norm_starts_at_the_scale_asked_for():
-    encoder = ConceptEncoder(make_config(qk_norm=True, qk_norm_scale=16))
-    scales = [value for name, value in encoder.named_parameters() if name.endswith("qk_scale")]
-    assert scales and all(bool((scale == 16).all()) for scale in scales)
 
 
 @pytest.mark.parametrize(
@@ -221,59 +161,58 @@ def test_attention_starts_at_addresses(encoder_type, share_key_values):
     ids = torch.randint(10, make_config().vocab_size, (8, 24))
     own = torch.eye(6).repeat_interleave(4, dim=1).bool()
     share = {}
-    for size in (0, 3.0):
-        config = make_config(
-            address_bias=size, encoder_type=encoder_type, share_key_values=share_key_values, num_token_mixers=0
-        )
-        encoder = ConceptEncoder(config).eval()
+    for biased in (True, False):
+        encoder = ConceptEncoder(make_config(encoder_type=encoder_type, share_key_values=share_key_values)).eval()
+        for name, parameter in encoder.named_parameters():
+            if not biased and name.endswith(("query_bias", "key_bias")):
+                parameter.data.zero_()
         encoder.set_attn_implementation("eager")
         maps = torch.stack(encoder(ids, output_attentions=True).cross_attentions)
-        share[size] = float(maps.mean(dim=(0, 1, 2))[own].view(6, 4).sum(dim=1).mean())
-    assert share[0] == pytest.approx(4 / 24, abs=0.05)
-    assert share[3.0] > 0.6
+        share[biased] = float(maps.mean(dim=(0, 1, 2))[own].view(6, 4).sum(dim=1).mean())
+    assert share[False] == pytest.approx(4 / 24, abs=0.05)
+    assert share[True] > 0.6
 
 
-def test_qk_norm_is_scaled_cosine():
-    config = make_config(qk_norm=True)
+def similarity(attention, queries, keys):
+    """Scaled cosines [B, heads, Q, K] of queries [B, Q, H] and projected keys [B, K, heads, D]."""
+    q = F.normalize(attention.q_proj(queries).unflatten(-1, (4, 8)) + attention.query_bias, dim=-1)
+    k = F.normalize(keys + attention.key_bias, dim=-1)
+    return torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
+
+
+def test_scores_are_scaled_cosines():
+    config = make_config()
     attention = initialised(ConceptAttention(config), config)
     attention.qk_scale.data = torch.tensor([8.0, 2.0, 1.0, 4.0])
     queries, states = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     _, weights = attention(queries, states)
-    q = F.normalize(attention.q_proj(queries).view(2, 3, 4, 8) + attention.query_bias, dim=-1)
-    k = F.normalize(attention.k_proj(states).view(2, 5, 4, 8) + attention.key_bias, dim=-1)
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
+    scores = similarity(attention, queries, attention.k_proj(states).view(2, 5, 4, 8))
     torch.testing.assert_close(weights, scores.softmax(-1))
 
 
 def test_slot_attention_is_softmax_over_concepts_then_mean_over_tokens():
-    config = make_config(qk_norm=False, use_bias=True)
-    attention = initialised(SlotAttention(config, SlotOptions(epsilon=1e-8), True), config)
+    config = make_config()
+    attention = initialised(SlotAttention(config), config)
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
     update, weights = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
-    q = attention.q_proj(concepts).view(2, 3, 4, 8) + attention.query_bias
     k, v = (projection(tokens).view(2, 5, 4, 8) for projection in (attention.k_proj, attention.v_proj))
-    k = k + attention.key_bias
-    competition = (torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)).softmax(dim=2) + 1e-8
+    competition = similarity(attention, concepts, k).softmax(dim=2) + 1e-8
     competition = competition * visible[:, None, None]
     expected = competition / competition.sum(-1, keepdim=True)
     torch.testing.assert_close(weights, expected)
     value = torch.einsum("bhqk,bkhd->bqhd", expected, v).reshape(2, 3, 32)
     torch.testing.assert_close(update, attention.o_proj(value))
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        SlotAttention(config, SlotOptions(competing_heads=2), True)
 
 
 def test_bixt_uses_one_similarity_both_ways():
-    config = make_config(qk_norm=False)
+    config = make_config()
     attention = initialised(BidirectionalAttention(config, updates_tokens=True), config)
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
     mask = make_key_mask(config, concepts, tokens, visible)
     update, weights, token_update = attention(concepts, concepts, tokens, mask, None, None)
-    q = attention.q_proj(concepts).view(2, 3, 4, 8) + attention.query_bias
-    k = attention.k_proj(tokens).view(2, 5, 4, 8) + attention.key_bias
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(8)
+    scores = similarity(attention, concepts, attention.k_proj(tokens).view(2, 5, 4, 8))
     expected = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(-1)
     torch.testing.assert_close(weights, expected)
     values = attention.reverse_v_proj(concepts).view(2, 3, 4, 8)
@@ -286,7 +225,7 @@ def test_bixt_uses_one_similarity_both_ways():
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_nothing_to_read_is_exactly_no_update(implementation):
-    config = make_config(use_bias=True)
+    config = make_config()
     attention = initialised(ConceptAttention(config), config)
     config._attn_implementation = implementation
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
@@ -332,7 +271,7 @@ def test_depthwise_convolution_of_low_precision():
 
 
 def test_convolution_mixer_is_a_gated_depthwise_convolution():
-    config = make_config(use_bias=True)
+    config = make_config()
     mixer = initialised(ConvolutionMixer(config, 5, 1.0), config)
     states, visible = torch.randn(2, 11, 32), torch.rand(2, 11) < 0.7
     values, gate = mixer.in_proj(mixer.norm(states)).chunk(2, -1)
@@ -342,31 +281,12 @@ def test_convolution_mixer_is_a_gated_depthwise_convolution():
     torch.testing.assert_close(mixer(states, visible), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("length", [1, 3, 4, 7, 20])
-@pytest.mark.parametrize("width", [1, 3, 8])
-def test_window_mixer_equals_masked_full_attention(length, width):
-    config = make_config()
-    mixer = initialised(WindowMixer(config, width, 1.0), config)
-    states, visible = torch.randn(2, length, 32), torch.rand(2, length) < 0.7
-    rotary = make_rotary(torch.arange(length)[None], 8, 1000.0, torch.float32)
-    normed = mixer.norm(states)
-    query = mixer.attention.project_queries(normed, rotary)
-    key, value = mixer.attention.project_states(normed, rotary)
-    index = torch.arange(length)
-    near = (index[:, None] - index).abs() <= width
-    mask = (near & visible[:, None, :]) | (index[:, None] == index)
-    context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], scale=1.0)
-    expected = states + mixer.attention.o_proj(context.transpose(1, 2).flatten(2))
-    expected = expected + mixer.feed_forward(mixer.feed_forward_norm(expected))
-    torch.testing.assert_close(mixer(states, visible, rotary), expected, atol=1e-5, rtol=1e-4)
-
-
 # -- decoders
 
 
-@pytest.mark.parametrize("mixer", ["none", "conv", "window"])
-def test_masked_position_sees_a_revealed_neighbour_only_through_mixing(mixer):
-    model = stir(language_model(decoder="diffusion", decoder_mixer_type=mixer))
+@pytest.mark.parametrize("width", [0, 3])
+def test_masked_position_sees_a_revealed_neighbour_only_through_mixing(width):
+    model = stir(language_model(decoder="diffusion", decoder_conv_width=width))
     batch = random_batch(rows=1, padding=(0,))
     noised = batch["input_ids"].clone()
     noised[0, 4:7] = 3
@@ -375,7 +295,7 @@ def test_masked_position_sees_a_revealed_neighbour_only_through_mixing(mixer):
     one, other = (
         model(**batch, decoder_input_ids=ids, timesteps=torch.tensor([0.5])).logits[0, 4] for ids in (noised, changed)
     )
-    assert torch.allclose(one, other, atol=1e-6) == (mixer == "none")
+    assert torch.allclose(one, other, atol=1e-6) == (width == 0)
 
 
 def test_position_decoder_sees_the_text_through_concepts_alone():
@@ -390,8 +310,7 @@ def test_position_decoder_sees_the_text_through_concepts_alone():
 def test_a_classifier_reads_a_text_through_its_concepts_alone_unless_told_otherwise(decoder, recursive):
     """Two texts of one length with the same concepts get the same logits."""
     encoder = "perceiver0-recursive" if recursive else "perceiver0-stack"
-    options = {"decoder_type": decoder, "decoder_mixer_type": "conv", "share_decoder_embeddings": False}
-    model = stir(classifier("ViaDecoder", encoder, **options))
+    model = stir(classifier("ViaDecoder", encoder, decoder_type=decoder, decoder_conv_width=3))
     batch = random_batch()
     concepts = model.encoder(**batch)
     model.encoder.forward = lambda *inputs, **kwargs: concepts
@@ -407,7 +326,7 @@ def test_a_classifier_reads_a_text_through_its_concepts_alone_unless_told_otherw
 
 def test_a_decoder_that_reads_tokens_needs_a_mask_token_to_be_shown():
     model = classifier("ViaDecoder", decoder_type="token_position", mask_token_id=None)
-    with pytest.raises(ValueError, match="shows mask tokens to a decoder that reads tokens: set config.mask_token_id"):
+    with pytest.raises(ValueError, match="has token queries, here mask tokens: set config.mask_token_id"):
         model(**random_batch())
     assert classifier("ViaDecoder", decoder_type="position", mask_token_id=None)(**random_batch()).logits.shape == (
         3,
@@ -417,23 +336,22 @@ def test_a_decoder_that_reads_tokens_needs_a_mask_token_to_be_shown():
 
 def test_timestep_sinusoids_separate_levels():
     cosines = {}
-    for scale in (1.0, 1000.0):
-        embedding = TimestepEmbedding(make_config(hidden_size=512, timestep_scale=scale))
-        low, high = embedding.sinusoid(torch.tensor([0.3, 1.0]))
+    for scale in (1.0, TIMESTEP_SCALE):
+        low, high = timestep_features(torch.tensor([0.3, 1.0]), 512, scale)
         cosines[scale] = float(F.cosine_similarity(low, high, dim=0))
     assert cosines[1.0] > 0.98
-    assert cosines[1000.0] < 0.3
+    assert cosines[TIMESTEP_SCALE] < 0.3
 
 
 def test_position_of_a_continuation_follows_the_prefix():
-    """With rotary positions and phases, decoding a continuation is decoding further positions of the text."""
-    model = stir(language_model(decoder="diffusion", decoder_mixer_type="none"))
+    """With rotary positions and segment offsets, decoding a continuation is decoding further positions of the text."""
+    model = stir(language_model(decoder="diffusion", decoder_conv_width=0))
     batch = random_batch(rows=2, length=8, padding=(0, 0))
     encoded = model.encoder(**batch)
     suffix = torch.randint(5, 60, (2, 3))
     after = model.make_targets(suffix, None, timesteps=torch.tensor([0.5, 0.5]))
-    continued = model.decode(model.remember(encoded, continues=True), after)
-    further = model.decode(model.remember(encoded), after._replace(positions=after.positions + 8))
+    continued = model.decode(model.prepare_memory(encoded, continues=True), after)
+    further = model.decode(model.prepare_memory(encoded), after._replace(positions=after.positions + 8))
     torch.testing.assert_close(continued, further, atol=1e-4, rtol=1e-3)
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import modeling_concept as models
 from modeling_concept import encoder_concept, text_concept
-from trainers.tokenizer_training import train_tokenizer
+from trainers.data.tokenizers import train_tokenizer
 
 from ..conftest import TEXTS
 from .zoo import classifier, language_model, make_config, stir
@@ -71,43 +71,20 @@ def test_reconstruct_reads_concepts_alone(tokenizer):
         assert torch.equal(first, second)
 
 
-def test_fill_mask_gives_candidates(model, tokenizer):
-    found = model.fill_mask(
-        [f"The {tokenizer.mask_token} jumps", f"{tokenizer.mask_token} {tokenizer.mask_token}"], top_k=3
-    )
-    assert [len(masks) for masks in found] == [1, 2]
-    for candidates in (candidates for masks in found for candidates in masks):
-        scores = [candidate["score"] for candidate in candidates]
-        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
-        assert all(tokenizer.decode([c["token"]]) == c["token_str"] for c in candidates)
-    with pytest.raises(ValueError, match="at least one"):
-        model.fill_mask("no mask")
-    all_of_them = model.fill_mask(tokenizer.mask_token, top_k=len(tokenizer) - 5)[0][0]
-    assert not {candidate["token"] for candidate in all_of_them} & set(tokenizer.all_special_ids)
-    assert all(candidate["score"] >= 0 for candidate in all_of_them)
-    model.resize_token_embeddings(len(tokenizer) + 8)
-    found = model.fill_mask(tokenizer.mask_token, top_k=len(tokenizer) - 5)[0][0]
-    assert all(candidate["token"] < len(tokenizer) for candidate in found)
-
-
 def test_masks_are_those_of_the_tokenizer(model, tokenizer):
     masked, without = f"The {tokenizer.mask_token} fox", copy.deepcopy(tokenizer)
     without.mask_token = None
     model.tokenizer = without
-    for write in (model.fill_mask, model.infill):
-        with pytest.raises(ValueError, match="The tokenizer has no mask token"):
-            write("The fox")
+    with pytest.raises(ValueError, match="The tokenizer has no mask token"):
+        model.infill("The fox")
     assert model.encode("The fox").concepts.shape == (1, 6, 32)
     for name in ("mask_token_id", "pad_token_id"):
         with pytest.raises(ValueError, match=f"its {name} is {getattr(tokenizer, name)}, that of the configuration 9"):
             language_model(**token_ids(tokenizer) | {name: 9}).tokenizer = tokenizer
     unaware = language_model(**token_ids(tokenizer) | {"mask_token_id": None})
     unaware.tokenizer = tokenizer
-    for read in (unaware.encode, unaware.fill_mask):
-        with pytest.raises(ValueError, match=f"set model.config.mask_token_id = {tokenizer.mask_token_id}"):
-            read(masked)
-    unaware.config.hide_mask_tokens = False
-    assert len(unaware.fill_mask(masked)[0]) == 1
+    with pytest.raises(ValueError, match=f"set model.config.mask_token_id = {tokenizer.mask_token_id}"):
+        unaware.encode(masked)
 
 
 def test_infill_and_complete(model, tokenizer):
@@ -189,9 +166,7 @@ def test_bad_texts_and_numbers_are_told_in_a_sentence(model, tokenizer):
         (lambda: model.encode({"dog", "cat"}), "list of texts"),
         (lambda: model.encode("dog", batch_size=-1), "batch_size must be a whole number of at least 1, not -1"),
         (lambda: model.reconstruct("dog", batch_size=-1), "batch_size must be a whole number of at least 1"),
-        (lambda: model.fill_mask(mask, top_k=10**9), "top_k must be a whole number between 1 and 315"),
-        (lambda: model.fill_mask(mask, top_k=0), "top_k must be a whole number between 1 and 315"),
-        (lambda: model.fill_mask(mask, top_k=2.5), "top_k must be a whole number between 1 and 315, not 2.5"),
+        (lambda: model.infill(mask, top_k=2.5), "top_k must be a whole number of at least 0, not 2.5"),
         (lambda: model.infill(mask, temperature=nan), "a finite number of at least 0, not nan"),
         (lambda: model.infill(mask, temperature=1.0, top_p=nan), "top_p must be a finite number between 0 and 1"),
         (lambda: model.infill(mask, temperature=1.0, top_k=-1), "top_k must be a whole number of at least 0"),
@@ -201,7 +176,7 @@ def test_bad_texts_and_numbers_are_told_in_a_sentence(model, tokenizer):
             call()
 
 
-@pytest.mark.parametrize("method", ["encode", "reconstruct", "fill_mask", "infill", "complete"])
+@pytest.mark.parametrize("method", ["encode", "reconstruct", "infill", "complete"])
 def test_unknown_options_are_refused(method, model, tokenizer):
     for options in ({"nonsense": True}, {"convert_to_tensor": True}):
         with pytest.raises(TypeError, match="unexpected keyword argument"):
@@ -222,7 +197,7 @@ def test_sentence_vectors_of_length_one(model):
     torch.testing.assert_close(normalised.sentence_embeddings, expected)
 
 
-@pytest.mark.parametrize("method", ["reconstruct", "fill_mask", "infill", "complete"])
+@pytest.mark.parametrize("method", ["reconstruct", "infill", "complete"])
 def test_models_without_a_head_write_no_text(method, tokenizer):
     for network in (models.ConceptEncoder(make_config()), classifier("ViaDecoder")):
         with pytest.raises(ValueError, match="no language-model head"):
@@ -234,9 +209,6 @@ def test_generate_takes_what_a_tokenizer_gives(model, tokenizer):
     assert "token_type_ids" in tokens
     found = model.generate(**tokens)
     assert torch.equal(found, model.generate(tokens["input_ids"], tokens["attention_mask"]))
-    typed = language_model(type_vocab_size=2, **token_ids(tokenizer))
-    with pytest.raises(ValueError, match="as of type 0"):
-        typed.generate(**{**tokens, "token_type_ids": torch.ones_like(tokens["input_ids"])})
 
 
 @pytest.mark.parametrize("lower_case", [False, True])

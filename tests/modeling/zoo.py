@@ -34,55 +34,19 @@ BACKBONES = {
     },
 }  # fmt: skip
 
-UNADDRESSED = {"phase_harmonics": 0, "address_bias": 0}
-
-# The original's network, and options one by one or in plausible company.
+# Options one by one or in plausible company.
 OPTIONS = {
     "default": {},
-    "original": {
-        "norm_type": "layernorm", "use_bias": True, "initializer_range": 0.1, "token_position_type": "learned",
-        "concept_position_type": "none", **UNADDRESSED, "query_only_concepts": False,
-        "qk_norm": False, "kv_norm": False, "embedding_norm": False, "hide_mask_tokens": False,
-        "concept_mean": "free", "identity_init": False, "token_mixer_type": None,
-        "hidden_act": "gelu", "decoder_feed_forward": "plain", "decoder_output_norm": False,
-        "tie_word_embeddings": False,
-    },
-    "sinusoidal_concepts": {"concept_position_type": "sinusoidal", **UNADDRESSED},
-    "learned_concepts": {
-        "concept_position_type": "learned", **UNADDRESSED,
-        "token_position_type": "learned", "query_only_concepts": False,
-    },
-    "no_positions": {
-        "token_position_type": "none", "concept_position_type": "none", **UNADDRESSED,
-    },
     "dimension_inversion": {"token_embedding_dim": 8},
-    "globals": {"global_concept_num": 2},
-    "only_globals": {"global_concept_num": 6},
-    "centred": {"output_centring": True},
+    "uniform_mean": {"concept_mean": "uniform"},
     "free_mean": {"concept_mean": "free"},
-    "no_address_bias": {"address_bias": 0},
-    "no_phases": {"phase_harmonics": 0},
-    "weighted_mean": {"token_weighting": True},
-    "random_values": {"identity_init": False},
-    "anchors": {"concept_anchors": True},
-    "mixer_and_anchors": {"num_token_mixers": 1, "concept_anchors": True},
-    "two_conv_mixers": {"num_token_mixers": 2, "token_mixer_width": 3, "identity_init": False},
-    "window_mixer": {"num_token_mixers": 1, "token_mixer_type": "window", "token_mixer_width": 3},
-    "token_types": {"type_vocab_size": 2},
-    "key_embeddings": {"decoder_key_embeddings": True},
-    "decoder_window": {"decoder_mixer_type": "window", "decoder_mixer_width": 2},
-    "decoder_conv_plain": {"decoder_mixer_type": "conv", "decoder_feed_forward": "plain"},
-    "own_decoder_table": {"share_decoder_embeddings": False},
-    "no_timestep": {"timestep_scale": None},
+    "few_harmonics": {"offset_harmonics": 1},
+    "decoder_convolution": {"decoder_conv_width": 3},
     "backbone_llama": {"backbone_config": BACKBONES["llama"]},
     "backbone_bert": {"backbone_config": BACKBONES["bert"], "token_embedding_dim": 16},
 }  # fmt: skip
 
-ENCODER_OPTIONS = {
-    "perceiver": [{}, {"share_key_values": True}],
-    "bixt": [{}, {"encoder_options": {"shared_similarity": False, "token_feed_forward": False}}],
-    "slot": [{}, {"encoder_options": {"competing_heads": 0.5}, "share_key_values": True}],
-}
+ENCODER_OPTIONS = {"perceiver": [{}, {"share_key_values": True}], "slot": [{}, {"share_key_values": True}]}
 
 # Every encoder (each kind of layer, stacked and recursive, with its options, and the original's): what the name of its
 # classes begins with, and its options.
@@ -98,6 +62,15 @@ ENCODERS = {
 }
 # What holds of the default network alone is tested with these.
 OWN_ENCODERS = [name for name, (family, _) in ENCODERS.items() if "Original" not in family]
+
+
+# Every model class of the package.
+MODEL_CLASSES = [
+    model_class
+    for of_config in models.AUTO_MODELS.values()
+    for model_classes in of_config.values()
+    for model_class in model_classes
+]
 
 
 def class_of(family: str, name: str):
@@ -117,7 +90,7 @@ def make_config(family="", **options):
 def language_model(encoder="perceiver0-stack", decoder="position", **options):
     """A masked LM of any encoder and decoder, in eval mode."""
     family, encoder_options = ENCODERS[encoder]
-    mixing = {"decoder_mixer_type": "conv"} if decoder == "diffusion" and "Original" not in family else {}
+    mixing = {"decoder_conv_width": 7} if decoder == "diffusion" and "Original" not in family else {}
     config = make_config(family, **{"decoder_type": decoder, **mixing, **encoder_options, **options})
     return class_of(family, "ForMaskedLM")(config).eval()
 

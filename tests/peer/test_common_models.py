@@ -2,6 +2,7 @@
 """Every model class under transformers' own common tests, eager and SDPA."""
 
 import copy
+import re
 import unittest
 from unittest import mock
 
@@ -10,9 +11,9 @@ import torch
 from transformers.models.auto import modeling_auto
 
 import modeling_concept as models
-from modeling_concept.backbone_concept import ConceptPreTrainedModel
-from modeling_concept.configuration_concept import ENCODERS
+from modeling_concept.base_concept import ConceptPreTrainedModel
 
+from ..modeling.zoo import MODEL_CLASSES
 from .suite import model_tester_mixin
 
 
@@ -20,13 +21,13 @@ ModelTesterMixin = model_tester_mixin()
 pytestmark = pytest.mark.peer
 
 # The common tests make labels by the class names that transformers knows, and none for base models.
-for _name in ENCODERS.values():
-    modeling_auto.MODEL_MAPPING_NAMES[_name] = _name
-for _name in dir(models):
-    if "ForMasked" in _name or "ForPrefix" in _name:
-        modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES[_name] = _name
-    elif "Classification" in _name:
-        modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[_name] = _name
+for _class in MODEL_CLASSES:
+    _names = {
+        "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
+        "AutoModelForMaskedLM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "AutoModelForSequenceClassification": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }[_class.auto_class]
+    _names[_class.__name__] = _class.__name__
 
 
 class ConceptModelTester:
@@ -53,7 +54,6 @@ class ConceptModelTester:
             max_sequence_length=64,
             pad_token_id=0,
             mask_token_id=3,
-            initializer_range=None,
             **self.options,
         )
 
@@ -98,26 +98,23 @@ class CommonTests(ModelTesterMixin):
     def test_load_with_mismatched_shapes(self):
         self.one_class_at_a_time(super().test_load_with_mismatched_shapes)
 
-    def check_missing_weights_allowed(self):
-        """The suite loads checkpoints without some weights on purpose, which this package refuses to users."""
-        return mock.patch.object(ConceptPreTrainedModel, "raises_for_missing_weights", False)
-
     def run(self, result=None):
-        with self.check_missing_weights_allowed():
+        """The suite loads checkpoints without some weights on purpose, which this package refuses to users."""
+        with mock.patch.object(ConceptPreTrainedModel, "check_weights"):
             return super().run(result)
 
 
-class TestStandardModels(CommonTests, unittest.TestCase):
-    all_model_classes = (
-        models.ConceptEncoder,
-        models.ConceptEncoderForMaskedLM,
-        models.ConceptEncoderForMaskedLMPerceiver,
-        models.ConceptEncoderForMaskedLMPerceiverPosOnly,
-        models.ConceptEncoderForMaskedLMWeighted,
-        models.ConceptEncoderForMaskedDiffusion,
-        models.ConceptEncoderForSequenceClassificationPerceiver,
-        models.ConceptEncoderForSequenceClassificationViaDecoder,
+def classes_of(config_class):
+    """The model classes of a configuration class that take the usual inputs."""
+    return tuple(
+        model_class
+        for model_class in MODEL_CLASSES
+        if model_class.config_class is config_class and not re.search("Pair|Prefix", model_class.__name__)
     )
+
+
+class TestStandardModels(CommonTests, unittest.TestCase):
+    all_model_classes = classes_of(models.ConceptEncoderConfig)
 
 
 class TestBiXTModels(CommonTests, unittest.TestCase):
@@ -132,12 +129,7 @@ class TestSlotModels(CommonTests, unittest.TestCase):
 
 class TestRecursiveModels(CommonTests, unittest.TestCase):
     config_class = models.RecursiveConceptEncoderConfig
-    all_model_classes = (
-        models.RecursiveConceptEncoder,
-        models.RecursiveConceptEncoderForMaskedLM,
-        models.RecursiveConceptEncoderForSequenceClassificationPerceiver,
-        models.RecursiveConceptEncoderForSequenceClassificationViaDecoder,
-    )
+    all_model_classes = classes_of(config_class)
 
 
 class OriginalTests:
@@ -150,12 +142,7 @@ class OriginalTests:
 
 class TestOriginalModels(OriginalTests, CommonTests, unittest.TestCase):
     config_class = models.OriginalConceptEncoderConfig
-    all_model_classes = (
-        models.OriginalConceptEncoder,
-        models.OriginalConceptEncoderForMaskedLM,
-        models.OriginalConceptEncoderForSequenceClassificationPerceiver,
-        models.OriginalConceptEncoderForSequenceClassificationViaDecoder,
-    )
+    all_model_classes = classes_of(config_class)
 
 
 class TestOriginalBiXTModels(TestOriginalModels):
@@ -165,12 +152,7 @@ class TestOriginalBiXTModels(TestOriginalModels):
 
 class TestRecursiveOriginalModels(TestOriginalModels):
     config_class = models.RecursiveOriginalConceptEncoderConfig
-    all_model_classes = (
-        models.RecursiveOriginalConceptEncoder,
-        models.RecursiveOriginalConceptEncoderForMaskedLM,
-        models.RecursiveOriginalConceptEncoderForSequenceClassificationPerceiver,
-        models.RecursiveOriginalConceptEncoderForSequenceClassificationViaDecoder,
-    )
+    all_model_classes = classes_of(config_class)
 
 
 class TestPrefixDiffusion(CommonTests, unittest.TestCase):

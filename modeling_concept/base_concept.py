@@ -1,0 +1,313 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Base class of all models: initialisation, loading without silent random weights, and saving with the modelling code,
+so that a checkpoint loads where this package is not installed."""
+
+import copy
+import json
+import re
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import cached_file
+
+from .configuration_concept import (
+    AUTO_CLASSES,
+    CONVERT_FIRST,
+    FIRST_WEIGHTS,
+    POOLING_CLASSIFIERS,
+    ConceptEncoderConfig,
+    wrong_kind,
+)
+from .text_concept import ConceptTextMixin, tokenizer_source
+
+
+# The file that imports all others and that `auto_map` names.
+ENTRY_FILE = "modeling_concept"
+
+# Part of the names of the original implementation's weights.
+ORIGINAL_WEIGHT = ".concept_token_attn."
+
+NO_FIT = "{} does not fit this recursive encoder: {}. Use the same sizes and options."
+
+# The two files that make a checkpoint a SentenceTransformer whose embedding is `pooler_output`.
+SENTENCE_TRANSFORMER_FILES = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
+        "module_output_name": "sentence_embedding",
+    },
+}
+
+
+class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
+    """
+    Base of all concept models. Class attributes of a subclass:
+
+    part_choices: configuration values that define the class. Another value is an error; the first of a tuple is the
+        one for a configuration that leaves the choice open.
+    part_defaults: further values for a configuration that leaves the choice open.
+    auto_class: name of the Auto class that loads the class.
+    new_head_keys: prefixes of weights that a checkpoint of another class need not have.
+    """
+
+    config: ConceptEncoderConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    _input_embed_layer = "token_embeddings"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # Modules that must not be split between devices; keys and values of a decoder layer come from outside its forward.
+    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer"]
+
+    part_choices: dict = {}
+    part_defaults: dict = {}
+    auto_class: str | None = None
+    new_head_keys: tuple[str, ...] = ()
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(self.choose_parts(config), *args, **kwargs)
+        self.add_model_tags("concept-encoder")
+
+    @classmethod
+    def choose_parts(cls, config):
+        """
+        `config` with the open choices of this class filled in; a copy if there are any.
+
+        Raises:
+            ValueError: the configuration belongs to a model with another kind of encoder or with other parts, or has
+                invalid values, set after it was made.
+        """
+        # By name: a configuration loaded with remote code is an instance of its own copy of the class, and one that
+        # `from_pretrained` read keeps the model type of the checkpoint.
+        if config.model_type != cls.config_class.model_type:
+            raise ValueError(cls.wrong_kind(config.model_type))
+        config.validate_architecture()
+        choices = dict(cls.part_defaults)
+        for name, values in cls.part_choices.items():
+            values = values if isinstance(values, tuple) else (values,)
+            choices[name] = values[0]
+            if getattr(config, name) not in (None, *values):
+                raise ValueError(
+                    f"{cls.__name__} has {name}={values[0]!r}, but the configuration has {getattr(config, name)!r}; "
+                    "load it with the class that made it, or start from its encoder alone (`ConceptEncoder."
+                    "from_pretrained`; in pretraining --init_encoder_from)."
+                )
+        open_choices = {name: value for name, value in choices.items() if getattr(config, name) is None}
+        if config.tie_word_embeddings and config.token_embedding_dim != config.hidden_size:
+            open_choices["tie_word_embeddings"] = False
+        if open_choices:
+            config = copy.deepcopy(config)
+            for name, value in open_choices.items():
+                setattr(config, name, value)
+        return config
+
+    @classmethod
+    def wrong_kind(cls, model_type: str) -> str:
+        """Error message for a checkpoint or configuration whose encoder is of the kind `model_type`."""
+        return wrong_kind(cls.__name__, cls.config_class.model_type, model_type, cls.auto_class or "AutoModel")
+
+    def _init_weights(self, module):
+        """Initialise by [`make_linear`] and [`initial_std`]. A module with parameters of its own has
+        `init_own_parameters()`."""
+        super()._init_weights(module)
+        if hasattr(module, "init_own_parameters"):
+            module.init_own_parameters()
+        elif isinstance(module, nn.Linear):
+            scale = getattr(module, "init_scale", 1.0)
+            if getattr(module, "init_identity", False):
+                init.eye_(module.weight)
+            elif scale == 0:
+                init.zeros_(module.weight)
+            else:
+                init.normal_(module.weight, std=scale * self.initial_std(module.in_features))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.initial_std(module.embedding_dim))
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+
+    def initial_std(self, fan_in: int) -> float:
+        """Standard deviation of initial weights with `fan_in` inputs each."""
+        return fan_in**-0.5
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
+        """
+        As in transformers, but weights that the checkpoint lacks are an error instead of random, unless they belong to
+        a new classification head.
+
+        Raises:
+            ValueError: the checkpoint has another kind of encoder, is of the original implementation, or lacks weights
+                of this class, which the message names.
+        """
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+        )
+        cls.check_weights(pretrained_model_name_or_path, model.config, info)
+        source = tokenizer_source(pretrained_model_name_or_path, model.config, kwargs)
+        for module in model.modules():
+            if isinstance(module, ConceptTextMixin):
+                module._tokenizer_source = source
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def check_weights(cls, path, config, info: dict) -> None:
+        """ValueError if the checkpoint lacks weights, except those of a new head; `info` as in transformers."""
+        missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys))
+        if not missing:
+            return
+        own = cls.config_class.model_type
+        unexpected = [key.removeprefix("encoder.") for key in info["unexpected_keys"]]
+        if any(ORIGINAL_WEIGHT in key for key in unexpected) and "original" not in own:
+            raise ValueError(CONVERT_FIRST.format(path))
+        for model_type, name in FIRST_WEIGHTS.items():  # a configuration of another kind was given
+            if model_type != own and any(key.startswith(name) for key in unexpected):
+                raise ValueError(cls.wrong_kind(model_type))
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ValueError(
+            f"{path} does not hold the weights of {cls.__name__}: {shown} would be random (its configuration names "
+            f"{config.architectures}). Load it with the class that saved it, or take only its encoder with "
+            "`ConceptEncoder.from_pretrained` and assign it."
+        )
+
+    @classmethod
+    def auto_map(cls, config) -> dict[str, str]:
+        """For each Auto class the class in the entry file that loads a checkpoint of this class."""
+        names = {**AUTO_CLASSES[config.model_type], "AutoConfig": type(config).__name__}
+        if cls.__name__ in POOLING_CLASSIFIERS:
+            names["AutoModelForSequenceClassification"] = POOLING_CLASSIFIERS[cls.__name__]
+        if cls.auto_class is not None:
+            names[cls.auto_class] = cls.__name__
+        return {auto_class: f"{ENTRY_FILE}.{name}" for auto_class, name in names.items()}
+
+    def save_pretrained(self, save_directory, *args, is_main_process=True, push_to_hub=False, **kwargs):
+        """As in transformers. Beside the weights it writes the modelling code, the `auto_map` through which
+        `trust_remote_code=True` finds it, the two files of a SentenceTransformer, and the tokenizer if the model has
+        one. With `push_to_hub=True` it then calls [`push_to_hub`]."""
+        names = ("repo_id", "private", "commit_message", "commit_description", "revision", "create_pr", "tags")
+        hub_options = {name: kwargs.pop(name) for name in names if name in kwargs}
+        self.config.auto_map = self.auto_map(self.config)
+        with own_auto_map(type(self), type(self.config)):
+            super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            write_code(save_directory)
+            if self._tokenizer is not None:
+                self._tokenizer.save_pretrained(save_directory)
+        if push_to_hub and is_main_process:
+            hub_options.setdefault("repo_id", Path(save_directory).resolve().name)
+            self.push_to_hub(token=kwargs.get("token"), **hub_options)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = True, **options):
+        """As in transformers, but a new repository is private by default, and the tokenizer is pushed too. A card that
+        is on the Hub stays."""
+        with suppress(ValueError):  # there is none
+            self.tokenizer  # noqa: B018 (loaded, so that it is saved with the weights)
+        return super().push_to_hub(repo_id, private=private, **options)
+
+
+class RecursiveStartMixin:
+    """For models that are, or have, a recursive encoder: they may start from a standard checkpoint."""
+
+    def load_from_standard_checkpoint(self, path: str) -> dict[str, list[str]]:
+        """
+        Start from a standard concept encoder: its embeddings, queries and norms, its first layer as the shared one,
+        and each other part of this model (decoder, head) whose weights are all there, of the same shapes.
+
+        Args:
+            path: folder or Hub id of a checkpoint of this package with a standard encoder.
+
+        Returns:
+            Names under "loaded" (of this model), "skipped" (of the checkpoint: its other layers, and parts that this
+            model does not have or has in another form) and "new" (of this model: they keep the values they have).
+
+        Raises:
+            ValueError: the checkpoint is recursive itself or of the original implementation, nothing of its encoder
+                fits, or a weight of the same name in its encoder has another shape.
+        """
+        state = load_state_dict(path)
+        prefix = "" if self.base_model is self else f"{self.base_model_prefix}."
+        # Named parameters leave out the head that is the token table under another name.
+        names = [name for name, _ in (*self.named_parameters(), *self.named_buffers())]
+        own = {name: value for name, value in self.state_dict().items() if name in names}
+        if any(ORIGINAL_WEIGHT in key for key in state) and not any(ORIGINAL_WEIGHT in name for name in own):
+            raise ValueError(CONVERT_FIRST.format(path))
+        if any("shared_layer." in key for key in state):
+            raise ValueError(f"{path} is a checkpoint of a recursive encoder already: load it with from_pretrained.")
+        sources = {}  # own name -> name in the checkpoint
+        for key in state:
+            name = key.removeprefix("encoder.")  # a checkpoint of an encoder alone has no such prefix
+            name = re.sub(r"^layers\.0\.", "shared_layer.", name)
+            name = prefix + name if prefix + name in own else key
+            if name in own:
+                sources[name] = key
+        wrong = {name for name, key in sources.items() if own[name].shape != state[key].shape}
+        if misfits := sorted(name for name in wrong if name.startswith(prefix)):
+            shown = [f"{sources[n]} {tuple(state[sources[n]].shape)} for {tuple(own[n].shape)}" for n in misfits[:3]]
+            raise ValueError(NO_FIT.format(path, "; ".join(shown)))
+        if not any(name.startswith(f"{prefix}shared_layer.") for name in sources):
+            raise ValueError(NO_FIT.format(path, "it has no encoder layer 0 that fits"))
+        absent = {name.split(".")[0] for name in own if name not in sources or name in wrong} - {prefix.rstrip(".")}
+        if prefix:  # a decoder or head is taken as a whole
+            sources = {name: key for name, key in sources.items() if name.split(".")[0] not in absent}
+        self.load_state_dict({name: state[key] for name, key in sources.items()}, strict=False)
+        return {
+            "loaded": sorted(sources),
+            "skipped": sorted(set(state) - set(sources.values())),
+            "new": sorted(set(own) - set(sources)),
+        }
+
+
+def load_state_dict(path: str) -> dict[str, torch.Tensor]:
+    """
+    Weights of a local folder or Hub id: `model.safetensors` (one file or sharded), or the older `pytorch_model.bin`.
+
+    Raises:
+        OSError: there is no such folder or repository, or it holds none of these files.
+    """
+    find = {"_raise_exceptions_for_missing_entries": False}
+    if file := cached_file(path, "model.safetensors", **find):
+        return load_file(file)
+    if index := cached_file(path, "model.safetensors.index.json", **find):
+        names = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+        return {key: value for name in names for key, value in load_file(cached_file(path, name)).items()}
+    if file := cached_file(path, "pytorch_model.bin", **find):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    raise OSError(f"{path} holds neither model.safetensors nor pytorch_model.bin.")
+
+
+@contextmanager
+def own_auto_map(*classes):
+    """Within, transformers writes no `auto_map` of its own for classes loaded as remote code. It would name the file
+    that defines the class; ours names the entry file."""
+    marks = [(cls, cls._auto_class) for cls in classes]
+    try:
+        for cls in classes:
+            cls._auto_class = None
+        yield
+    finally:
+        for cls, mark in marks:
+            cls._auto_class = mark
+
+
+def write_code(directory) -> None:
+    """Copy the modelling code and the SentenceTransformer files into a checkpoint folder."""
+    source, target = Path(__file__).resolve().parent, Path(directory).resolve()
+    if source != target:
+        for file in sorted(source.glob("*_concept.py")):
+            shutil.copyfile(file, target / file.name)
+    for name, content in SENTENCE_TRANSFORMER_FILES.items():
+        (target / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
