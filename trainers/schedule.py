@@ -1,12 +1,17 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""What changes from step to step: number of concepts, depth, length of texts, weight of concept losses."""
+"""What changes from step to step: depth, length of texts, weight of concept losses. B texts, N tokens, R parts."""
 
 import math
 from dataclasses import dataclass
 
 import torch
 
-from .noise import make_key, uniform
+from .objectives.noise import make_key
+from .objectives.vocabulary import CleanBatch
+
+
+MAX_ITERATIONS = 16
+DEPTH_SPREAD = 0.5  # standard deviation of the logarithm of the depth's rate
 
 
 @dataclass
@@ -14,29 +19,19 @@ class StepSchedule:
     """
     Args:
         seed: of the draws.
-        matryoshka: numbers of concepts, one of which is drawn for each step, so that the first concepts hold what
-            matters most (Kusupati et al. 2022). Empty: always all.
         mean_iterations: of a recursive encoder: the depth of each step is drawn around this mean (log-normal Poisson,
             Geiping et al. 2025). None: always the configured one.
-        max_iterations: largest depth drawn.
         lengths: (share of the training, longest text in tokens), in order.
-        warmup_steps: over which concept losses come in, linearly.
+        warmup_steps: over which the factor on concept losses rises linearly to 1.
     """
 
     seed: int
-    matryoshka: tuple[int, ...] = ()
     mean_iterations: float | None = None
-    max_iterations: int = 16
     lengths: tuple[tuple[float, int], ...] = ()
     warmup_steps: int = 0
 
     def check(self, config) -> None:
         """ValueError if a model of this configuration cannot follow it."""
-        if self.matryoshka and not (1 <= min(self.matryoshka) <= max(self.matryoshka) <= config.concept_num):
-            raise ValueError(
-                f"matryoshka {list(self.matryoshka)}: numbers of concepts lie between 1 and concept_num "
-                f"{config.concept_num}."
-            )
         if self.mean_iterations is not None and not hasattr(config, "num_iterations"):
             raise ValueError("mean_iterations needs a recursive encoder, such as --model_type recursive_mlm.")
         if self.lengths and max(length for _, length in self.lengths) > config.max_sequence_length:
@@ -45,18 +40,13 @@ class StepSchedule:
             )
 
     def encoder_options(self, step: int) -> dict[str, int]:
-        """`concept_num` and `num_iterations` of step `step`, the same on every process."""
-        options = {}
-        if self.matryoshka:
-            place = float(uniform(make_key(self.seed, step, 1)))
-            options["concept_num"] = self.matryoshka[int(place * len(self.matryoshka))]
-        if self.mean_iterations is not None:
-            generator = torch.Generator().manual_seed(int(make_key(self.seed, step, 2)) & 0x7FFFFFFF)
-            spread = 0.5
-            rate = math.log(self.mean_iterations) - spread**2 / 2 + spread * torch.randn((), generator=generator)
-            drawn = int(torch.poisson(rate.exp(), generator=generator)) + 1
-            options["num_iterations"] = min(drawn, self.max_iterations)
-        return options
+        """`num_iterations` of step `step`, equal on every process; empty where it does not change."""
+        if self.mean_iterations is None:
+            return {}
+        generator = torch.Generator().manual_seed(int(make_key(self.seed, step, 2)) & 0x7FFFFFFF)
+        deviation = DEPTH_SPREAD * torch.randn((), generator=generator)
+        rate = math.log(self.mean_iterations) - DEPTH_SPREAD**2 / 2 + deviation
+        return {"num_iterations": min(int(torch.poisson(rate.exp(), generator=generator)) + 1, MAX_ITERATIONS)}
 
     def length(self, progress: float) -> int | None:
         """Longest text in tokens after a share `progress` of the training; None where there is no schedule."""
@@ -70,22 +60,45 @@ class StepSchedule:
 
 def parse_lengths(text: str | None) -> tuple[tuple[float, int], ...]:
     """(share, tokens) from `512,0.5:2048,0.8:8192`; ValueError for anything else."""
-    found = []
+    lengths = []
     for item in filter(None, (item.strip() for item in (text or "").split(","))):
         share, colon, tokens = item.rpartition(":")
         try:
-            found.append((float(share) if colon else 0.0, int(tokens)))
+            lengths.append((float(share) if colon else 0.0, int(tokens)))
         except ValueError:
             raise ValueError(f"length_schedule: {item!r} must be share:tokens, as in 0.5:2048.") from None
-    shares = [share for share, _ in found]
-    if found and (shares[0] != 0 or shares != sorted(set(shares)) or shares[-1] >= 1 or min(n for _, n in found) < 4):
+    shares = [share for share, _ in lengths]
+    if lengths and (
+        shares[0] != 0 or shares != sorted(set(shares)) or shares[-1] >= 1 or min(n for _, n in lengths) < 4
+    ):
         raise ValueError("length_schedule starts at 0, rises below 1, with at least 4 tokens: 512,0.5:2048,0.8:8192.")
-    return tuple(found)
+    return tuple(lengths)
 
 
-def parse_numbers(name: str, text: str | None) -> tuple[int, ...]:
-    """Integers from `8,16,32`; ValueError for anything else."""
-    try:
-        return tuple(int(item) for item in (text or "").split(",") if item.strip())
-    except ValueError:
-        raise ValueError(f"{name}: {text!r} must be numbers with commas between, as in 8,16,32.") from None
+def cut_texts(batch: CleanBatch, length: int) -> tuple[CleanBatch, torch.Tensor, torch.Tensor]:
+    """
+    Cut texts into parts of at most `length` tokens, each with the special tokens that open and close the text.
+
+    Returns:
+        The parts [R, N'], the row [R] of the text of each, and its place [R] in that text from 0 to 1.
+    """
+    special = batch.special
+    parts, rows, places = [], [], []
+    for row, (ids, mask) in enumerate(zip(batch.input_ids.tolist(), batch.real.sum(dim=1).tolist(), strict=True)):
+        ids = ids[:mask]
+        before = ids[:1] if ids and special[row, 0] else []
+        after = ids[-1:] if len(ids) > 1 and special[row, mask - 1] else []
+        inner = ids[len(before) : len(ids) - len(after)]
+        width = length - len(before) - len(after)
+        starts = range(0, max(len(inner), 1), width)
+        for number, start in enumerate(starts):
+            parts.append([*before, *inner[start : start + width], *after])
+            rows.append(row)
+            places.append(number / len(starts))
+    most = max(map(len, parts))
+    device = batch.input_ids.device
+    ids = [part + [batch.vocabulary.pad_token_id] * (most - len(part)) for part in parts]
+    lengths = torch.tensor([len(part) for part in parts], device=device)
+    mask = (torch.arange(most, device=device) < lengths[:, None]).long()
+    cut = CleanBatch(torch.tensor(ids, device=device), mask, batch.vocabulary)
+    return cut, torch.tensor(rows, device=device), torch.tensor(places, device=device)

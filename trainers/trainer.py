@@ -3,58 +3,64 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from copy import copy
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from accelerate.utils import DynamoBackend
+from accelerate.utils import DynamoBackend, broadcast_object_list
+from tqdm.auto import tqdm
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import OptimizerNames
-from transformers.utils import logging
 
-from modeling_concept.loading_concept import load_state_dict
+from modeling_concept.base_concept import load_state_dict
 
-from .backbone import adapter_state, backbone_parameters, has_adapters, load_adapter_state, merged_state_dict
-from .checkpoints import CheckpointError, reading
-from .collator import ConceptDataCollator, PieceCutter
-from .distributed import gather_objects
-from .evaluation import EvaluationMixin, without_prefix
-from .gradient_cache import plan_joint_losses
-from .hub import HubPushMixin, tokenizer_flaw
-from .metrics import concept_metrics
-from .model_card import RunFacts, make_card
-from .noise import Noise, make_key
+from .checkpoints import CheckpointError
+from .data.collator import ConceptDataCollator, cut_data
+from .data.pieces import SHORT_PIECE_PROBABILITY
+from .data.token_frequency import lacks_token_weights, token_counts, weigh_tokens
+from .data.tokenizers import tokenizer_mismatch
+from .evaluation.metrics import concept_metrics
+from .gradient_cache import cache_joint_losses
+from .losses.terms import make_weighting, parse_terms
+from .models.backbone import adapter_state, backbone_parameters, has_adapters, merged_state_dict
+from .models.loading import RUN_RECORD
 from .objectives import Mixture, Objective
-from .optimizers import make_optimizer, parameter_groups, wsd_defaults
-from .resuming import RUN_RECORD, check_model, check_record, describe_rows
-from .runs import git_state
+from .objectives.noise import Noise, make_key
+from .objectives.vocabulary import CleanBatch, Vocabulary
+from .optimizers import parameter_groups, wsd_defaults
+from .publishing.hub import HubPushMixin
+from .publishing.model_card import RunFacts, make_card
+from .resuming import check_model, check_record, describe_rows
 from .safe_checkpoints import SafeCheckpointsMixin
-from .script import CONCEPT_MODEL_TYPES
-from .step import StepBatch, StepPlan
+from .schedule import cut_texts
 from .training_args import ConceptTrainingArguments
-from .training_model import TrainingModel
-from .vocabulary import CleanBatch, Vocabulary, cut_texts
+from .training_model import StepBatch, StepPlan, TrainingModel
+from .utils.distributed import gather_objects
+from .utils.runs import git_state
+from .utils.script import CONCEPT_MODEL_TYPES
+from .validation import EvaluationMixin, without_prefix
 
 
-logger = logging.get_logger(__name__)
-
-# Beside weights and optimizer in a checkpoint: heads of objectives, weights of losses.
+# In a checkpoint, with the weights and the optimizer: heads of objectives, weights of losses, adapters.
 TRAINING_STATE = "training_state.pt"
 
-# What an optimizer reads from its saved state, whatever the arguments say; learning rates are those of the arguments.
+# Options of the optimizer that its saved state restores, whatever the arguments are; learning rates are not among
+# them.
 OPTIMIZER_OPTIONS = ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
 
-# On these depends what the steps to come are made of: order of the data, noise, depth, length.
+# Options that determine the steps to come: order of the data, noise, depth, length.
 STEP_OPTIONS = (
-    "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "matryoshka", "mean_iterations",
-    "max_iterations", "length_schedule", "concept_loss_warmup_steps", "concept_noise", "backprop_iterations",
-    "step_supervision",
+    "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "mean_iterations", "length_schedule",
+    "concept_loss_warmup_steps",
 )  # fmt: skip
 
 
 class ConciseProgress(ProgressCallback):
-    """Progress bars with names, which show what stands without a slash in its name; trackers get everything."""
+    """Progress bars with names, which show the logs without a slash in their names; trackers get all logs."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         super().on_train_begin(args, state, control, **kwargs)
@@ -62,12 +68,13 @@ class ConciseProgress(ProgressCallback):
             self.training_bar.set_description("training")
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
-        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
-        if (bar := self.prediction_bar) is not None:
-            if not getattr(bar, "desc", ""):  # a bar that TQDM_DISABLE turned off has no name yet
-                bar.set_description("evaluation")
-            if bar.n >= bar.total:  # also where nobody calls `on_evaluate`
-                bar.close()
+        if state.is_world_process_zero and has_length(eval_dataloader):
+            if self.prediction_bar is None:
+                count, leave = len(eval_dataloader), self.training_bar is None
+                self.prediction_bar = tqdm(total=count, desc="evaluation", leave=leave, dynamic_ncols=True)
+            self.prediction_bar.update()
+            if self.prediction_bar.n >= self.prediction_bar.total:  # also where nobody calls `on_evaluate`
+                self.prediction_bar.close()
                 self.prediction_bar = None
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -77,29 +84,32 @@ class ConciseProgress(ProgressCallback):
 
 class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Trainer):
     """
-    [`Trainer`] into which objectives and concept losses are composed.
+    [`Trainer`] of concept models by objectives and concept losses.
 
     The loss of an optimizer step is the mean over all its supervised tokens (or texts), and joint losses compare all
-    its texts, however the step is split into batches, accumulated or spread over processes. The noise depends on the
-    seed, the step and the text's place in it; in evaluation on the text alone.
+    its texts, however the step is split into batches, accumulated or divided among processes. The noise depends on the
+    seed, the step and the text's index in it; in evaluation on the text alone.
 
     Args:
         model: a concept model.
-        args: choose objectives, concept losses and training forms, unless `objective` is given.
-        objective: an objective or a mixture instead.
+        args: choose objectives, concept losses and schedules, unless `objective` is given.
         processing_class: the tokenizer.
-        train_dataset, eval_dataset: with the column `input_ids` (and `pair_input_ids` for pairs of texts), or with
-            the column `text`, which is cut into pieces as `run_pretraining.py` does: rows are joined and cut every
-            `max_sequence_length` tokens of the model, a tenth of the training pieces shorter. Several evaluation sets
-            are a dict; their metrics are `eval_<name>_loss` and so on.
+        objective: an objective or a mixture instead.
+        train_dataset, eval_dataset: with the column `input_ids`, or with the column `text`, which is cut into pieces
+            as `run_pretraining.py` does: rows are joined and cut every `max_sequence_length` tokens of the model, a
+            tenth of the training pieces shorter. Several evaluation sets are a dict; their metrics are
+            `eval_<name>_loss` and so on. Without an evaluation set nothing is evaluated.
         Others as in [`Trainer`].
 
-    `facts` tell the card of an unfinished run what the Trainer does not know: data, command, licence. `start_record`
-    is what checkpoints keep of the model's start, and a resumed run must have in common with them.
+    A new model with `concept_mean="weighted"` gets the weights of its tokens from their frequency in `train_dataset`.
+    A model that has weights, is resumed or is only evaluated keeps its own.
+
+    `facts` give the card of an unfinished run what the Trainer does not know: data, command, licence. `start_record`
+    describes the start of the model in checkpoints; a resumed run must have the same.
 
     Raises:
-        ValueError: the model cannot be trained so, data without these columns, an argument that nothing would read,
-            or several GPUs in one process.
+        ValueError: the model cannot be trained so, data without these columns, an argument without effect, or several
+            GPUs in one process.
     """
 
     facts: RunFacts | None = None
@@ -117,21 +127,23 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         data_collator=None,
         **kwargs,
     ):
-        check_arguments(
-            model, args, processing_class, {**kwargs, "data_collator": data_collator, "objective": objective}
-        )
+        check_arguments(model, args, processing_class, {**kwargs, "data_collator": data_collator})
+        default_strategy = args.eval_strategy == ConceptTrainingArguments.eval_strategy
+        if eval_dataset is None and default_strategy and args.metric_for_best_model is None:
+            args = copy(args)
+            args.eval_strategy = IntervalStrategy.NO
         self.mixture = args.make_mixture("denoising") if objective is None else Mixture.of(objective)
-        terms = args.make_terms()
+        terms = parse_terms(args.concept_losses)
         self.schedule = args.make_schedule()
         self.schedule.check(model.config)
-        self.training_model = TrainingModel(model, self.mixture, terms, args.make_weighting(terms), args.make_forms())
+        self.training_model = TrainingModel(model, self.mixture, terms, make_weighting(args.loss_weighting, terms))
         if args.n_gpu > 1:
             raise ValueError("Several GPUs need a process each: start with torchrun or accelerate launch.")
         if data_collator is None:
             data_collator = ConceptDataCollator(processing_class)
-            cutter = PieceCutter(processing_class, model.config, args)
-            self._cut = cutter.evaluation_pieces
-            train_dataset, eval_dataset = cutter.training_pieces(train_dataset), self._cut(eval_dataset)
+            self._cut = partial(cut_data, tokenizer=processing_class, config=model.config, args=args)
+            train_dataset = self._cut(train_dataset, short_piece_probability=SHORT_PIECE_PROBABILITY)
+            eval_dataset = self._cut(eval_dataset)
         super().__init__(
             model, args, data_collator=data_collator, processing_class=processing_class, train_dataset=train_dataset,
             eval_dataset=eval_dataset, **kwargs,
@@ -140,8 +152,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         # accelerate must divide them by the number of accumulated batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         self.accelerator.gradient_accumulation_steps = 1
+        # Checkpoints leave out weights that are tied to another one; transformers would warn that they are missing.
+        model._keys_to_ignore_on_save = list(model.all_tied_weights_keys)
         self.training_model.to(args.device)
-        if args.torch_compile:  # accelerate would compile all of a step, with breaks where it measures
+        if args.torch_compile:  # accelerate would compile the whole step, with graph breaks
             self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
             self.training_model.compile_parts(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
         if not args.disable_tqdm:
@@ -150,12 +164,23 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         self.vocabulary = Vocabulary.of(processing_class).to(args.device)
         self._given_optimizer = None if self.optimizer is None else self._complete(self.optimizer)
         self._reset_logs()
-        self.check_best_metric()
+        resumes = args.resume_from_checkpoint is not None
+        if args.do_train and not resumes and train_dataset is not None and lacks_token_weights(model):
+            weigh_tokens(model, self.token_counts, processing_class.all_special_ids)
+
+    @cached_property
+    def token_counts(self) -> torch.Tensor:
+        """How often each token occurs in the training data, float64 [V], counted by one process for all."""
+        counted = [None]
+        if self.is_world_process_zero():
+            counted = [token_counts(self.train_dataset, self.model.config.vocab_size, self.data_collator)]
+        return broadcast_object_list(counted)[0]
 
     # What is trained.
 
     def _prepare_for_training(self, *args, **kwargs):
-        """Everything that accelerate wraps and optimizes is the training model; `self.model` stays the model."""
+        """Overridden so that accelerate wraps, and the optimizer updates, the training model; `self.model` stays the
+        concept model."""
         model = self.model
         self.model = self.model_wrapped = self.training_model
         try:
@@ -164,12 +189,6 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             if not self.is_fsdp_enabled:
                 self.model = model
                 self.callback_handler.model = model
-
-    @property
-    def optimizer_name(self) -> str:
-        """`--matrix_optimizer`, or what `--optim` names instead of AdamW."""
-        own = self.args.matrix_optimizer == "muon" or self.args.optim in ("adamw_torch", "adamw_torch_fused")
-        return self.args.matrix_optimizer if own else OptimizerNames(self.args.optim).value
 
     def make_groups(self, model=None) -> list[dict]:
         """Groups of parameters with their learning rates and weight decay, as an optimizer takes them."""
@@ -180,33 +199,24 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if (rate := args.token_table_rate(inner.config)) is not None:
             rates.append(([inner.get_input_embeddings().weight], rate))
         return parameter_groups(
-            self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates,
-            muon=args.matrix_optimizer == "muon",
-        )  # fmt: skip
+            self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates
+        )
 
     def create_optimizer(self, model=None):
-        """AdamW, or Muon for hidden matrices, unless `--optim` names another one of transformers'."""
+        """The optimizer of `--optim`, with the groups of [`make_groups`]."""
         if self.optimizer is None:
-            args, groups = self.args, self.make_groups(model)
-            if self.optimizer_name != args.matrix_optimizer:
-                for group in groups:
-                    group.pop("hidden_matrices", None)
-                optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.training_model)
-                self.optimizer = optimizer_class(groups, **options)
-            else:
-                self.optimizer = make_optimizer(
-                    groups, args.matrix_optimizer, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon
-                )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.training_model)
+            self.optimizer = optimizer_class(self.make_groups(model), **options)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """As in transformers; `warmup_stable_decay` decays over the last fifth unless told otherwise."""
+        """As in [`Trainer`]; `warmup_stable_decay` decays over the last fifth by default."""
         if self.args.lr_scheduler_type == "warmup_stable_decay":
             self.args.lr_scheduler_kwargs = wsd_defaults(num_training_steps, self.args.lr_scheduler_kwargs)
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _complete(self, optimizer) -> str:
-        """The name of an optimizer that was given, which also trains what the Trainer has beside the model."""
+        """Add the parameters that the Trainer trains beside the model to a given optimizer; the optimizer's name."""
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         own = [p for name, p in self.training_model.named_parameters() if not name.startswith("model.")]
         if missing := [parameter for parameter in own if parameter.requires_grad and id(parameter) not in held]:
@@ -218,96 +228,93 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             optimizer.add_param_group({"params": missing})
         return type(optimizer).__name__
 
-    # A step.
+    # A step: batches of the collator -> plan_step -> StepBatch -> compute_loss -> TrainingModel.forward.
+
+    def get_train_dataloader(self):
+        """As in [`Trainer`]; every attempt at training begins here, with empty logs."""
+        self._reset_logs()
+        return super().get_train_dataloader()
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """All batches of this process for the next optimizer step, hidden and counted."""
+        """All batches of this process for the next optimizer step, as [`StepBatch`]es, the inputs of
+        `training_step`."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
             return batches, None
-        batches = [self._prepare_inputs(batch) for batch in batches]
         self._steps += 1
-        self._plan, step_batches = self.plan_step(batches)
-        prepared = [batch | {"step_batch": part} for batch, part in zip(batches, step_batches, strict=True)]
-        # The number of items is the plan's business; transformers only needs to know that there is one.
-        return prepared, torch.ones((), device=self.args.device)
+        # The plan holds the number of items; transformers 5.5 only needs to know that there is one.
+        return self.plan_step([self._prepare_inputs(batch) for batch in batches]), torch.ones(())
 
-    def plan_step(self, batches) -> tuple[StepPlan, list[StepBatch]]:
-        """Draw the noise of a step, count its items, and compute what must be known of the whole step."""
-        args, step, seed = self.args, self.state.global_step, self.args.seed
+    def plan_step(self, batches: list[dict[str, torch.Tensor]]) -> list[StepBatch]:
+        """Draw the noise of a step, count its items, and compute the losses that compare all its texts."""
+        args, step = self.args, self.state.global_step
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        length = self.schedule.length(step / max(self.state.max_steps, 1))
-        rows, step_batches = [len(batch["input_ids"]) for batch in batches], []
-        balanced = getattr(args, "train_sampling_strategy", None) == "batch_rebalance"  # else all have as many
+        rows = [len(batch["input_ids"]) for batch in batches]
+        balanced = getattr(args, "train_sampling_strategy", None) == "batch_rebalance"
         everywhere = gather_objects(rows) if balanced else [rows] * processes
-        total = sum(map(sum, everywhere))
-        for number, batch in enumerate(batches):
-            start = sum(sum(found[: number + (process < rank)]) for process, found in enumerate(everywhere))
-            places = start + torch.arange(rows[number], device=args.device)
-            clean = self.clean(batch)
-            noise = Noise.for_step(seed, step, places, total, clean.input_ids.shape[1])
-            if length is not None:
-                clean, row, place = cut_texts(clean, length)
-                noise = noise.parts(row, place, clean.input_ids.shape[1])
-            seed_of_batch = int(make_key(seed, step, number, rank)) & 0x7FFFFFFF
-            step_batches.append(StepBatch(self.mixture.assign(clean, noise), seed_of_batch))
-            self._tokens += int(clean.attention_mask.sum())
-        items = self.count_items(step_batches)
         plan = StepPlan(
-            # Texts may give an objective nothing to predict, such as what follows a single token: the loss is 0.
-            {name: torch.where(count > 0, count, 1) for name, count in items.items() if name is not None},
-            self.mixture.weights({name for name, count in items.items() if count > 0}),
-            texts=float(items[None]),
-            splits=len(batches) * processes,
-            warmup=self.schedule.warmup(step),
-            seed=int(make_key(seed, step)) & 0x7FFFFFFF,
+            {}, {}, splits=len(batches) * processes, warmup=self.schedule.warmup(step),
             encoder_options=self.schedule.encoder_options(step),
-        )
-        step_batches[0].measures = self._measures(step)
+        )  # fmt: skip
+        step_batches = []
+        for number, batch in enumerate(batches):
+            start = sum(sum(counts[: number + (process < rank)]) for process, counts in enumerate(everywhere))
+            places = start + torch.arange(rows[number], device=args.device)
+            inputs = self.draw_inputs(batch, places, sum(map(sum, everywhere)))
+            seed = int(make_key(args.seed, step, number, rank)) & 0x7FFFFFFF
+            step_batches.append(StepBatch(plan, inputs, seed, batch))
+        self.count_items(plan, step_batches)
         if plan.splits > 1 and self.training_model.needs_whole_step:
             self.model_wrapped.train()
-            plan = plan_joint_losses(self.training_model, self.model_wrapped, step_batches, plan)
-        return plan, step_batches
+            cache_joint_losses(self.training_model, self.model_wrapped, step_batches)
+        return step_batches
 
-    def count_items(self, step_batches) -> dict[str | None, torch.Tensor]:
-        """Items of a step over all processes, by objective; under None the texts that concept losses see."""
-        mixture = self.mixture
-        counts = dict.fromkeys((*mixture.objectives, None), torch.zeros((), device=self.args.device))
+    def draw_inputs(self, batch: dict[str, torch.Tensor], places: torch.Tensor, count: int) -> dict[str, dict]:
+        """Inputs of each objective for a batch, whose texts have the indices `places` among the `count` of the
+        step."""
+        step, clean = self.state.global_step, self.clean(batch)
+        noise = Noise.for_step(self.args.seed, step, places, count, clean.input_ids.shape[1])
+        length = self.schedule.length(step / max(self.state.max_steps, 1))
+        if length is not None:
+            clean, row, place = cut_texts(clean, length)
+            noise = noise.parts(row, place, clean.input_ids.shape[1])
+        self._tokens += int(clean.attention_mask.sum())
+        return self.mixture.assign(clean, noise)
+
+    def count_items(self, plan: StepPlan, step_batches: list[StepBatch]) -> None:
+        """Write into the plan how many items of each objective, and texts for concept losses, all processes have."""
+        mixture, zero = self.mixture, torch.zeros((), device=self.args.device)
+        counts = {"texts": zero, **dict.fromkeys(mixture.objectives, zero)}
         for batch in step_batches:
             for name, inputs in batch.inputs.items():
                 counts[name] = counts[name] + mixture.objectives[name].items(inputs)
                 if name in mixture.parts:
-                    counts[None] = counts[None] + len(inputs["input_ids"])
+                    counts["texts"] = counts["texts"] + len(inputs["input_ids"])
         sums = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
-        return dict(zip(counts, sums, strict=True))
+        texts, *items = sums
+        items = dict(zip(mixture.objectives, items, strict=True))
+        plan.texts = float(texts)
+        # Texts may give an objective nothing to predict, such as the continuation of a single token: the loss is 0.
+        plan.items = {name: torch.where(count > 0, count, 1) for name, count in items.items()}
+        plan.weights = mixture.weights({name for name, count in items.items() if count > 0})
 
-    def _measures(self, step: int) -> bool:
-        logged = (step + 1) % self.state.logging_steps == 0 or (step == 0 and self.args.logging_first_step)
-        balanced = self.training_model.weighting.measures_gradients and step % self.args.gradient_balance_steps == 0
-        return logged or balanced
+    def clean(self, batch: dict[str, torch.Tensor]) -> CleanBatch:
+        return CleanBatch(batch["input_ids"], batch["attention_mask"], self.vocabulary)
 
-    def clean(self, batch) -> CleanBatch:
-        pairs = batch.get("pair_input_ids"), batch.get("pair_attention_mask")
-        return CleanBatch(batch["input_ids"], batch["attention_mask"], self.vocabulary, *pairs)
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(self, model, inputs: StepBatch, return_outputs=False, num_items_in_batch=None):
         """This batch's part of the step's loss, times the number of processes, over which gradients are averaged."""
-        result = model(inputs["step_batch"], self._plan)
+        result = model(inputs)
         for name, value in result["terms"].items():
             self._terms[name] = self._terms.get(name, 0.0) + value.float()
         return result["loss"] * self.accelerator.num_processes
 
     # Logs.
 
-    def _init_training_state(self, *args, **kwargs):
-        self._reset_logs()  # of an earlier attempt, or run
-        return super()._init_training_state(*args, **kwargs)
-
     def _reset_logs(self):
         self._terms, self._tokens, self._steps, self._clock = {}, 0, 0, time.perf_counter()
 
     def log(self, logs, start_time=None):
-        """Training logs also tell each loss and weight, gradients and geometry at the concepts, and the speed."""
+        """Training logs also hold each loss and weight, the geometry of the concepts, and the speed."""
         if "loss" in logs and "eval_loss" not in logs:
             logs = {**logs, **self.step_logs()}
         super().log(logs, start_time)
@@ -321,11 +328,12 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         logs = {f"loss/{name}": value / steps for name, value in zip(names, values, strict=True)}
         if not model.terms:
             logs.pop("loss/task")
-        weights = {**self.mixture.weights(set(self.mixture.objectives)), **model.weighting.shown(self._plan.warmup)}
+        factors = model.weighting.shown(self.schedule.warmup(self.state.global_step - 1))
+        weights = {**self.mixture.weights(set(self.mixture.objectives)), **factors}
         logs |= {f"weight/{name}": weight for name, weight in weights.items() if len(weights) > 2}
-        logs |= {f"grad_norm/{name}": value for name, value in model.gradient_norms.items()}
         if model.seen_concepts is not None and len(model.seen_concepts) > 1:
-            logs |= {f"concepts/{name}": value for name, value in concept_metrics(model.seen_concepts).items()}
+            metrics = concept_metrics(model.seen_concepts.cpu())
+            logs |= {f"concepts/{name}": value for name, value in metrics.items()}
         logs["speed/tokens_per_second"] = tokens / max(time.perf_counter() - self._clock, 1e-9)
         self._reset_logs()
         return logs
@@ -341,20 +349,20 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
     # Checkpoints.
 
     def run_record(self) -> dict:
-        """What a checkpoint keeps of its run, beside the configuration, so that no other run goes on from it."""
+        """The properties of a run that its checkpoints record; only a run that has the same may resume from them."""
+        args = self.args
+        texts = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         return {
             **self.start_record,
             "objective": self.mixture.describe(),
             "objectives": self.mixture.options(),
             "concept_losses": [term.name for term in self.training_model.terms],
-            "concept_loss_options": {
-                term.name: {"weight": term.weight, **asdict(term.loss)} for term in self.training_model.terms
-            },
-            "loss_weighting": self.args.loss_weighting,
-            "optimizer": self._given_optimizer or self.optimizer_name,
-            **{name: getattr(self.args, name) for name in OPTIMIZER_OPTIONS},
-            **{name: getattr(self.args, name) for name in STEP_OPTIONS if hasattr(self.args, name)},
-            **({} if self.args.auto_find_batch_size else {"total_train_batch_size": texts_per_step(self.args)}),
+            "concept_loss_weights": {term.name: term.weight for term in self.training_model.terms},
+            "loss_weighting": args.loss_weighting,
+            "optimizer": self._given_optimizer or OptimizerNames(args.optim).value,
+            **{name: getattr(args, name) for name in OPTIMIZER_OPTIONS},
+            **{name: getattr(args, name) for name in STEP_OPTIONS if hasattr(args, name)},
+            **({} if args.auto_find_batch_size else {"total_train_batch_size": texts}),
             "train_data": describe_rows(self.train_dataset),
             "trained_tensors": [len(group["params"]) for group in self.make_groups()],
         }
@@ -364,16 +372,15 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         checkpoint = super().check_resume(resume_from_checkpoint)
         if checkpoint is not None:
             if missing := [name for name in (RUN_RECORD, TRAINING_STATE) if not Path(checkpoint, name).is_file()]:
-                raise CheckpointError(
-                    f"{checkpoint} has no {missing[0]}; give a checkpoint that ConceptTrainer wrote."
-                )
+                raise CheckpointError(f"{checkpoint} has no {missing[0]}: it is none of ConceptTrainer.")
             check_model(checkpoint, self.training_model.model)
             check_record(checkpoint, self.run_record())
         return checkpoint
 
     def _save(self, output_dir=None, state_dict=None):
-        """The concept model as it loads without this package and without peft: LoRA updates are merged."""
-        if state_dict is not None:  # of everything that is trained, from accelerate
+        """Overridden to save the concept model alone, as it loads without this package and without peft: LoRA updates
+        are merged."""
+        if state_dict is not None:  # of the training model, from accelerate
             state_dict = {n.removeprefix("model."): v for n, v in state_dict.items() if n.startswith("model.")}
         wrapped, self.model = self.model, self.training_model.model
         try:
@@ -388,49 +395,36 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             Path(output_dir or self.args.output_dir, RUN_RECORD).write_text(text, encoding="utf-8")
 
     def _save_optimizer_and_scheduler(self, output_dir):
+        """Overridden to save what is trained beside the model, and the adapters."""
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            model = self.training_model.model
-            adapters = adapter_state(model) if has_adapters(model) else None
+            adapters = adapter_state(self.training_model.model)
             state = {"own": self.training_model.own_state(), "adapters": adapters}
             torch.save(state, Path(output_dir) / TRAINING_STATE)
 
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            with reading(checkpoint):
-                self.training_model.load_own_state(self._training_state(checkpoint)["own"])
-
-    def _training_state(self, checkpoint):
-        return torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
-
     def _load_from_checkpoint(self, checkpoint, model=None):
+        """Overridden to load what `_save` and `_save_optimizer_and_scheduler` wrote."""
         model = self.training_model.model
-        if not has_adapters(model):
-            return super()._load_from_checkpoint(checkpoint, model if not self.is_fsdp_enabled else None)
-        # Saved weights have the updates merged; the backbone's own came with the model.
-        kept = {id(parameter) for parameter in backbone_parameters(model)}
-        wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}
-        wanted |= {name for name, _ in model.named_buffers()}
-        with reading(checkpoint):
+        state = torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
+        self.training_model.load_state_dict(state["own"], strict=False)
+        if has_adapters(model):
+            # Saved weights have the updates merged; the backbone's own came with the model.
+            kept = {id(parameter) for parameter in backbone_parameters(model)}
+            wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}
+            wanted |= {name for name, _ in model.named_buffers()}
             saved = load_state_dict(checkpoint)
             model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
-            load_adapter_state(model, self._training_state(checkpoint)["adapters"])
-
-    def _issue_warnings_after_load(self, load_result):
-        """As in [`Trainer`], but for weights that are tied to one that was loaded."""
-        parameters = dict(self.training_model.model.named_parameters(remove_duplicate=False))
-        missing = load_result.missing_keys
-        loaded = {id(value) for name, value in parameters.items() if name not in missing}
-        missing[:] = [name for name in missing if id(parameters.get(name)) not in loaded]
-        super()._issue_warnings_after_load(load_result)
+            model.load_state_dict(state["adapters"], strict=False)
+            return
+        super()._load_from_checkpoint(checkpoint, model if not self.is_fsdp_enabled else None)
 
     def draft_card(self):
-        """The card of a run that is not finished: its last evaluation beside that before the first step."""
+        """The card of an unfinished run, with its last evaluation and the one before the first step."""
         args = self.args
         evaluations = [entry for entry in self.state.log_history if any(name.startswith("eval_") for name in entry)]
         folder = Path(args.output_dir)
-        facts = self.facts or RunFacts(args.run_name or folder.name, self.hub_model_id or folder.name, self.mixture)
+        name = args.run_name or folder.name
+        facts = self.facts or RunFacts(name, self.hub_model_id or folder.name, mixture=self.mixture)
         facts = replace(
             facts,
             trained=without_prefix(evaluations[-1], "eval") if evaluations else {},
@@ -440,46 +434,25 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         return make_card(self.training_model.model, args, facts)
 
 
-def texts_per_step(args) -> int:
-    """Of a step that is not the last one of an epoch; into what it is split does not matter."""
-    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-
-
 def check_arguments(model, args, processing_class, others: dict) -> None:
-    """ValueError, in one sentence, for arguments of [`ConceptTrainer`] that it cannot use."""
-    if model is None or others.get("model_init") is not None:
-        raise ValueError("ConceptTrainer trains a model that is there: give model, not model_init.")
+    """ValueError for arguments of [`ConceptTrainer`] that it cannot use."""
+    if getattr(getattr(model, "config", None), "model_type", None) not in CONCEPT_MODEL_TYPES or not hasattr(
+        model, "lm_head"
+    ):
+        raise ValueError(f"ConceptTrainer trains concept models with a decoder, not {type(model).__name__}.")
     if hasattr(model, "peft_config"):
-        raise ValueError(
-            "ConceptTrainer trains the whole concept model, not a PEFT model around it; for LoRA updates of a "
-            "pretrained backbone call trainers.backbone.train_backbone(model, 'lora') instead of get_peft_model."
-        )
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
-    if model_type not in CONCEPT_MODEL_TYPES or not hasattr(model, "lm_head"):
-        raise ValueError(
-            f"ConceptTrainer trains concept models with a decoder, such as ConceptEncoderForMaskedLMPerceiver, not "
-            f"{type(model).__name__}."
-        )
-    if not isinstance(args, ConceptTrainingArguments):
-        raise ValueError(f"ConceptTrainer needs args of ConceptTrainingArguments, not {type(args).__name__}.")
-    if args.output_dir is None:
-        raise ValueError("ConceptTrainer needs a folder for the run: ConceptTrainingArguments(output_dir=...).")
-    if not isinstance(others["objective"], Objective | Mixture | None):
-        raise ValueError(
-            "objective is an Objective or a Mixture; its name is an argument: ConceptTrainingArguments(objective=...)."
-        )
+        raise ValueError("For LoRA updates call trainers.models.backbone.train_backbone(model, 'lora').")
+    if not isinstance(args, ConceptTrainingArguments) or args.output_dir is None:
+        raise ValueError("ConceptTrainer needs ConceptTrainingArguments with a folder for the run, output_dir.")
     if processing_class is None:
         raise ValueError("ConceptTrainer needs the model's tokenizer: processing_class=tokenizer.")
-    if flaw := tokenizer_flaw(processing_class, model.config):
-        raise ValueError(f"The tokenizer is not that of the model: {flaw}.")
-    if getattr(others["data_collator"], "mlm", False):
-        raise ValueError(
-            "ConceptTrainer hides tokens by itself, as the objective says, and learns to read back what the collator "
-            "gives: leave data_collator out."
-        )
-    unread = ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "optimizer_cls_and_kwargs")
+    if mismatch := tokenizer_mismatch(processing_class, model.config):
+        raise ValueError(f"The tokenizer is not that of the model: {mismatch}.")
+    if getattr(others.get("data_collator"), "mlm", False):
+        raise ValueError("ConceptTrainer hides tokens by itself: leave data_collator out.")
+    unread = (
+        "model_init", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics",
+        "optimizer_cls_and_kwargs",
+    )  # fmt: skip
     if given := [name for name in unread if others.get(name) is not None]:
-        raise ValueError(
-            f"ConceptTrainer does not use {given[0]}: its objectives make losses and metrics, and --optim or "
-            "optimizers=(optimizer, scheduler) choose the optimizer."
-        )
+        raise ValueError(f"ConceptTrainer does not use {given[0]}: its objectives make losses and metrics.")

@@ -17,10 +17,9 @@ from transformers import AutoTokenizer
 
 from tests.conftest import TEXTS
 from tests.trainers.kit import RUNS, clean_batch, leave_process_group, make_model, make_trainer, step_noise
-from trainers.loss_terms import make_weighting, parse_terms
+from trainers.losses.terms import make_weighting, parse_terms
 from trainers.objectives import Contrastive, Denoising, Mixture, PrefixDiffusion
-from trainers.step import StepBatch, StepPlan
-from trainers.training_model import TrainingForms, TrainingModel
+from trainers.training_model import StepBatch, StepPlan, TrainingModel
 
 
 try:
@@ -77,10 +76,10 @@ def shard_a_step(tokenizer):
     the parameters that a process holds."""
     objectives = {"denoising": Denoising(), "prefix_diffusion": PrefixDiffusion(), "contrastive": Contrastive()}
     mixture = Mixture(objectives, {"denoising": 0.5, "prefix_diffusion": 0.5}, {"contrastive": 0.1})
-    terms = parse_terms("vicreg:0.1", None, {})
+    terms = parse_terms("vicreg:0.1")
     torch.manual_seed(0)
     model = make_model("prefix_diffusion", tokenizer, decoder_target="both")
-    whole = TrainingModel(model, mixture, terms, make_weighting("fixed", terms), TrainingForms())
+    whole = TrainingModel(model, mixture, terms, make_weighting("fixed", terms))
     sharded = copy.deepcopy(whole)
     mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
     for module in sharded.modules():
@@ -93,7 +92,7 @@ def shard_a_step(tokenizer):
     items = {name: objectives[name].items(value) for name, value in inputs.items()}
     plan, found = StepPlan(items, mixture.weights(set(inputs)), texts=8), []
     for module in (whole, sharded):
-        result = module(StepBatch(inputs), plan)
+        result = module(StepBatch(plan, inputs))
         result["loss"].backward()
         gradients = {
             name: value.grad.full_tensor() if hasattr(value.grad, "full_tensor") else value.grad

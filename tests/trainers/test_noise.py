@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trainers.noise import Noise, make_key, text_keys, uniform
+from trainers.objectives.noise import Noise, make_key, text_keys, uniform
 
 
 def for_rows(rows, count=None, seed=0, step=0, width=8):
@@ -28,28 +28,25 @@ def test_numbers_are_uniform_and_uncorrelated(seed, step):
     assert stats.kstest(noise.per_text().flatten().numpy(), "uniform").pvalue > 1e-6
 
 
-@given(cut=st.integers(1, 11), draws=st.integers(1, 3))
+@given(cut=st.integers(1, 11))
 @settings(max_examples=20, deadline=None)
-def test_a_split_step_has_the_same_noise(cut, draws):
+def test_a_split_step_has_the_same_noise(cut):
     whole = for_rows(range(12))
     parts = [for_rows(range(cut), 12), for_rows(range(cut, 12), 12, width=5)]
-    if draws > 1:
-        whole, parts = whole.repeated(draws), [part.repeated(draws) for part in parts]
-    for method in ("per_text", "per_token", "spread", "interleaved"):
+    for method in ("per_text", "per_token", "antithetic", "low_discrepancy"):
         numbers = getattr(whole, method)()
-        for part, rows in zip(parts, (slice(0, cut * draws), slice(cut * draws, None)), strict=True):
+        for part, rows in zip(parts, (slice(0, cut), slice(cut, None)), strict=True):
             expected = numbers[rows]
             found = getattr(part, method)()
             assert torch.equal(found, expected[:, : found.shape[1]] if found.dim() > 1 else expected)
 
 
-def test_spread_is_even_and_interleaved_is_even_in_every_piece():
+def test_antithetic_is_even_and_low_discrepancy_is_even_in_every_piece():
     noise = for_rows(range(8))
     for _ in range(5):
-        places = noise.spread()[:, 0].sort().values
+        places = noise.antithetic()[:, 0].sort().values
         torch.testing.assert_close(places.diff(), torch.full((7,), 0.125))
-    assert for_rows(range(8)).repeated(4).spread().sort(dim=0).values.diff(dim=0).allclose(torch.tensor(1 / 32))
-    numbers = for_rows(range(1000)).interleaved()
+    numbers = for_rows(range(1000)).low_discrepancy()
     for start in range(0, 960, 40):
         assert abs((numbers[start : start + 40] < 0.3).float().mean() - 0.3) < 0.06
 
@@ -57,7 +54,7 @@ def test_spread_is_even_and_interleaved_is_even_in_every_piece():
 def test_rows_names_and_calls_give_other_numbers():
     noise = for_rows(range(6))
     assert torch.equal(noise.rows(torch.tensor([4, 1])).per_token(), for_rows(range(6)).per_token()[[4, 1]])
-    assert not torch.equal(for_rows(range(6)).salted("a").per_token(), for_rows(range(6)).salted("b").per_token())
+    assert not torch.equal(for_rows(range(6)).fold_in("a").per_token(), for_rows(range(6)).fold_in("b").per_token())
     assert not torch.equal(noise.per_token(), noise.per_token())
     keys = {int(make_key(*numbers)) for numbers in ((1, 2), (2, 1), (1,), (1, 2, 0), (-1, 2))}
     assert len(keys) == 5 and 0 <= float(uniform(make_key(3))) < 1
@@ -76,4 +73,4 @@ def test_keys_of_texts_ignore_padding_and_nothing_else():
 def test_parts_of_texts_have_numbers_of_their_own(places):
     noise = for_rows(range(2)).parts(torch.tensor([0, 0, 0, 1]), torch.tensor(places), 4)
     assert len(set(noise.keys.tolist())) == 4
-    assert noise.spread().shape == (4, 1)
+    assert noise.antithetic().shape == (4, 1)

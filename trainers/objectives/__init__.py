@@ -1,14 +1,12 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""The objectives, by the name that `--objective` gives."""
+"""The objectives, by their names in `--objective`."""
 
 from .alignment import Alignment
-from .base import Objective, ObjectiveOutput
+from .base import Mixture, Objective, parse_mixture
 from .contrastive import Contrastive
 from .denoising import Denoising
 from .masked_diffusion import MaskedDiffusion
 from .masked_lm import MaskedLM
-from .mixture import Mixture, parse_mixture
-from .next_concept import NextConcept
 from .prefix_diffusion import PrefixDiffusion
 
 
@@ -18,9 +16,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked_diffusion": MaskedDiffusion,
     "prefix_diffusion": PrefixDiffusion,
     "contrastive": Contrastive,
-    "next_concept": NextConcept,
     "alignment": Alignment,
 }
 
-__all__ = ["OBJECTIVES", "Mixture", "Objective", "ObjectiveOutput", "parse_mixture"]
+__all__ = ["OBJECTIVES", "Mixture", "Objective", "parse_mixture"]
 __all__ += [objective.__name__ for objective in OBJECTIVES.values()]

@@ -1,48 +1,29 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-What an objective is: from a batch of clean texts and a source of noise to inputs, and from these to a loss.
+What an objective is, and several objectives in one run.
 
-B texts, N tokens, S target positions, C concepts, H hidden.
+An objective turns clean texts and noise into the inputs of a model, and these inputs with their concepts into a loss.
+
+B texts, T texts of a step, N tokens, S target positions, C concepts, H hidden.
 """
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn as nn
 
-from ..noise import Noise
-from ..vocabulary import CleanBatch
+from modeling_concept.heads_lm_concept import count_supervised
+
+from .noise import Noise
+from .vocabulary import CleanBatch
 
 
-@dataclass
-class ObjectiveOutput:
-    """
-    Args:
-        concepts: [rows, C, H] that the loss was computed from.
-        layers: the concepts after each layer, [rows, C, H] each, where they were asked for.
-        loss: sum of the losses of this batch over the `items` given; None for a joint objective.
-        vectors: [B, …] that a joint objective compares across all texts of the step.
-    """
-
-    concepts: torch.Tensor
-    layers: tuple[torch.Tensor, ...] = ()
-    loss: torch.Tensor | None = None
-    vectors: torch.Tensor | None = None
-
-
-class Reader(Protocol):
-    """How an objective reaches the model: see [`TrainingModel`]."""
-
-    def encode(self, input_ids, attention_mask):
-        """Concepts of texts [B, N], as a ConceptEncoderOutput."""
-
-    def read(self, encoded, inputs: dict, items, continuation: bool):
-        """Loss of reading `inputs` from concepts: a sum over `items`."""
-
-    def layers(self, encoded) -> tuple[torch.Tensor, ...]:
-        """Normalised concepts after each layer, where concept losses ask for them; else none."""
+def option(default, description: str):
+    """A field of an objective: an option of the command line, with its help."""
+    return field(default=default, metadata={"help": description})
 
 
 @dataclass
@@ -53,25 +34,27 @@ class Objective(ABC):
     The loss of an optimizer step is the mean over all its items: supervised tokens, texts, whatever `items` counts.
     """
 
-    mean_only: ClassVar[bool] = False  # whether it sees nothing of the concepts but their mean
-    reads_pairs: ClassVar[bool] = False  # whether it needs two texts that mean the same
+    mean_only: ClassVar[bool] = False  # whether the loss depends on the concepts through their mean alone
 
     @abstractmethod
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
-        """Inputs of `run`."""
+        """The inputs of `loss`, among them `input_ids` and `attention_mask`, which are encoded."""
 
     @abstractmethod
     def items(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """How many items, a float scalar tensor, the loss of `inputs` is a sum over."""
+        """Number of items in `inputs`, a float scalar tensor."""
 
     @abstractmethod
-    def run(self, reader: Reader, head: nn.Module | None, inputs: dict, items) -> ObjectiveOutput:
+    def loss(self, model, head: nn.Module | None, encoded, inputs: dict[str, torch.Tensor], items) -> torch.Tensor:
         """
+        Sum of the losses of a batch, divided by `items`.
+
         Args:
-            reader: the model.
+            model: a concept model with a decoder.
             head: result of `make_head`.
+            encoded: what the model's encoder gives for the inputs, a ConceptEncoderOutput.
             inputs: result of the call.
-            items: of the whole optimizer step, by which the sum of losses is divided.
+            items: number of items in the whole optimizer step.
         """
 
     def for_evaluation(self) -> "Objective":
@@ -79,26 +62,26 @@ class Objective(ABC):
         return self
 
     def make_head(self, config) -> nn.Module | None:
-        """What is trained beside the model and not saved with it."""
+        """A module that is trained beside the model and not saved with it."""
         return None
 
     def check(self, config) -> None:  # noqa: B027
-        """ValueError if a model of this configuration cannot be trained so."""
+        """ValueError if a model of this configuration cannot be trained by the objective."""
 
     def metrics(self, loss: float, vectors: torch.Tensor | None) -> dict[str, float]:
-        """Further numbers of an evaluation: from its mean loss, and the vectors [T, …] of a joint objective."""
+        """Further metrics of an evaluation, from its mean loss and the vectors [T, …] of a joint objective."""
         return {}
 
 
 @dataclass
 class TokenObjective(Objective):
     """
-    Tokens are read back from concepts. The call gives arguments of the model's `forward`: `labels` [B, S] name every
-    position that counts in the mean (-100 elsewhere), `loss_weights` [B, S] what each weighs.
+    Tokens are predicted from concepts. The call gives arguments of the model's `forward`: `labels` [B, S] name every
+    position that counts in the mean (-100 elsewhere), `loss_weights` [B, S], if any, the weight of each.
     """
 
-    continuation: ClassVar[bool] = False  # whether what is read follows the encoded text
-    needs_token_queries: ClassVar[bool] = False  # whether it makes no sense without a decoder that reads tokens
+    continuation: ClassVar[bool] = False  # whether the predicted tokens follow the encoded text
+    needs_token_queries: ClassVar[bool] = False  # whether the decoder's queries must hold tokens
 
     def items(self, inputs):
         return (inputs["labels"] != -100).sum().float()
@@ -112,82 +95,170 @@ class TokenObjective(Objective):
             )
         if config.decoder_target not in (target, "both"):
             raise ValueError(
-                f"{name} reads a {target}, but the model's decoder_target is {config.decoder_target!r}: it must be "
+                f"{name} predicts a {target}, but the model's decoder_target is {config.decoder_target!r}: it must be "
                 f'"{target}" or "both".'
             )
 
-    def run(self, reader, head, inputs, items):
-        encoded = reader.encode(inputs["input_ids"], inputs["attention_mask"])
-        loss = reader.read(encoded, inputs, items, self.continuation)
-        return ObjectiveOutput(encoded.last_hidden_state, reader.layers(encoded), loss)
+    def loss(self, model, head, encoded, inputs, items):
+        if model._compiled_call_impl is not None:
+            inputs = inputs | {"supervised_num": rounded_supervised_num(inputs)}
+        return model(
+            **inputs,
+            encoder_outputs=encoded,
+            continuation=self.continuation,
+            num_items_in_batch=items,
+            return_logits=False,  # in evaluation, too, only supervised positions are computed
+        ).loss
 
 
 @dataclass
 class JointObjective(Objective):
-    """The texts of a step are compared with each other: `run` gives the vectors, `joint_loss` their loss."""
+    """The texts of a step are compared with each other: the loss is a function of the vectors of all of them."""
 
     @abstractmethod
-    def joint_loss(self, head: nn.Module | None, vectors: torch.Tensor) -> torch.Tensor:
+    def vectors(self, encoded) -> torch.Tensor:
+        """Vectors [T, …] of the texts of a batch, from a ConceptEncoderOutput."""
+
+    @abstractmethod
+    def joint_loss(self, vectors: torch.Tensor) -> torch.Tensor:
         """Mean loss, a scalar, from the vectors [T, …] of all texts of the step."""
 
-    def after_step(self, head: nn.Module | None, vectors: torch.Tensor) -> None:  # noqa: B027
-        """What is kept of a step's vectors [T, …] for later steps."""
+    def loss(self, model, head, encoded, inputs, items):
+        return self.joint_loss(self.vectors(encoded))
+
+
+@dataclass
+class Mixture:
+    """
+    Objectives by name. Each text of a training step is given to one of `parts`, whose shares sum to 1, and to all
+    auxiliary objectives. The loss is the mean of each part's own mean weighted by its share (among the parts that have
+    a text in the step), plus the auxiliary losses with their weights.
+
+    Args:
+        objectives: the objectives.
+        parts: share of the texts, by name.
+        auxiliary: weight of the loss, by name.
+    """
+
+    objectives: dict[str, Objective]
+    parts: dict[str, float]
+    auxiliary: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.parts:
+            raise ValueError("At least one objective must have a share of the texts; those with + have a weight only.")
+        if not (abs(sum(self.parts.values()) - 1) <= 1e-6 and min(self.parts.values()) > 0):
+            raise ValueError(f"The shares of the objectives must be positive and sum to 1, unlike {self.parts}.")
+        if not all(0 < weight < math.inf for weight in self.auxiliary.values()):
+            raise ValueError(f"The weights of auxiliary objectives must be positive, unlike {self.auxiliary}.")
+
+    @classmethod
+    def of(cls, objective: "Objective | Mixture") -> "Mixture":
+        """A mixture of one objective, under the name of its class; a mixture is returned as it is."""
+        if isinstance(objective, cls):
+            return objective
+        name = type(objective).__name__
+        return cls({name: objective}, {name: 1.0})
+
+    def for_evaluation(self) -> "Mixture":
+        measured = {name: objective.for_evaluation() for name, objective in self.objectives.items()}
+        return Mixture(measured, self.parts, self.auxiliary)
+
+    @property
+    def mean_only(self) -> bool:
+        """Whether the losses depend on the concepts through their mean alone."""
+        return all(objective.mean_only for objective in self.objectives.values())
+
+    def check(self, config) -> None:
+        """ValueError if a model of this configuration cannot be trained by the objectives."""
+        if self.mean_only and config.concept_mean != "free":
+            raise ValueError(
+                f"{' and '.join(self.objectives)} alone would train no layer: the loss depends on the mean of the "
+                'concepts, which is that of the token embeddings here; set concept_mean="free" (with a checkpoint by '
+                "--config_overrides concept_mean=free), or add an objective that predicts "
+                "tokens."
+            )
+        for objective in self.objectives.values():
+            objective.check(config)
+
+    @property
+    def decoder_target(self) -> str:
+        """What the decoder must be able to predict: "text", "continuation" or "both"."""
+        kinds = {o.continuation for o in self.objectives.values() if isinstance(o, TokenObjective)}
+        return "both" if len(kinds) == 2 else "continuation" if True in kinds else "text"
+
+    def assign(self, batch: CleanBatch, noise: Noise) -> dict[str, dict[str, torch.Tensor]]:
+        """Inputs by objective for a training batch. An objective without a text is left out."""
+        inputs = {}
+        place = noise.fold_in("mixture").low_discrepancy()
+        low = 0.0
+        for name, share in self.parts.items():
+            rows = ((place >= low) & (place < low + share + 1e-9)).nonzero()[:, 0] if share < 1 else slice(None)
+            low += share
+            if share == 1 or len(rows):
+                inputs[name] = self.objectives[name](batch.rows(rows), noise.rows(rows).fold_in(name))
+        return inputs | {name: self.objectives[name](batch, noise.fold_in(name)) for name in self.auxiliary}
+
+    def all(self, batch: CleanBatch, noise: Noise) -> dict[str, dict[str, torch.Tensor]]:
+        """Inputs by objective for an evaluation batch: every text for every objective."""
+        return {name: objective(batch, noise.fold_in(name)) for name, objective in self.objectives.items()}
+
+    def weights(self, present: set[str]) -> dict[str, float]:
+        """Weight of each objective's mean loss in a step in which `present` objectives have texts."""
+        total = sum(share for name, share in self.parts.items() if name in present)
+        shares = {name: share / total for name, share in self.parts.items() if name in present}
+        return shares | {name: weight for name, weight in self.auxiliary.items() if name in present}
+
+    def describe(self) -> str:
+        """As in `--objective`."""
+        parts = [name if share == 1 else f"{name}:{share:g}" for name, share in self.parts.items()]
+        return ",".join(parts + [f"+{name}:{weight:g}" for name, weight in self.auxiliary.items()])
+
+    def options(self) -> dict[str, dict]:
+        """Options of each objective."""
+        return {name: asdict(objective) for name, objective in self.objectives.items()}
+
+
+def parse_mixture(text: str) -> tuple[dict[str, float], dict[str, float]]:
+    """
+    Shares and auxiliary weights from `denoising:0.6,prefix_diffusion:0.4,+contrastive:0.1`; a single name has the
+    share 1.
+
+    Raises:
+        ValueError: another form, or a name that comes twice.
+    """
+    parts, auxiliary = {}, {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, colon, number = item.partition(":")
+        group = auxiliary if name.startswith("+") else parts
+        name = name.lstrip("+").strip()
+        try:
+            value = float(number) if colon else 1.0
+        except ValueError:
+            raise ValueError(f"{item!r} must be a name and a number, such as denoising:0.4.") from None
+        if name in parts or name in auxiliary:
+            raise ValueError(f"The objective {name!r} is given twice.")
+        group[name] = value
+    return parts, auxiliary
+
+
+def rounded_supervised_num(inputs: dict[str, torch.Tensor]) -> int:
+    """The most supervised positions of any row, rounded up to a multiple of an eighth of the length, so that few
+    shapes are compiled."""
+    length = inputs["labels"].shape[1]
+    step = -(-length // 8)
+    return min(-(-count_supervised(inputs["labels"], inputs.get("loss_weights")) // step) * step, length)
+
+
+def share_range(name: str, shares) -> list[float]:
+    """One share, or the two ends of a range of them, as a list; ValueError unless they rise within [0, 1]."""
+    shares = list(shares) if isinstance(shares, list | tuple) else [shares]
+    if len(shares) not in (1, 2) or not 0 <= shares[0] <= shares[-1] <= 1:
+        raise ValueError(f"{name} is a share between 0 and 1, or the two ends of a range, not {shares}.")
+    return shares
 
 
 def check_share(name: str, value: float) -> None:
     """ValueError unless `value` lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is a share between 0 and 1, not {value}.")
-
-
-def compact(input_ids: torch.Tensor, keep: torch.Tensor, pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The kept tokens of `input_ids` [B, N] (bool `keep`), moved together; ids and attention mask [B, most kept]."""
-    counts = keep.sum(dim=1)
-    order = keep.int().argsort(dim=1, descending=True, stable=True)[:, : max(int(counts.max()), 1)]
-    mask = torch.arange(order.shape[1], device=keep.device) < counts[:, None]
-    return torch.where(mask, input_ids.gather(1, order), pad_token_id), mask.long()
-
-
-def two_spans(batch: CleanBatch, noise: Noise, least: float, most: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Cut each text in two at a share of its tokens between `least` and `most`. Both spans keep the special tokens by
-    which the tokenizer opens and closes a text.
-
-    Returns:
-        ids and attention mask [2B, N'], first spans before second ones.
-    """
-    inner, ends = inner_tokens(batch)
-    count = inner.sum(dim=1, keepdim=True)
-    share = least + (most - least) * noise.per_text()
-    cut = (share * count).round().clamp(min=1).minimum((count - 1).clamp(min=1))
-    first = inner & (inner.cumsum(dim=1) <= cut)
-    keep = torch.cat([first | ends, (inner & ~first) | ends])
-    return compact(batch.input_ids.repeat(2, 1), keep, batch.vocabulary.pad_token_id)
-
-
-def two_crops(batch: CleanBatch, noise: Noise, shortest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    A part of the first half and a part of the second half of each text, both with the special tokens by which the
-    tokenizer opens and closes a text. Lengths, between a share `shortest` of the half and all of it, and places are
-    drawn for each on its own: parts whose lengths sum to the text's would find each other by length alone.
-
-    Returns:
-        ids and attention mask [2B, N'], crops of first halves before those of second ones.
-    """
-    inner, ends = inner_tokens(batch)
-    order = inner.cumsum(dim=1) - 1
-    count = inner.sum(dim=1, keepdim=True)
-    half, kept = count // 2, []
-    for start, size in ((torch.zeros_like(half), half), (half, count - half)):
-        length = (size * (shortest + (1 - shortest) * noise.per_text())).round().clamp(min=1)
-        offset = start + (noise.per_text() * (size - length + 1)).floor().clamp(min=0)
-        kept.append(inner & (order >= offset) & (order < offset + length) | ends)
-    return compact(batch.input_ids.repeat(2, 1), torch.cat(kept), batch.vocabulary.pad_token_id)
-
-
-def inner_tokens(batch: CleanBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """bool [B, N] twice: the text itself, and the special tokens by which the tokenizer opens and closes it."""
-    places = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)
-    last = batch.real.sum(dim=1, keepdim=True) - 1
-    ends = batch.special & ((places == 0) | (places == last)) & batch.real
-    return batch.real & ~ends, ends

@@ -5,53 +5,43 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..noise import Noise
-from ..vocabulary import CleanBatch
-from .base import TokenObjective, check_share, compact
+from .base import TokenObjective, check_share, option, share_range
+from .noise import Noise
+from .vocabulary import CleanBatch, compact
 
 
 @dataclass
 class Denoising(TokenObjective):
     """
-    Hide tokens from the encoder and reconstruct the whole text from positions alone: a decoder that reads tokens is
-    given mask tokens.
+    Hide tokens from the encoder and reconstruct the whole text from positions alone: a decoder whose queries hold
+    tokens gets mask tokens.
 
-    A hidden token becomes the mask token, which a model with `hide_mask_tokens` does not read at all; the others keep
-    their positions. At least one token stays, special tokens always do. Every real token is a label, or a random
-    share of them. TSDAE deletes 0.6.
-
-    Args:
-        deletion_rate: largest share of hidden tokens.
-        min_deletion_rate: smallest one; each text's share is drawn between the two.
-        true_deletion: take hidden tokens out and move the rest together, as TSDAE does; the model must find out where
-            something is missing.
-        visible_weight: weight of the loss at tokens that were not hidden, against 1 at hidden ones.
-        supervised_share: share of the positions that are labels in training (all in evaluation): a step costs less.
+    A hidden token becomes the mask token, which the encoder does not read; the others keep their positions. At least
+    one token stays, special tokens always do. Every real token is a label, or a random share of them. TSDAE deletes
+    0.6.
     """
 
-    deletion_rate: float = 0.2
-    min_deletion_rate: float = 0.0
-    true_deletion: bool = False
-    visible_weight: float = 1.0
-    supervised_share: float = 0.5
+    deletion_rate: list[float] = option(
+        (0.0, 0.2), "Share of hidden tokens, or the two ends of the range from which that of each text is drawn."
+    )
+    true_deletion: bool = option(
+        False, "Take hidden tokens out and move the rest together, as TSDAE does; their places are then unknown."
+    )
+    supervised_share: float = option(
+        0.5, "Share of the positions that are labels in training (all in evaluation); a smaller one is cheaper."
+    )
 
     def __post_init__(self):
-        check_share("deletion_rate", self.deletion_rate)
+        self.deletion_rate = share_range("deletion_rate", self.deletion_rate)
         check_share("supervised_share", self.supervised_share)
-        if not 0 <= self.min_deletion_rate <= self.deletion_rate:
-            raise ValueError(
-                f"min_deletion_rate {self.min_deletion_rate} must lie between 0 and deletion_rate "
-                f"{self.deletion_rate}."
-            )
-        if self.visible_weight < 0:
-            raise ValueError(f"visible_weight cannot be negative, as {self.visible_weight} is.")
 
     def for_evaluation(self):
         return replace(self, supervised_share=1.0)
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         special, real, vocabulary = batch.special, batch.real, batch.vocabulary
-        rate = self.min_deletion_rate + (self.deletion_rate - self.min_deletion_rate) * noise.per_text()
+        low, high = self.deletion_rate[0], self.deletion_rate[-1]
+        rate = low + (high - low) * noise.per_text()
         order = noise.per_token().masked_fill(special, -1.0)
         hidden = (order < rate) & (order < order.amax(dim=1, keepdim=True)) & ~special
         counted = real & (noise.per_token() < self.supervised_share)
@@ -65,5 +55,4 @@ class Denoising(TokenObjective):
             "decoder_input_ids": torch.where(real, vocabulary.mask_token_id, batch.input_ids),
             "decoder_attention_mask": batch.attention_mask,
             "labels": torch.where(counted, batch.input_ids, -100),
-            "loss_weights": torch.where(hidden, 1.0, self.visible_weight) * counted,
         }

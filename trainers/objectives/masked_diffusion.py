@@ -2,7 +2,7 @@
 """
 Masked (absorbing-state) diffusion with its evidence bound (Sahoo et al. 2024, MDLM).
 
-B batch, N tokens, S tokens that are diffused, D draws of noise for each text.
+B batch, N tokens, S tokens that are diffused.
 """
 
 import math
@@ -11,45 +11,43 @@ from typing import ClassVar
 
 import torch
 
-from ..noise import Noise
-from ..vocabulary import CleanBatch, Vocabulary
-from .base import TokenObjective, check_share
+from .base import TokenObjective, option
+from .noise import Noise
+from .vocabulary import CleanBatch, Vocabulary
 
 
 WEIGHTINGS = ("elbo", "self_normalised", "none")
+
+SMALLEST_NOISE_LEVEL = 1e-3
 
 
 @dataclass
 class Diffusion(TokenObjective):
     """
-    What all diffusion objectives share. t ~ U(t_min, 1), antithetic within a step; each token is masked with
+    The common part of diffusion objectives. t ~ U(t_min, 1), antithetic within a step; each token is masked with
     probability t. Special tokens are never masked and never counted.
 
-    Args:
-        t_min: smallest noise level in training. The evaluation loss goes down to 0.001.
-        elbo_weighting: "elbo": loss 1/t at masked tokens, divided by all tokens, so that its mean bounds -log p(text)
-            per token from above, in nats (MDLM); "self_normalised": the same weights divided by their own sum (the
-            original's form, no bound); "none": mean over masked tokens. The evaluation loss is always the bound.
-        num_draws: noise levels and masks for each encoding, where the encoder does not see them.
+    With `elbo_weighting` "elbo" the mean loss bounds -log p(text) per token from above, in nats (MDLM);
+    "self_normalised" is the original's form, no bound. The evaluation loss is always the bound, down to t = 0.001.
     """
 
     needs_token_queries: ClassVar[bool] = True
 
-    t_min: float = 1e-3
-    elbo_weighting: str = "elbo"
-    num_draws: int = 1
+    t_min: float = option(SMALLEST_NOISE_LEVEL, "Smallest noise level in training.")
+    elbo_weighting: str = option(
+        "elbo",
+        "elbo: weight 1/t at masked tokens, divided by all tokens; self_normalised: divided by the sum of weights; "
+        "none: mean over masked tokens.",
+    )
 
     def __post_init__(self):
-        check_share("t_min", self.t_min)
-        if self.t_min in (0, 1):
-            raise ValueError("t_min must lie between 0 and 1, both excluded.")
+        if not 0 < self.t_min < 1:
+            raise ValueError(f"t_min must lie between 0 and 1, both excluded, unlike {self.t_min}.")
         if self.elbo_weighting not in WEIGHTINGS:
             raise ValueError(f"Unknown elbo_weighting {self.elbo_weighting!r}; choose one of {list(WEIGHTINGS)}.")
-        if self.num_draws < 1:
-            raise ValueError(f"num_draws must be at least 1, not {self.num_draws}.")
 
     def for_evaluation(self):
-        return replace(self, t_min=1e-3, elbo_weighting="elbo")
+        return replace(self, t_min=SMALLEST_NOISE_LEVEL, elbo_weighting="elbo")
 
     def items(self, inputs):
         if self.elbo_weighting == "self_normalised":
@@ -60,40 +58,29 @@ class Diffusion(TokenObjective):
         return {"nelbo": loss, "perplexity": math.exp(min(loss, 100.0))}
 
     def diffuse(self, ids, mask, vocabulary: Vocabulary, noise: Noise) -> dict[str, torch.Tensor]:
-        """Noised tokens [B·D, S], noise levels [B·D], labels and weights of tokens `ids` [B, S]."""
-        if self.num_draws > 1:
-            ids, mask = ids.repeat_interleave(self.num_draws, 0), mask.repeat_interleave(self.num_draws, 0)
-            noise = noise.repeated(self.num_draws)
+        """Noised tokens [B, S], noise levels [B], labels and weights of the tokens `ids` [B, S]."""
         fixed = vocabulary.special[ids] | ~mask.bool()
-        timesteps = self.t_min + (1 - self.t_min) * noise.spread()
+        timesteps = self.t_min + (1 - self.t_min) * noise.antithetic()
         masked = (noise.per_token()[:, : ids.shape[1]] < timesteps) & ~fixed
-        weighs = self.elbo_weighting != "none"
+        weight = torch.ones_like(timesteps) if self.elbo_weighting == "none" else 1 / timesteps
         counted = ~fixed if self.elbo_weighting == "elbo" else masked
         return {
             "decoder_input_ids": torch.where(masked, vocabulary.mask_token_id, ids),
             "decoder_attention_mask": mask,
             "timesteps": timesteps[:, 0],
             "labels": torch.where(counted, ids, -100),
-            "loss_weights": masked * (1 / timesteps if weighs else torch.ones_like(timesteps)),
+            "loss_weights": masked * weight,
         }
 
 
 @dataclass
 class MaskedDiffusion(Diffusion):
     """
-    Masked diffusion of the text that is encoded.
-
-    Args:
-        clean_encoder: whether the encoder sees the clean text (the original's form: the loss is then about
-            reconstruction, given the text's own concepts) or only the unmasked tokens.
+    Masked diffusion of the encoded text. With `clean_encoder` (the original's form) the loss is about reconstruction,
+    given the text's own concepts.
     """
 
-    clean_encoder: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.num_draws > 1 and not self.clean_encoder:
-            raise ValueError("num_draws > 1 needs clean_encoder: otherwise every draw is another text to encode.")
+    clean_encoder: bool = option(False, "Whether the encoder sees the clean text, or only the unmasked tokens.")
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         inputs = self.diffuse(batch.input_ids, batch.attention_mask, batch.vocabulary, noise)

@@ -10,39 +10,33 @@ from typing import ClassVar
 
 import torch
 
-from ..noise import Noise
-from ..vocabulary import CleanBatch
-from .base import check_share, compact
+from .base import option, share_range
 from .masked_diffusion import Diffusion
+from .noise import Noise
+from .vocabulary import CleanBatch, compact
 
 
 @dataclass
 class PrefixDiffusion(Diffusion):
-    """
-    The encoder sees a clean prefix, the decoder writes the rest: the loss is on the suffix alone.
-
-    Args:
-        prefix_min: smallest share of a text that is its prefix.
-        prefix_max: largest share.
-    """
+    """The encoder sees a clean prefix, the decoder predicts the rest: the loss is on the suffix alone."""
 
     continuation: ClassVar[bool] = True
 
-    prefix_min: float = 0.3
-    prefix_max: float = 0.5
+    prefix_share: list[float] = option(
+        (0.3, 0.5), "Share of a text that is its prefix, or the two ends of the range from which it is drawn."
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        check_share("prefix_max", self.prefix_max)
-        if not 0 < self.prefix_min <= self.prefix_max < 1:
-            raise ValueError(
-                f"prefix_min {self.prefix_min} and prefix_max {self.prefix_max} must lie in (0, 1), in this order."
-            )
+        self.prefix_share = share_range("prefix_share", self.prefix_share)
+        if self.prefix_share[0] == 0 or self.prefix_share[-1] == 1:
+            raise ValueError("prefix_share must leave both prefix and suffix: above 0 and below 1.")
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         real, pad = batch.real, batch.vocabulary.pad_token_id
         lengths = real.sum(dim=1, keepdim=True)
-        share = self.prefix_min + (self.prefix_max - self.prefix_min) * noise.per_text()
+        low, high = self.prefix_share[0], self.prefix_share[-1]
+        share = low + (high - low) * noise.per_text()
         cut = (share * lengths).round().clamp(min=1)
         before = torch.arange(real.shape[1], device=real.device) < cut
         prefix, prefix_mask = compact(batch.input_ids, real & before, pad)

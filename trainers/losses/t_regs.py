@@ -5,70 +5,56 @@ Vectors far apart along their minimum spanning tree (Mordacq et al. 2025, T-REGS
 G groups of S vectors, H hidden, E edges of a group.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 from .base import ConceptLoss, unit_vectors
 
 
-FORMS = ("mst", "nearest")
+# A tree is no longer than S - 1 mean distances, thus than sqrt(2) S s for norms s of x. Against weight * (s - 1)²,
+# free vectors outgrow the sphere by less than 0.71 / weight; at 5 that is 14 %.
+SPHERE_WEIGHT = 5.0
 
 # Closer pairs count as duplicates: the gradient of their distance is undefined or noise.
 DUPLICATE_DISTANCE = 1e-6
 
 
-@dataclass
 class TRegs(ConceptLoss):
     """
-    Minus the lengths of edges between near vectors, of two forms:
+    The paper's: with x = vectors / sqrt(H), minus the length of the Euclidean minimum spanning tree of x divided by S,
+    plus 5 * mean (|x| - 1)². The paper's term of invariance between views is no part of it.
 
-    - "mst", the paper's: with x = vectors / sqrt(H), minus the length of the Euclidean minimum spanning tree of x
-      divided by S, plus weight * mean (|x| - 1)². The paper's term of invariance between views is no part of it.
-    - "nearest", the original system's: minus the mean distance of each direction to the nearest other one. How far
-      groups of neighbours are from each other, and norms, are nothing to it.
-
-    Lengths are at least 0, which they are where all vectors are equal. The sphere term is at most 1 for |x| from 0 to
-    2, which it is at zero vectors. So "mst" is at most the weight of the sphere term, and "nearest" at most 0.
-
-    Duplicates are pushed apart along a direction of their own. Finding the edges takes S² H operations and S² memory a
-    group.
-
-    Args:
-        t_regs_form: "mst" or "nearest".
-        t_regs_sphere_weight: weight of the sphere term of "mst". A tree is no longer than S - 1 mean distances, thus
-            than sqrt(2) S s for norms s of x. Against weight * (s - 1)², free vectors outgrow the sphere by less than
-            0.71 / weight; at 5 that is 14 %.
+    It is at most 5, at zero vectors. Duplicates are pushed apart along a direction of their own. Finding the edges
+    takes S² H operations and S² memory per group.
     """
 
-    t_regs_form: str = "mst"
-    t_regs_sphere_weight: float = 5.0
-
-    scope = "sample"
-
-    def __post_init__(self):
-        if self.t_regs_form not in FORMS:
-            raise ValueError(f"Unknown t_regs_form {self.t_regs_form!r}; choose one of {list(FORMS)}.")
-        if self.t_regs_sphere_weight < 0:
-            raise ValueError(f"t_regs_sphere_weight cannot be negative, as {self.t_regs_sphere_weight} is.")
-
-    def vectors_loss(self, vectors: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        if self.t_regs_form == "nearest":
-            units = unit_vectors(vectors)
-            return -distances_between(units, *nearest_neighbours(pairwise_distances(units))).mean()
+    def vectors_loss(self, vectors: torch.Tensor) -> torch.Tensor:
         vectors = vectors / vectors.shape[-1] ** 0.5
         edges = distances_between(vectors, *minimum_spanning_tree(pairwise_distances(vectors)))
         sphere = (vectors.norm(dim=-1) - 1).square().mean()
-        return self.t_regs_sphere_weight * sphere - edges.sum(dim=1).mean() / vectors.shape[1]
+        return SPHERE_WEIGHT * sphere - edges.sum(dim=1).mean() / vectors.shape[1]
 
-    def worst(self, width: int) -> float:
-        return float(self.t_regs_sphere_weight) if self.t_regs_form == "mst" else 0.0
+    def upper_bound(self, width: int) -> float:
+        return SPHERE_WEIGHT
+
+
+class TRegsNearest(ConceptLoss):
+    """
+    The original system's `t_regs_mst`: minus the mean distance of each direction to the nearest other one. It ignores
+    norms and the distances between groups of neighbours, and is at most 0.
+    """
+
+    def vectors_loss(self, vectors: torch.Tensor) -> torch.Tensor:
+        units = unit_vectors(vectors)
+        return -distances_between(units, *nearest_neighbours(pairwise_distances(units))).mean()
+
+    def upper_bound(self, width: int) -> float:
+        return 0.0
 
 
 @torch.no_grad()
 def pairwise_distances(vectors: torch.Tensor) -> torch.Tensor:
     """Distances [G, S, S] between `vectors` [G, S, H], without gradient."""
-    # By differences: matrix products cannot tell duplicates from vectors 3e-4 apart, or 0.03 with TF32.
+    # By differences: matrix products do not separate duplicates from vectors 3e-4 apart, or 0.03 with TF32.
     return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -113,7 +99,7 @@ def nearest_neighbours(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 def distances_between(vectors: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """
-    Distances [G, E] between the `vectors` [G, S, H] that `first` and `second` [G, E] name, with gradients.
+    Distances [G, E] between the `vectors` [G, S, H] with the indices `first` and `second` [G, E], with gradients.
 
     A distance is the difference's component along its own direction, which also has the distance's gradient. For
     duplicates the direction is one that depends on the two indices alone.

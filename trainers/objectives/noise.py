@@ -2,9 +2,9 @@
 """
 Random numbers that are a function of keys, not of the order in which they are drawn.
 
-What is hidden from a text depends on the seed, the optimizer step and the text's place in that step alone: not on how
-the step is split into batches and processes, nor on whether the run was interrupted. In evaluation it depends on the
-text alone.
+The noise of a text depends only on the seed, the optimizer step and the text's index in that step: not on how the
+step is split into batches and processes, nor on whether the run was interrupted. In evaluation it depends on the text
+alone.
 
 B texts of a batch, N tokens.
 """
@@ -52,14 +52,14 @@ def text_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor, seed: int) 
 
 class Noise:
     """
-    Uniform numbers for a batch; every call gives new ones, in the same order whenever the keys are the same.
+    Uniform numbers for a batch. Every call gives new ones; equal keys give equal sequences of them.
 
     Args:
-        keys: int64 [B], one a text.
+        keys: int64 [B], one per text.
         width: N.
-        places: of the texts among those of the optimizer step, [B], and `count`, how many those are: with them
-            `spread` and `interleaved` are even over the step. None where texts must not depend on each other.
-        step_key: int64 scalar, the same for all texts of the step.
+        places: [B] index of each text in the optimizer step, and `count`, the number of texts in the step: with them
+            `antithetic` and `low_discrepancy` are even over the step. None where texts must be independent.
+        step_key: int64 scalar, equal for all texts of the step.
     """
 
     def __init__(self, keys, width: int, places=None, count: int = 1, step_key=None):
@@ -68,13 +68,13 @@ class Noise:
 
     @classmethod
     def for_step(cls, seed: int, step: int, places: torch.Tensor, count: int, width: int) -> "Noise":
-        """For texts that stand at `places` [B] among the `count` of optimizer step `step`."""
+        """For the texts with the indices `places` [B] among the `count` texts of optimizer step `step`."""
         step_key = make_key(seed, step, device=places.device)
         return cls(mix(step_key + places), width, places, count, step_key)
 
     @classmethod
     def for_texts(cls, input_ids, attention_mask, seed: int) -> "Noise":
-        """That depends on the texts [B, N] alone: for evaluation."""
+        """For evaluation: depends on the texts [B, N] alone."""
         return cls(text_keys(input_ids, attention_mask, seed), input_ids.shape[1])
 
     def _next(self, keys):
@@ -90,14 +90,14 @@ class Noise:
         places = torch.arange(self.width, device=self.keys.device)
         return uniform(mix(self._next(self.keys))[:, None] + places)
 
-    def spread(self) -> torch.Tensor:
-        """[B, 1], evenly spaced over the texts of the step (antithetic); as `per_text` where there is no step."""
+    def antithetic(self) -> torch.Tensor:
+        """[B, 1], evenly spaced over the texts of the step; as `per_text` where there is no step."""
         if self.places is None:
             return self.per_text()
         return (uniform(self._next(self.step_key)) + self.places[:, None] / self.count) % 1
 
-    def interleaved(self) -> torch.Tensor:
-        """[B], even over the step in whatever piece of it is looked at (additive golden-ratio sequence)."""
+    def low_discrepancy(self) -> torch.Tensor:
+        """[B], even over every run of consecutive texts of the step (additive golden-ratio sequence)."""
         if self.places is None:
             return self.per_text()[:, 0]
         return (uniform(self._next(self.step_key)) + self.places * 0.6180339887498949) % 1
@@ -108,19 +108,12 @@ class Noise:
         return Noise(self.keys[chosen], self.width, places, self.count, self.step_key)
 
     def parts(self, rows, places, width: int) -> "Noise":
-        """For parts of the texts: the row [R] of each, and its place [R] in its text from 0 to 1."""
+        """For parts of texts, [R] each: the row of the text, and the part's place in it from 0 to 1."""
         keys = mix(self.keys[rows] + (places * 65536).long())
         return Noise(keys, width, self.places[rows] + places, self.count, self.step_key)
 
-    def salted(self, name: str) -> "Noise":
-        """Other numbers for the same texts, for a user named `name`."""
-        salt = make_key(*name.encode(), device=self.keys.device)
-        step_key = None if self.step_key is None else mix(self.step_key + salt)
-        return Noise(mix(self.keys + salt), self.width, self.places, self.count, step_key)
-
-    def repeated(self, draws: int) -> "Noise":
-        """For `draws` independent draws of each text, those of one text side by side."""
-        index = torch.arange(draws, device=self.keys.device)
-        keys = mix(self.keys[:, None] + index).flatten()
-        places = None if self.places is None else (self.places[:, None] * draws + index).flatten()
-        return Noise(keys, self.width, places, self.count * draws, self.step_key)
+    def fold_in(self, name: str) -> "Noise":
+        """Independent numbers for the same texts, for the consumer `name`."""
+        folded = make_key(*name.encode(), device=self.keys.device)
+        step_key = None if self.step_key is None else mix(self.step_key + folded)
+        return Noise(mix(self.keys + folded), self.width, self.places, self.count, step_key)

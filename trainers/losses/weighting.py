@@ -13,8 +13,7 @@ class LossWeighting(nn.Module, ABC):
         weights: of the concept losses, by name.
     """
 
-    learns_weights = False  # whether the given weights have no part in it
-    measures_gradients = False
+    learns_weights = False  # whether the given weights are ignored
 
     def __init__(self, weights: dict[str, float]):
         super().__init__()
@@ -26,13 +25,14 @@ class LossWeighting(nn.Module, ABC):
         """Factors of the task and of each concept loss, [1 + number of concept losses]."""
 
     def constant(self) -> torch.Tensor | float:
-        """What is added to the loss of a step."""
+        """A summand of the loss of a step."""
         return 0.0
 
     def forward(self, task, losses: dict[str, torch.Tensor], warmup: float, share: float):
         """
         Args:
-            task: loss of the task, and `losses`, of the concepts, by name: this batch's part of the step's means.
+            task: this batch's part of the task's mean loss over the step.
+            losses: this batch's parts of the concept losses of the step, by name.
             warmup: factor in [0, 1] on concept losses.
             share: this batch's part of the step.
 
@@ -50,31 +50,12 @@ class LossWeighting(nn.Module, ABC):
         task, *factors = self.factors().tolist()
         return {"task": task} | {name: warmup * factor for name, factor in zip(self.names, factors, strict=True)}
 
-    def observe(self, task: torch.Tensor, norms: torch.Tensor) -> None:  # noqa: B027
-        """Norms of the gradients at the concepts: of the task, a scalar, and of each unweighted concept loss."""
-
 
 class FixedWeighting(LossWeighting):
     """task + sum of w·L."""
 
     def factors(self):
         return torch.cat([self.given.new_ones(1), self.given])
-
-
-class LearnableWeighting(LossWeighting):
-    """
-    A softmax over learned numbers (the original's form), which starts at the given weights. Minimising the sum moves
-    weight to the smallest loss, so the task may be muted: kept for comparison.
-    """
-
-    def __init__(self, weights):
-        super().__init__(weights)
-        start = torch.tensor([1.0, *weights.values()])
-        self.logits = nn.Parameter(start.log())
-        self.scale = float(start.sum())
-
-    def factors(self):
-        return self.logits.softmax(dim=0) * self.scale
 
 
 class KendallGalWeighting(LossWeighting):
@@ -96,34 +77,4 @@ class KendallGalWeighting(LossWeighting):
         return 0.5 * self.log_variances.sum()
 
 
-class GradientBalancedWeighting(LossWeighting):
-    """
-    Each concept loss is weighed so that its gradient at the concepts has a given share of the task's: an exponential
-    average of w·|g_task|/|g_k|, at most 10.
-    """
-
-    measures_gradients = True
-    momentum, largest = 0.9, 10.0
-
-    def __init__(self, weights):
-        super().__init__(weights)
-        self.register_buffer("current", torch.zeros(len(weights)))
-        self.register_buffer("observed", torch.zeros((), dtype=torch.bool))
-
-    def factors(self):
-        return torch.cat([self.given.new_ones(1), self.current])
-
-    @torch.no_grad()
-    def observe(self, task, norms):
-        # A loss that is satisfied has no gradient and needs no weight.
-        wanted = (self.given * task / norms.clamp(min=1e-12)).clamp(max=self.largest) * (norms > 1e-12)
-        self.current.copy_(torch.where(self.observed, self.current.lerp(wanted, 1 - self.momentum), wanted))
-        self.observed.fill_(True)
-
-
-WEIGHTINGS: dict[str, type[LossWeighting]] = {
-    "fixed": FixedWeighting,
-    "learnable": LearnableWeighting,
-    "kendall_gal": KendallGalWeighting,
-    "gradient_balanced": GradientBalancedWeighting,
-}
+WEIGHTINGS: dict[str, type[LossWeighting]] = {"fixed": FixedWeighting, "kendall_gal": KendallGalWeighting}

@@ -1,10 +1,9 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""The losses on concepts, by the name that the command line gives."""
+"""The losses on concepts, by their names in `--concept_losses`."""
 
-from .base import PARTS, SCOPES, ConceptLoss
+from .base import ConceptLoss
 from .orthogonality import Orthogonality, SoftOrthogonality
-from .sigreg import SIGReg
-from .t_regs import TRegs
+from .t_regs import TRegs, TRegsNearest
 from .uniformity import Uniformity
 from .vicreg import Combined, Covariance, Variance, VICReg
 
@@ -18,7 +17,7 @@ CONCEPT_LOSSES: dict[str, type[ConceptLoss]] = {
     "vicreg": VICReg,
     "combined": Combined,
     "t_regs_mst": TRegs,
-    "sigreg": SIGReg,
+    "t_regs_nearest": TRegsNearest,
 }
 
-__all__ = ["CONCEPT_LOSSES", "PARTS", "SCOPES", "ConceptLoss"]
+__all__ = ["CONCEPT_LOSSES", "ConceptLoss"]
