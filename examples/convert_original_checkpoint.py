@@ -5,7 +5,7 @@ Turn a checkpoint of the original implementation into one of this package, with 
     python examples/convert_original_checkpoint.py \
         --model_name_or_path ksopyla/concept-encoder-perceiver_mlm_H512L6C128_20260208_211633 --output_dir converted
 
-The class is told from the configuration's `architectures`, or from the names of the weights.
+The class follows from the configuration's `architectures`, or from the names of the weights.
 """
 
 import shutil
@@ -17,15 +17,15 @@ from safetensors import SafetensorError
 from transformers.utils import cached_file
 
 import modeling_concept as models
-from modeling_concept.loading_concept import load_state_dict
-from trainers.data import first_line
-from trainers.runs import check_output_dir
-from trainers.script import parse_arguments, read_arguments, run_script
+from modeling_concept.base_concept import load_state_dict
+from trainers.utils.errors import first_line
+from trainers.utils.runs import check_output_dir
+from trainers.utils.script import parse_arguments, read_arguments, run_script
 
 
 COPIED_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
                 "merges.txt", "added_tokens.json", "spiece.model")  # fmt: skip
-# The original's classes, and weights by which each is told where none is named; the first that fits.
+# The original's classes, and a weight by which each is recognised if the configuration names none, in this order.
 MARKS = {
     "RecursiveConceptEncoderForMaskedLM": "encoder.shared_layer.Wi.weight",
     "ConceptEncoderForMaskedDiffusion": "decoder.out_norm.weight",
@@ -43,7 +43,7 @@ DECODER_PARTS = ("decoder_", "post_cross_norm.", "concept_weights", "pre_lm_proj
 
 
 def class_name(config: dict, keys) -> str:
-    """The original's class: what the configuration names, else what the weights show; ValueError if neither tells."""
+    """The original's class, named in the configuration or recognised by its weights; ValueError for another one."""
     for name in config.get("architectures") or ():
         if name in MARKS:
             return name

@@ -5,8 +5,8 @@ from modeling_concept import __version__
 
 
 try:
-    from .collator import ConceptDataCollator
-    from .metrics import concept_metrics, reconstruction_metrics
+    from .data.collator import ConceptDataCollator
+    from .evaluation.metrics import concept_metrics, reconstruction_metrics
     from .objectives import OBJECTIVES
     from .trainer import ConceptTrainer
     from .training_args import ConceptTrainingArguments

@@ -1,28 +1,22 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Checkpoints that are complete or not there, checked before a run goes on from them, and runs that go on exactly.
+The folders of checkpoints: atomic writing and removal, verification, and the choice of one to resume from.
 
-A checkpoint is written into the folder `.checkpoint-staging` of the run and renamed when its last byte is on disk; one
-that goes away is renamed into that folder first. A run that is killed at any moment leaves complete checkpoints and at
-most that folder, which the next run clears.
+A checkpoint is written into the folder `.checkpoint-staging` of the run and renamed once its last byte is on disk. An
+old checkpoint is renamed into that folder before it is removed. A run that is killed at any moment leaves complete
+checkpoints and at most that folder, which the next run removes.
 """
 
 import errno
-import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
-import zipfile
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .data import first_line
+from .utils.runs import file_digest
 
 
 MANIFEST = "checkpoint_manifest.json"
@@ -30,11 +24,7 @@ STAGING = ".checkpoint-staging"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint could not be written, or cannot be resumed from."""
-
-
-class TrainingDivergedError(ArithmeticError):
-    """The loss or the gradient is not finite."""
+    """The run cannot resume from a checkpoint."""
 
 
 class RunInterrupted(KeyboardInterrupt, SystemExit):
@@ -46,84 +36,50 @@ class RunInterrupted(KeyboardInterrupt, SystemExit):
 
 
 def _sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on disk rather than in memory, so that a power cut spares them."""
-    if os.name != "posix":  # Windows opens no folder, and no file for reading to this end
+    """Flush the content of a file, or the names in a folder, to the disk, so that they survive a power cut."""
+    if os.name != "posix":  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system has no such promise to give
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system does not support it
             raise
     finally:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_manifest(folder: Path) -> None:
-    """Write the size in bytes and SHA-256 of each file of `folder` into its manifest; all of it reaches the disk."""
+    """Write the size in bytes and the SHA-256 of each file of `folder` into its manifest, and flush them to disk."""
     files = {}
+    (folder / MANIFEST).unlink(missing_ok=True)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+            files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": file_digest(path)}
         _sync(path)
     (folder / MANIFEST).write_text(json.dumps({"files": files}, separators=(",", ":")))
     _sync(folder / MANIFEST)
     _sync(folder)
 
 
-def _manifest_flaw(folder: Path) -> str | None:
-    """What `folder` has not in common with its manifest."""
+def _validation_error(folder: Path) -> str | None:
+    """The first difference between a checkpoint and its manifest, without which it was not written completely."""
+    if not (folder / MANIFEST).exists():
+        return f"{MANIFEST} is missing"
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-        if not files:
-            return f"{MANIFEST} names no file"
-        for name, entry in files.items():
+        for name, entry in json.loads((folder / MANIFEST).read_text())["files"].items():
             path, size = folder / name, entry["size"]
             if not path.is_file():
                 return f"{name} is missing"
             if path.stat().st_size != size:
                 return f"{name} has {path.stat().st_size} bytes instead of {size}"
-            if _sha256(path) != entry["sha256"]:
+            if file_digest(path) != entry["sha256"]:
                 return f"the content of {name} is not what was written"
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} cannot be read ({error.strerror})"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
     return None
-
-
-def _opening_flaw(folder: Path) -> str | None:
-    """What cannot be opened in a `folder` without manifest."""
-    if not (folder / TRAINER_STATE_NAME).is_file():
-        return f"{TRAINER_STATE_NAME} is missing"
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        try:
-            if path.suffix == ".safetensors":
-                with safe_open(path, "pt"):  # compares the file's size with its header
-                    pass
-            elif path.suffix == ".json":
-                json.loads(path.read_text(encoding="utf-8"))
-            elif path.suffix in (".pt", ".pth", ".bin"):
-                with zipfile.ZipFile(path) as archive:
-                    if part := archive.testzip():
-                        return f"{name} has another checksum than was written, in {part}"
-        except Exception as error:  # damaged files raise of every kind
-            return f"{name} cannot be read ({error})"
-    return None
-
-
-def _flaw(folder: Path) -> str | None:
-    try:
-        return (_manifest_flaw if (folder / MANIFEST).exists() else _opening_flaw)(folder)
-    except OSError as error:
-        return f"{Path(error.filename or folder).name} cannot be read ({error.strerror})"
 
 
 def _step(folder: Path) -> int | None:
@@ -137,44 +93,36 @@ def list_checkpoints(run_dir: str | os.PathLike) -> list[Path]:
     return sorted((path for path in found if _step(path) is not None), key=_step)
 
 
-def newest_sound(run_dir: str | os.PathLike, before: float = float("inf")) -> Path | None:
-    """The checkpoint of a run with the highest step below `before` that has no flaw."""
+def latest_valid(run_dir: str | os.PathLike, before: float = float("inf")) -> Path | None:
+    """The valid checkpoint of a run with the highest step below `before`."""
     earlier = [path for path in list_checkpoints(run_dir) if _step(path) < before]
-    return next((path for path in reversed(earlier) if _flaw(path) is None), None)
+    return next((path for path in reversed(earlier) if _validation_error(path) is None), None)
 
 
-def way_on(run_dir: str | os.PathLike, before: int) -> str:
-    """What to do when the step `before` of a run is lost, as the end of a sentence."""
-    remaining = newest_sound(run_dir, before)
+def recovery_hint(run_dir: str | os.PathLike, before: int) -> str:
+    """How to continue a run whose step `before` is lost, as the end of a sentence."""
+    remaining = latest_valid(run_dir, before)
     if remaining is None:
-        return "start again, for there is no sound checkpoint before it"
-    return f"resume from the last sound checkpoint before it, {remaining}"
+        return "start again, because there is no valid checkpoint before it"
+    return f"resume from the latest valid checkpoint before it, {remaining}"
 
 
 def verify_checkpoint(path: str | os.PathLike) -> None:
     """
-    Check all files of a checkpoint against its manifest, or, where it has none, that they can be opened.
+    Compare all files of a checkpoint with its manifest.
 
     Raises:
-        CheckpointError: a file is damaged or missing; names the newest sound checkpoint before, if there is one.
+        CheckpointError: a file is damaged or missing; names the latest valid checkpoint before, if there is one.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise CheckpointError(
             f"There is no checkpoint {path}; resume_from_checkpoint is 'last' or the folder of a checkpoint."
         )
-    if flaw := _flaw(folder):
+    if error := _validation_error(folder):
         step = _step(folder)
-        go_on = "give another" if step is None else way_on(folder.parent, step)
-        raise CheckpointError(f"The checkpoint {path} is damaged: {flaw}; {go_on}.")
-
-
-def _has_optimizer(folder: Path) -> bool:
-    """Whether a checkpoint was written with the state of its optimizer, by one process, FSDP or DeepSpeed."""
-    names = {path.name for path in folder.iterdir()}
-    with suppress(OSError, ValueError, KeyError, TypeError):  # no manifest, or one that verification will report
-        names |= set(json.loads((folder / MANIFEST).read_text())["files"])
-    return any(name.startswith(("optimizer", "global_step")) for name in names)
+        hint = "it is no checkpoint of a run" if step is None else recovery_hint(folder.parent, step)
+        raise CheckpointError(f"The checkpoint {path} is damaged: {error}; {hint}.")
 
 
 def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathLike) -> str:
@@ -186,91 +134,45 @@ def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathL
         resume: True or "last" for the one with the highest step there, or the path of a checkpoint.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it holds only a model. An older one is named, never taken.
+        CheckpointError: there is none, it is damaged, or it holds only a model. The message names an older one, which
+            is never taken silently.
     """
     if resume is True or resume == "last":
         found = list_checkpoints(output_dir)
         if not found:
             raise CheckpointError(
                 f"There is no checkpoint to resume from in {output_dir}: start without resume_from_checkpoint, or "
-                "give the output_dir of the run that is to go on."
+                "give the output_dir of the run to resume."
             )
         resume = found[-1]
     folder = Path(resume)
-    if inner := list_checkpoints(folder):
-        raise CheckpointError(f"{folder} is the folder of a run, not a checkpoint; give its last one, {inner[-1]}.")
-    if folder.is_dir() and not _has_optimizer(folder):
-        raise CheckpointError(
-            f"{folder} holds no optimizer to go on with (save_only_model, or the end of a run); start a new run from "
-            "its model instead: --model_name_or_path."
-        )
     verify_checkpoint(folder)
+    # A single file, or a folder of FSDP or DeepSpeed.
+    if not any(path.name.startswith(("optimizer", "global_step")) for path in folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} holds no state of the optimizer (save_only_model); start a new run from its model instead: "
+            "--model_name_or_path."
+        )
     return str(resume)
 
 
 def clear_staging(run_dir: str | os.PathLike) -> None:
-    """Remove what a killed run left half done; a checkpoint that it was about to replace is put back."""
-    staging = Path(run_dir) / STAGING
-    for old in list_checkpoints(staging / "replaced"):
-        if not (staging.parent / old.name).exists():
-            os.replace(old, staging.parent / old.name)
-    if staging.exists():
+    """Remove incomplete checkpoints that a killed run left."""
+    if (staging := Path(run_dir) / STAGING).exists():
         shutil.rmtree(staging)
 
 
-def _move_away(folders: list[Path], staging: Path) -> None:
-    staging.mkdir(parents=True, exist_ok=True)
-    for folder in folders:
-        os.replace(folder, staging / folder.name)
-
-
 def discard(folders: list[Path], run_dir: Path) -> None:
-    """Remove checkpoints so that none is ever seen half removed."""
-    _move_away(folders, run_dir / STAGING)
+    """Remove checkpoints; none is ever visible half removed."""
+    (run_dir / STAGING).mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        os.replace(folder, run_dir / STAGING / f"removed-{folder.name}")
     clear_staging(run_dir)
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Give a complete checkpoint its name, in the place of another of that name."""
+    """Give a complete checkpoint its name, in the place of an older one of that name."""
     if final.exists():
-        _move_away([final], final.parent / STAGING / "replaced")
+        os.replace(final, staged.with_name(f"removed-{final.name}"))
     os.replace(staged, final)
     _sync(final.parent)
-
-
-def writing_reason(error: BaseException, staged: Path) -> str | None:
-    """Why the system did not write, in its words; None for an error of another kind."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, SafetensorError):
-        return str(error)
-    if not (isinstance(error, RuntimeError) and re.search("inline_container|PytorchStreamWriter", str(error))):
-        return None
-    # torch's writer does not tell the system's error. Writing on where it stopped meets the same one.
-    files = sorted((path for path in staged.rglob("*") if path.is_file()), key=os.path.getmtime)
-    try:
-        for path in files[-1:]:
-            with open(path, "ab") as stream:
-                stream.write(bytes(1 << 20))
-    except OSError as system_error:
-        return system_error.strerror
-    return str(error)
-
-
-@contextmanager
-def reading(checkpoint: str | os.PathLike):
-    """What goes wrong while the state of a checkpoint is read becomes a CheckpointError of one sentence."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The checkpoint {checkpoint} holds something else than tensors and numbers, which is not read, as it "
-            "may run code."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f"The checkpoint {checkpoint} does not fit this run ({type(error).__name__}: {first_line(error)}); resume "
-            "it with the options of its run."
-        ) from error

@@ -5,43 +5,31 @@ one."""
 import re
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from modeling_concept import ConceptEncoderConfig, ConceptEncoderForMaskedLM
-from modeling_concept.configuration_concept import ENCODER_KINDS, ConceptModelConfig
-from modeling_concept.loading_concept import load_state_dict
+from modeling_concept.base_concept import load_state_dict
+from modeling_concept.configuration_concept import ConceptModelConfig
 
-from .backbone import Backbone, backbone_options, load_backbone, read_backbone, scale_tied_head, train_backbone
-from .data import first_line
-from .model_arguments import MAX_SEQ_LENGTH, SIZES, USUAL, ModelArguments, read_overrides
+from .data.tokenizers import SPECIAL_TOKENS, load_tokenizer, read_tokenizer, train_tokenizer
+from .losses.terms import make_weighting, parse_terms
+from .model_arguments import DEFAULTS, MAX_SEQ_LENGTH, SIZES, ModelArguments, read_overrides
 from .model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, ModelType, find_model_type, model_type_for
+from .models.backbone import Backbone, backbone_options, load_backbone, read_backbone, scale_tied_head, train_backbone
+from .models.loading import load_weights, read_config, read_record
 from .objectives import Mixture
-from .resuming import read_record
-from .script import CONCEPT_MODEL_TYPES
-from .tokenizer_training import SPECIAL_TOKENS, train_tokenizer
-from .tokenizers import load_tokenizer, read_tokenizer
 from .training_args import ConceptTrainingArguments
 
 
-logger = logging.get_logger(__name__)
-
-# Options that shaped a checkpoint when it was new and have no effect on it later.
-TRAINED_TOKENIZER = ("vocab_size", "lower_case", "special_ends")
-SETTLED = ("backbone", "backbone_layers", "sif_smoothing", *TRAINED_TOKENIZER)
+# Options that a checkpoint settles beside its sizes: those of its tokenizer, and of what its backbone was taken from.
+SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers")
 
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
-DECODER_VALUES = (
-    "num_decoder_layers", "share_decoder_embeddings", "timestep_scale", "tie_word_embeddings", "concept_pooling",
-    "pair_similarity", "classifier_dropout",
-)  # fmt: skip
+HEAD_VALUES = ("num_decoder_layers", "tie_word_embeddings", "pair_similarity")
 
 
 class Base(NamedTuple):
@@ -60,39 +48,20 @@ class Base(NamedTuple):
     kind: str
     record: dict[str, Any]
 
-    @property
-    def recursive(self) -> bool:
-        return self.config.is_recursive
 
-
-def read_base(path: str, option: str) -> Base:
-    """
-    The checkpoint `path`, given by `option`.
-
-    Raises:
-        ValueError: it cannot be read, or is no concept encoder.
-    """
-    if Path(path).is_file():
-        raise ValueError(f"{option} takes the folder of a checkpoint, {Path(path).parent}, not its file {path}.")
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The checkpoint {path!r} cannot be read: {first_line(error)}") from error
-    if config.model_type not in CONCEPT_MODEL_TYPES:
-        raise ValueError(
-            f"{option} takes a concept encoder, but {path!r} is a {config.model_type} model, which --backbone puts "
-            "below the concepts of a new one."
-        )
+def read_base(path: str) -> Base:
+    """The checkpoint `path`; ValueError if it cannot be read, or is no concept encoder."""
+    config = read_config(path)
     saved = (config.architectures or ["no class"])[0]
-    kind = next((name for name, kind in MODEL_TYPES.items() if kind.model_class.__name__ == saved), saved)
+    kinds = [name for name, kind in MODEL_TYPES.items() if kind.model_class.__name__ == saved]
     if saved == ConceptEncoderForMaskedLM.__name__:
-        kind = next((name for name, kind in MODEL_TYPES.items() if fits(kind, config)), saved)
-    return Base(path, config, kind, read_record(path))
+        kinds = [name for name, kind in MODEL_TYPES.items() if fits(kind, config)]
+    return Base(path, config, next(iter(kinds), saved), read_record(path))
 
 
 def fits(kind: ModelType, config: PreTrainedConfig) -> bool:
-    """Whether a checkpoint of this configuration has the parts of a model type."""
-    if config.model_type != kind.config_class.model_type or config.decoder_type is None:
+    """Whether a checkpoint of this configuration has the decoder of a model type."""
+    if kind.config_class is not type(config) or config.decoder_type is None:
         return False
     try:
         kind.model_class.choose_parts(config)
@@ -101,14 +70,9 @@ def fits(kind: ModelType, config: PreTrainedConfig) -> bool:
     return True
 
 
-def same_network(kind: ModelType, config: PreTrainedConfig) -> bool:
-    """Whether both are of the original's network, or neither is."""
-    return ("original" in kind.config_class.model_type) == ("original" in config.model_type)
-
-
 def type_of_encoder(config: PreTrainedConfig) -> str:
     """The first model type whose encoder is that of a configuration."""
-    return next(name for name, kind in MODEL_TYPES.items() if kind.config_class.model_type == config.model_type)
+    return next(name for name, kind in MODEL_TYPES.items() if kind.config_class is type(config))
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -116,36 +80,9 @@ def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return dict([*model.named_parameters(), *model.named_buffers()])
 
 
-def shapes(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, torch.Size]:
-    """Shapes of the weights of a model, without making any."""
-    with torch.device("meta"):
-        return {name: value.shape for name, value in weights_of(model_class(config)).items()}
-
-
 def with_values(config: PreTrainedConfig, values: dict[str, Any]) -> PreTrainedConfig:
     """A configuration with other values, checked as a whole."""
     return type(config).from_dict({**config.to_dict(), **values})
-
-
-def check_shapes(model_class, config, overrides: dict[str, Any], path: str) -> None:
-    """ValueError for an override through which weights of the checkpoint `path` would be new or of another shape."""
-    own = shapes(model_class, config)
-
-    def changes(values):
-        changed = shapes(model_class, with_values(config, values))
-        return sorted(name for name in changed if changed[name] != own.get(name))
-
-    if not (wrong := changes(overrides)):
-        return
-    named = []
-    for name, value in overrides.items():
-        with suppress(ValueError, StrictDataclassError):  # one that fits only beside the others
-            named += [name] if changes({name: value}) else []
-    shown = ", ".join(f"{name}={overrides[name]!r}" for name in named or overrides)
-    raise ValueError(
-        f"config_overrides: {shown} would make weights of the checkpoint {path!r} new or of another shape "
-        f"({wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}); start anew without the checkpoint."
-    )
 
 
 @dataclass
@@ -155,51 +92,45 @@ class ModelStart:
 
     Args:
         model_args: with the values that the checkpoint or the defaults give to options that were not given.
-        model_type: name in `MODEL_TYPES`.
         mixture: objectives.
         max_seq_length: longest text in tokens.
         overrides: values of the configuration.
         base: checkpoint to start from.
-        backbone: what of it is taken.
         checkpoint: of the run that is resumed.
+        backbone: the pretrained model below the concepts of a new one.
     """
 
     model_args: ModelArguments
-    model_type: str
     mixture: Mixture
     max_seq_length: int
     overrides: dict[str, Any]
     base: Base | None = None
-    backbone: Backbone | None = None
     checkpoint: str | None = None
+    backbone: Backbone | None = None
 
     @property
     def kind(self) -> ModelType:
-        return MODEL_TYPES[self.model_type]
+        return find_model_type(self.model_args.model_type)
 
     @property
     def becomes_recursive(self) -> bool:
         """Whether a recursive encoder starts from a standard one."""
-        return self.kind.config_class.is_recursive and self.base is not None and not self.base.recursive
+        return self.base is not None and self.kind.config_class is not type(self.base.config)
 
     def make_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
-        """The tokenizer of the checkpoint, the one asked for, the backbone's, or one trained from `texts`; padding and
-        mask token are added to one that has none."""
+        """The tokenizer of the checkpoint, that of `--tokenizer_name`, the backbone's, or one trained from `texts`;
+        padding and mask token are added to one that has none."""
         args = self.model_args
-        path, config = (None, None) if self.base is None else (self.base.path, self.base.config)
-        if self.checkpoint is not None:
-            path, config = self.checkpoint, AutoConfig.from_pretrained(self.checkpoint)
-        name = args.tokenizer_name or args.backbone
-        if path is not None:
-            tokenizer = read_tokenizer(path, config, args.tokenizer_name, args.trust_remote_code)
-        elif name is None:
-            return train_tokenizer(texts, args.vocab_size, self.max_seq_length, args.lower_case, args.special_ends)
-        else:
+        if path := self.checkpoint or args.base:
+            tokenizer = read_tokenizer(path, read_config(path), args.tokenizer_name, args.trust_remote_code)
+        elif name := args.tokenizer_name or args.backbone:
             tokenizer = load_tokenizer(name, args.trust_remote_code)
-            tokens = {token: SPECIAL_TOKENS[token] for token in ("pad_token", "mask_token")}
-            if missing := {token: text for token, text in tokens.items() if getattr(tokenizer, token) is None}:
-                logger.warning("The tokenizer has no %s; added.", " and no ".join(missing))
-                tokenizer.add_special_tokens(missing)
+            missing = [token for token in ("pad_token", "mask_token") if getattr(tokenizer, token) is None]
+            tokenizer.add_special_tokens({token: SPECIAL_TOKENS[token] for token in missing})
+        else:
+            tokenizer = train_tokenizer(
+                texts, args.vocab_size, self.max_seq_length, args.lower_case, special_ends=False
+            )
         tokenizer.model_max_length = self.max_seq_length
         return tokenizer
 
@@ -219,14 +150,10 @@ class ModelStart:
             model = model_class(config)
             sentence = describe(base.path, **model.load_from_standard_checkpoint(base.path))
         else:
-            model, info = model_class.from_pretrained(
-                base.path, config=config, dtype=torch.float32, output_loading_info=True
-            )
-            loaded = weights_of(model).keys() - set(info["missing_keys"])
-            sentence = describe(base.path, loaded, info["unexpected_keys"], info["missing_keys"])
-        if self.backbone is not None or base is not None:
-            how = self.model_args.backbone_training
-            train_backbone(model, "full" if how == "random" else how, self.model_args.lora_r)
+            model, info = load_weights(model_class, base.path, config=config)
+            sentence = describe(base.path, weights_of(model), info["unexpected_keys"], ())
+        if (how := self.model_args.backbone_training) is not None:
+            train_backbone(model, "full" if how == "random" else how)
         return model, sentence
 
     def make_config(self, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedConfig:
@@ -241,31 +168,20 @@ class ModelStart:
 
     def new_config(self, tokenizer) -> PreTrainedConfig:
         args, backbone = self.model_args, self.backbone
-        backbone_values = {"token_embedding_dim": args.token_embedding_dim}
-        vocab_size = args.vocab_size if tokenizer is None else len(tokenizer)
-        if backbone is not None:
-            backbone_values, vocab_size = backbone_options(backbone), max(vocab_size, backbone.vocab_size)
         values = {
-            **self.kind.config,
-            **backbone_values,
-            "decoder_target": self.decoder_target,
-            **({"concept_mean": "free"} if self.mixture.mean_only else {}),
-            "vocab_size": vocab_size,
+            "vocab_size": args.vocab_size if tokenizer is None else len(tokenizer),
             "max_sequence_length": self.max_seq_length,
+            "decoder_target": "both" if self.mixture.decoder_target == "both" else None,
             **{name: getattr(args, name) for name in SIZES},
         }
-        for token in ("pad", "mask", "cls", "sep", "unk", "bos", "eos"):
+        if backbone is not None:
+            values |= backbone_options(backbone)
+            values["vocab_size"] = max(values["vocab_size"], backbone.vocab_size)
+        for token in ("pad", "mask", "cls", "sep"):
             values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id", None)
-        values |= self.overrides
-        config_class = self.kind.config_class
-        given_mean = values.get("concept_mean", config_class.concept_mean) == "embeddings"
-        weighs = args.sif_smoothing > 0 and given_mean and values.get("backbone_config") is None
-        return config_class(**{"token_weighting": weighs} | values)
-
-    @property
-    def decoder_target(self) -> str | None:
-        """Of a new decoder; None for what the model class decides."""
-        return "both" if self.mixture.decoder_target == "both" else None
+        if self.mixture.mean_only:  # the objectives read nothing else of the concepts
+            values["concept_mean"] = "free"
+        return self.kind.config_class(**values | self.overrides)
 
     def new_model(self, config) -> PreTrainedModel:
         model = self.kind.model_class(config)
@@ -292,26 +208,28 @@ class ModelStart:
         of_encoder = {
             name: value
             for name, value in self.base_config().to_dict().items()
-            if name in names and name not in DECODER_VALUES and not name.startswith("decoder_")
+            if name in names and name not in HEAD_VALUES and not name.startswith("decoder_")
         }
-        decoder = {"decoder_target": self.decoder_target, "num_decoder_layers": self.model_args.num_decoder_layers}
-        return config_class(**{**self.kind.config, **of_encoder, **decoder, **self.overrides})
+        decoder = {"num_decoder_layers": self.model_args.num_decoder_layers}
+        if self.mixture.decoder_target == "both":
+            decoder["decoder_target"] = "both"
+        return config_class(**{**of_encoder, **decoder, **self.overrides})
 
     def model_on_encoder(self, config) -> tuple[PreTrainedModel, str]:
         path, model = self.base.path, self.kind.model_class(config)
         if self.becomes_recursive:
             report = model.encoder.load_from_standard_checkpoint(path)
-            taken, skipped = {f"encoder.{name}" for name in report["loaded"]}, report["skipped"]
+            loaded, skipped = {f"encoder.{name}" for name in report["loaded"]}, report["skipped"]
         else:
-            state = type(model.encoder).from_pretrained(path, config=config, dtype=torch.float32).state_dict()
+            state = load_weights(type(model.encoder), path, config=config)[0].state_dict()
             model.encoder.load_state_dict(state)
-            taken = {f"encoder.{name}" for name in state}
+            loaded = {f"encoder.{name}" for name in state}
             skipped = [
-                name for name in load_state_dict(path) if f"encoder.{name.removeprefix('encoder.')}" not in taken
+                name for name in load_state_dict(path) if f"encoder.{name.removeprefix('encoder.')}" not in loaded
             ]
         if model.config.backbone_source:
             scale_tied_head(model)
-        return model, describe(path, taken, skipped, weights_of(model).keys() - taken)
+        return model, describe(path, loaded, skipped, weights_of(model).keys() - loaded)
 
 
 def describe(path: str, loaded: Iterable[str], skipped: Iterable[str], new: Iterable[str]) -> str:
@@ -321,9 +239,6 @@ def describe(path: str, loaded: Iterable[str], skipped: Iterable[str], new: Iter
         of_part = Counter(re.match(r"(encoder\.|decoder\.)?\w+", name)[0] for name in names)
         return ", ".join(f"{part} ({count})" for part, count in sorted(of_part.items())) or "nothing"
 
-    loaded, skipped, new = set(loaded), set(skipped), set(new)
-    if not skipped | new:
-        return f"From {path}: all {len(loaded)} weights loaded."
     return f"From {path}: loaded {parts(loaded)}; left {parts(skipped)}; new {parts(new)}."
 
 
@@ -337,160 +252,91 @@ def plan_start(
     Everything about the start that can be known without the training text.
 
     Args:
-        model_args: options; those that were not given get the values of the checkpoint, or the usual ones.
+        model_args: options; those that were not given get the values of the checkpoint, or the defaults.
         max_seq_length: longest text in tokens; that of the checkpoint by default.
         checkpoint: of the run that is resumed.
 
     Raises:
         ValueError: a checkpoint or backbone cannot be read, or options contradict each other or the checkpoint.
     """
-    base, args = None, model_args
-    if args.base is not None:
-        option = "--model_name_or_path" if args.init_encoder_from is None else "--init_encoder_from"
-        base = read_base(args.base, option)
+    args, base = model_args, None if model_args.base is None else read_base(model_args.base)
     args.model_type = choose_model_type(args, training_args, base)
     kind = find_model_type(args.model_type)
     # A decoder that is kept goes on with its objective, also above an encoder that becomes recursive.
     kept = args.init_encoder_from is None and base is not None and base.kind in MODEL_TYPES
     mixture = training_args.make_mixture((MODEL_TYPES[base.kind] if kept else kind).objective)
     overrides = read_overrides(args.config_overrides, kind.config_class)
-    limit = overrides.get("max_sequence_length", None if base is None else base.config.max_sequence_length)
-    if max_seq_length is None:
-        max_seq_length = limit or MAX_SEQ_LENGTH
-    elif limit is not None and max_seq_length > limit:
-        of = "--config_overrides" if "max_sequence_length" in overrides else f"the checkpoint {base.path!r}"
-        raise ValueError(f"--max_seq_length {max_seq_length} is more than the max_sequence_length {limit} of {of}.")
-    for name, value in overrides.items():
-        if checkpoint is None and (given := getattr(args, name, None)) not in (None, value):
-            raise ValueError(f"--{name} {given} contradicts --config_overrides {name}={value}: leave one out.")
-    start = ModelStart(args, args.model_type, mixture, max_seq_length, overrides, base, None, checkpoint)
-    check_backbone_options(start, training_args.backbone_learning_rate)
+    start = ModelStart(args, mixture, longest_text(max_seq_length, overrides, base), overrides, base, checkpoint)
     if base is not None:
         check_kind(start)
-        settle(start)
-    elif checkpoint is None:
-        check_tokenizer_options(args)
-    for name, value in USUAL.items():
+        take_options(start)
+    for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, kind.config.get(name, value))
-    if base is not None:
-        check_base(start)
-    elif args.backbone is not None:
+    if base is None and args.backbone is not None:
         start.backbone = read_backbone(args.backbone, args.backbone_layers)
-        if args.token_embedding_dim not in (None, start.backbone.width):
-            raise ValueError(
-                f"--token_embedding_dim {args.token_embedding_dim}, but the token table of {args.backbone} has the "
-                f"width {start.backbone.width}; leave --token_embedding_dim out."
-            )
-    else:
-        args.backbone_layers = args.backbone_training = args.lora_r = None
+    elif base is None:
+        args.backbone_layers = args.backbone_training = None
     config = start.make_config()
     mixture.check(config)
     training_args.make_schedule().check(config)
-    training_args.make_weighting(training_args.make_terms())
+    make_weighting(training_args.loss_weighting, parse_terms(training_args.concept_losses))
     return start
 
 
-def choose_model_type(model_args, training_args, base: Base | None) -> str:
-    """The model type asked for, the checkpoint's own, or the one that suits the objective."""
-    if model_args.model_type is not None:
-        find_model_type(model_args.model_type)
-        return model_args.model_type
-    if model_args.model_name_or_path is not None and base.kind in MODEL_TYPES:
+def choose_model_type(args: ModelArguments, training_args: ConceptTrainingArguments, base: Base | None) -> str:
+    """The model type of `--model_type`, the checkpoint's own, or the one that suits the objective."""
+    if args.model_type is not None:
+        return args.model_type
+    if args.model_name_or_path is not None and base.kind in MODEL_TYPES:
         return base.kind
-    if base is not None and base.config.model_type != ConceptEncoderConfig.model_type:
+    if base is not None and type(base.config) is not ConceptEncoderConfig:
         return type_of_encoder(base.config)
     return model_type_for(training_args.make_mixture(MODEL_TYPES[DEFAULT_MODEL_TYPE].objective))
 
 
-def check_tokenizer_options(args: ModelArguments) -> None:
-    """ValueError for an option of a tokenizer trained from the data where another one is used."""
-    tokenizer = args.tokenizer_name or args.backbone
-    if tokenizer is not None and (given := [name for name in TRAINED_TOKENIZER if args.given(name)]):
-        raise ValueError(
-            f"--{given[0]} is for a tokenizer that is trained from the data, but that of {tokenizer!r} is used: leave "
-            f"--{given[0]} out."
-        )
-
-
-def check_backbone_options(start: ModelStart, learning_rate: float | None) -> None:
-    """ValueError for an option of a backbone that nothing would read."""
-    args, base = start.model_args, start.base
-    has_backbone = args.backbone is not None
-    if base is not None:
-        has_backbone = any((base.record.get("backbone"), base.config.backbone_config, base.config.backbone_source))
-    # A run that goes on has the options that its checkpoint records, which have been compared.
-    names = ("backbone_layers", "backbone_training", "lora_r") if start.checkpoint is None else ()
-    given = {name: getattr(args, name) for name in names} | {"backbone_learning_rate": learning_rate}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and not has_backbone:
-        raise ValueError(f"--{next(iter(given))} has no effect without a --backbone: give one, or leave it out.")
-    for name, wrong in (("lora_r", args.backbone_training != "lora"),
-                        ("backbone_learning_rate", args.backbone_training == "frozen")):  # fmt: skip
-        if name in given and wrong:
-            how = args.backbone_training or USUAL["backbone_training"]
-            raise ValueError(f"--{name} has no effect with --backbone_training {how}: leave one of them out.")
+def longest_text(given: int | None, overrides: dict[str, Any], base: Base | None) -> int:
+    """The longest text in tokens; ValueError for one beyond the model's limit."""
+    limit = overrides.get("max_sequence_length", None if base is None else base.config.max_sequence_length)
+    if given is not None and limit is not None and given > limit:
+        raise ValueError(f"--max_seq_length {given} is more than the max_sequence_length {limit} of the model.")
+    return given or limit or MAX_SEQ_LENGTH
 
 
 def check_kind(start: ModelStart) -> None:
     """ValueError unless a model of the type can start from the checkpoint so."""
-    base, name = start.base, start.model_type
-    if not same_network(start.kind, base.config):
+    base, name = start.base, start.model_args.model_type
+    if not issubclass(start.kind.config_class, type(base.config)):
         raise ValueError(
-            f"--model_type {name} cannot start from the checkpoint {base.path!r}: its encoder is a "
-            f"{base.config.model_type} ({ENCODER_KINDS[base.config.model_type]})."
-        )
-    if base.recursive and not start.kind.config_class.is_recursive:
-        raise ValueError(
-            f"--model_type {name} has a stack of layers, but the checkpoint {base.path!r} is {base.kind}, one layer "
-            f"that is repeated: use --model_type {type_of_encoder(base.config)}, with the decoder that "
+            f"--model_type {name} cannot start from the checkpoint {base.path!r}, whose encoder is a "
+            f"{base.config.model_type}: use --model_type {type_of_encoder(base.config)}, with the decoder that "
             "--config_overrides decoder_type=… names."
         )
-    if start.model_args.init_encoder_from is not None or base.kind == name:
-        return
-    if base.kind not in MODEL_TYPES:
+    goes_on = base.kind == name or (start.becomes_recursive and base.kind in MODEL_TYPES)
+    if start.model_args.init_encoder_from is None and not goes_on:
         raise ValueError(
-            f"The checkpoint {base.path!r} is {base.kind}, which has no language-model head to go on with: take its "
+            f"--model_type {name} cannot go on from the checkpoint {base.path!r}, which is {base.kind}: take its "
             f"encoder alone by --init_encoder_from {base.path}."
         )
-    if not start.becomes_recursive and not fits(start.kind, base.config):
-        raise ValueError(
-            f"--model_type {name} cannot go on from the checkpoint {base.path!r}, which is {base.kind}: leave "
-            f"--model_type out, or take its encoder alone by --init_encoder_from {base.path}."
-        )
+    if start.model_args.backbone_training == "random":
+        raise ValueError("--backbone_training random is for a new model with --backbone, not for a checkpoint.")
 
 
-def settle(start: ModelStart) -> None:
-    """Options that a checkpoint settles: those not given get its values; ValueError for another value."""
+def take_options(start: ModelStart) -> None:
+    """Give options that a checkpoint settles its values; ValueError where another value was given."""
     args, base = start.model_args, start.base
     source = base.config.backbone_source or {}
-    saved = {"vocab_size": base.config.vocab_size, "backbone": source.get("name_or_path")}
-    saved["backbone_layers"] = source.get("num_layers")
+    saved = {name: getattr(base.config, name) for name in (*SIZES, "vocab_size")}
+    saved |= {"backbone": source.get("name_or_path"), "backbone_layers": source.get("num_layers")}
     saved |= {name: base.record[name] for name in SETTLED if base.record.get(name) is not None}
-    saved |= {name: getattr(base.config, name) for name in (*SIZES, "token_embedding_dim")}
-    free = set()
-    if args.init_encoder_from is not None:
-        free |= {"num_decoder_layers"}
-    if start.becomes_recursive:
-        free |= {"num_hidden_layers"}
-    for name in (*SIZES, "token_embedding_dim", *SETTLED):
+    free = {"num_decoder_layers"} if args.init_encoder_from is not None else set()
+    free |= {"num_hidden_layers"} if start.becomes_recursive else set()
+    for name in (*SIZES, *SETTLED):
         given, own = getattr(args, name), saved.get(name)
         if not args.given(name):
             setattr(args, name, own if own is not None else given)
         elif given != own and name not in free:
-            but = "has no effect on" if own is None else f"is not the {own} of"
             raise ValueError(
-                f"--{name} {given} {but} the checkpoint {base.path!r}: leave --{name} out, or start anew without the "
-                "checkpoint."
+                f"--{name} {given} is not what the checkpoint {base.path!r} has, {own}: leave --{name} out, or start "
+                "anew without the checkpoint."
             )
-
-
-def check_base(start: ModelStart) -> None:
-    """ValueError for options that do not fit the weights of the checkpoint."""
-    base, args = start.base, start.model_args
-    if args.backbone_training == "random":
-        raise ValueError("--backbone_training random is for a new model with --backbone, not for a checkpoint.")
-    model_class = start.kind.model_class
-    if args.init_encoder_from is not None:
-        model_class = model_class.encoder_class
-    check_shapes(model_class, start.base_config(), start.overrides, base.path)

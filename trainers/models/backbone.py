@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn as nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from modeling_concept.backbone_concept import PretrainedTokens
 from modeling_concept.configuration_concept import make_backbone_config
 from modeling_concept.positions_concept import text_layout
-from modeling_concept.pretrained_concept import PretrainedTokens
 
-from .data import first_line
+from .loading import load_weights, read_config
 
 
 # What a configuration says about something else than the layers.
@@ -27,6 +27,7 @@ FOREIGN_KEYS = (
     "return_dict", "transformers_version",
 )  # fmt: skip
 ADAPTER_MARK = ".lora_"
+LORA_RANK = 8
 PROBE_LENGTH = 8  # tokens of the text on which a backbone is compared with its source
 
 
@@ -38,7 +39,6 @@ class Backbone(NamedTuple):
         config: its configuration cut to the layers that are used, or None for the token table alone.
         table: [V, E] float32, the rows as the model looks them up (where it scales them, scaled).
         layers: weights of the layers, float32, by their names in [`PretrainedTokens`].
-        model_type: transformers' name of its architecture.
         width: E.
         vocab_size: V.
         source: Hub id or folder that it was read from.
@@ -47,7 +47,6 @@ class Backbone(NamedTuple):
     config: dict[str, Any] | None
     table: torch.Tensor
     layers: dict[str, torch.Tensor]
-    model_type: str
     width: int
     vocab_size: int
     source: str = ""
@@ -67,10 +66,7 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
         ValueError: the model cannot be read, is no single stack of layers over a text, has fewer layers or no token
             table of its width, lacks weights, or is of an architecture whose states cannot be reproduced.
     """
-    try:
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name_or_path} cannot be read as a transformers model: {first_line(error)}") from error
+    config = read_config(name_or_path, concepts=False)
     depth, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     if config.is_encoder_decoder or depth is None or width is None:
         raise ValueError(
@@ -78,28 +74,16 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
             "or BERT-like, not an encoder-decoder or a model of several parts."
         )
     if not 0 <= num_layers <= depth:
-        raise ValueError(f"{name_or_path} has {depth} layers; ask for 0 to {depth} of them, not {num_layers}.")
-    try:
-        source, info = AutoModel.from_pretrained(
-            name_or_path, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The weights of {name_or_path} cannot be read: {first_line(error)}") from error
-    embedding = token_embedding(source)
-    if embedding is None or embedding.embedding_dim != width:
+        raise ValueError(f"{name_or_path} has {depth} layers; give 0 to {depth} of them, not {num_layers}.")
+    source, info = load_weights(AutoModel, name_or_path, trust_remote_code=False)
+    embedding = source.get_input_embeddings()
+    if not isinstance(embedding, nn.Embedding) or embedding.embedding_dim != width:
         raise ValueError(f"{name_or_path} ({config.model_type}) has no token table of its width {width}.")
-    cut, tokens, needed = None, None, {}
-    if num_layers:
-        cut = cut_config(config, num_layers)
-        tokens = PretrainedTokens(cut, "sdpa", max_length=2 * PROBE_LENGTH).eval()
-        own, of_source = tokens.model.state_dict(), source.state_dict()
-        wrong = [name for name in own if name not in of_source or own[name].shape != of_source[name].shape]
-        if wrong:
-            raise ValueError(f"{name_or_path} ({config.model_type}) does not fit its own cut: it lacks {wrong[:3]}.")
-        needed = {name: of_source[name] for name in own}
+    cut = cut_config(config, num_layers) if num_layers else None
+    tokens = None if cut is None else PretrainedTokens(cut, "sdpa", max_length=2 * PROBE_LENGTH).eval()
+    needed = {} if tokens is None else first_layers(source, tokens, name_or_path)
     table_names = {name for name, value in source.named_parameters() if value is embedding.weight}
-    missing = sorted(set(info["missing_keys"]) & (set(needed) | table_names))
-    if missing:
+    if missing := sorted(set(info["missing_keys"]) & (set(needed) | table_names)):
         raise ValueError(f"{name_or_path} does not hold the weights {missing[:3]}, which would be random.")
     with torch.no_grad():
         table = embedding(torch.arange(embedding.num_embeddings)).clone()
@@ -108,16 +92,15 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
     if tokens is not None:
         tokens.load_state_dict(layers)
         check_states(source.eval(), tokens, table, num_layers, name_or_path)
-    return Backbone(cut, table, layers, config.model_type, width, embedding.num_embeddings, name_or_path)
+    return Backbone(cut, table, layers, width, embedding.num_embeddings, name_or_path)
 
 
-def token_embedding(source: PreTrainedModel) -> nn.Embedding | None:
-    """The token table of a model, None if it has none."""
-    try:
-        embedding = source.get_input_embeddings()
-    except NotImplementedError:
-        return None
-    return embedding if isinstance(embedding, nn.Embedding) else None
+def first_layers(source: PreTrainedModel, tokens: PretrainedTokens, name: str) -> dict[str, torch.Tensor]:
+    """Weights of `source` that are those of `tokens`, its first layers; ValueError if they do not fit."""
+    own, weights = tokens.model.state_dict(), source.state_dict()
+    if wrong := [key for key in own if key not in weights or own[key].shape != weights[key].shape]:
+        raise ValueError(f"The first layers of {name} ({source.config.model_type}) alone do not have {wrong[:3]}.")
+    return {key: weights[key] for key in own}
 
 
 def cut_config(config: PreTrainedConfig, num_layers: int) -> dict[str, Any]:
@@ -180,29 +163,21 @@ def load_backbone(model: PreTrainedModel, backbone: Backbone) -> None:
     `config.backbone_source` records what was loaded, so that the start can be made again.
 
     Raises:
-        ValueError: the model was configured for another backbone or for fewer tokens, or weights do not fit.
+        ValueError: the model was configured for another backbone.
+        RuntimeError: weights do not fit.
     """
     embeddings = model.base_model.embeddings
     table = embeddings.token_embeddings.weight
-    if table.shape[1] != backbone.width or len(table) < backbone.vocab_size:
-        raise ValueError(
-            f"A table of {list(table.shape)} cannot take the {backbone.vocab_size} rows of width {backbone.width} of "
-            f"the backbone; set token_embedding_dim={backbone.width} and vocab_size to {backbone.vocab_size} or more."
-        )
-    own = model.config.backbone_config or {}
-    given = backbone.config or {}
+    own, given = model.config.backbone_config or {}, backbone.config or {}
     # Dropout is a matter of training.
     differing = sorted(key for key in {*own, *given} if own.get(key) != given.get(key) and "drop" not in key)
-    if differing:
+    if differing or table.shape[1] != backbone.width or len(table) < backbone.vocab_size:
         raise ValueError(
-            f"The model's backbone_config differs from the backbone's in {differing}; make its configuration with "
-            "`backbone_options`."
+            f"The model was not made for this backbone ({', '.join(differing) or f'its table is {list(table.shape)}'}"
+            "): make its configuration with `backbone_options`, and vocab_size at least the backbone's."
         )
     if embeddings.backbone is not None:
-        try:
-            embeddings.backbone.load_state_dict(backbone.layers)
-        except RuntimeError as error:
-            raise ValueError(f"The weights do not fit the model's backbone: {first_line(error)}") from error
+        embeddings.backbone.load_state_dict(backbone.layers)
     table[: backbone.vocab_size] = backbone.table.to(table)
     table[backbone.vocab_size :] = backbone.table.mean(dim=0).to(table)
     scale_tied_head(model)
@@ -246,43 +221,31 @@ def fingerprint(table: torch.Tensor, layers: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"], lora_r: int = 8) -> None:
+def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"]) -> None:
     """
     Choose what of the token table and the pretrained layers is trained.
 
     The table is one tensor, frozen as a whole, with a tied head and with the rows of added tokens. A mask token that
-    was added then keeps the mean of the table: the encoder must not read it (`hide_mask_tokens`), a decoder that
-    reads tokens takes it as a fixed mark. With `share_decoder_embeddings=False` the decoder learns a table of its own.
+    was added then keeps the mean of the table: the encoder does not read it, and a decoder with token queries takes
+    it as a fixed mark.
 
     Args:
         model: a concept model.
         how: "full"; "frozen": neither table nor layers; "lora": both frozen, beside low-rank updates (Hu et al. 2021)
-            of all linear layers of the backbone, which start at zero.
-        lora_r: rank of the updates, scaled by 2.
+            of all linear layers of the backbone, of rank `LORA_RANK`, scaled by 2, which start at zero.
 
     Raises:
-        ValueError: an unknown way; LoRA without layers to adapt or twice; an added mask token that would be read
-            although it cannot learn.
+        ValueError: LoRA without layers to adapt.
     """
-    if how not in ("full", "frozen", "lora"):
-        raise ValueError(f"A backbone is trained 'full', 'frozen' or with 'lora', not {how!r}.")
-    config, backbone = model.config, backbone_of(model)
+    backbone = backbone_of(model)
     if how == "lora" and backbone is None:
         raise ValueError("LoRA adapts the layers of a backbone, but this model has only a token table; use 'frozen'.")
-    if has_adapters(model):
-        raise ValueError("The model has LoRA updates already; merge them with `merged_state_dict` into a new model.")
-    hidden = config.mask_token_id is None or config.hide_mask_tokens
-    if how != "full" and not hidden and config.mask_token_id >= (config.backbone_config or {}).get("vocab_size", 0):
-        raise ValueError(
-            "A mask token that was added to the backbone's tokens cannot learn in a frozen table, and the encoder "
-            "would read it: set hide_mask_tokens=True, or train the backbone 'full'."
-        )
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(how == "full")
     if how == "lora":
         from peft import LoraConfig, inject_adapter_in_model
 
-        lora = LoraConfig(r=lora_r, lora_alpha=2 * lora_r, target_modules="all-linear")
+        lora = LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules="all-linear")
         inject_adapter_in_model(lora, backbone.model)
 
 
@@ -318,29 +281,5 @@ def merged_state_dict(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def adapter_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """
-    Copies of the LoRA updates, for `load_adapter_state`.
-
-    Raises:
-        ValueError: the model has none.
-    """
-    state = {name: value.clone() for name, value in model.state_dict().items() if ADAPTER_MARK in name}
-    if not state:
-        raise ValueError("The model has no LoRA updates; call train_backbone(model, 'lora') first.")
-    return state
-
-
-def load_adapter_state(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
-    """
-    Put back what `adapter_state` gave, onto a model with the same backbone and rank.
-
-    Raises:
-        ValueError: other layers or another rank.
-    """
-    own = adapter_state(model)
-    wrong = sorted(
-        name for name in {*own, *state} if name not in own or name not in state or own[name].shape != state[name].shape
-    )
-    if wrong:
-        raise ValueError(f"The LoRA updates do not fit the model at {wrong[:3]}: use the same backbone and lora_r.")
-    model.load_state_dict(state, strict=False)
+    """The LoRA updates of a model by name; none where it has none."""
+    return {name: value for name, value in model.state_dict().items() if ADAPTER_MARK in name}

@@ -1,9 +1,9 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Texts of what is rare in running text: characters of many scripts, long numbers, code, and one word many times.
+Random texts of kinds that are rare in running text: characters of many scripts, long numbers, code, and repetitions.
 
-A model reads tokens back that it has seen in training; bytes, digits and repetitions that its training text lacks are
-lost on it.
+A model reconstructs only tokens that it has seen in training; without these texts it cannot reconstruct bytes, digits
+and repetitions that its training text lacks.
 """
 
 import random
@@ -11,7 +11,7 @@ import string
 import unicodedata
 
 
-# First and last character of what is drawn together.
+# First and last character of ranges; the characters of a text come from one of them.
 SCRIPTS = (
     "¡ÿ", "Āſ", "Αω", "Аё", "את", "ءي", "अह", "กฮ", "ぁヺ", "一龥", "가힣", "‐‧", "←⋿", "─◿", "🌀🙏", "🚀🛒",
 )  # fmt: skip
@@ -45,7 +45,7 @@ def number(draw: random.Random, texts: list[str]) -> str:
 
 
 def code(draw: random.Random, texts: list[str]) -> str:
-    """A line as of a program: an indent, names, numbers and symbols."""
+    """A line that looks like a program: an indent, names, numbers and symbols."""
     parts = []
     for _ in range(draw.randint(1, 5)):
         parts += [some_word(draw, texts) if draw.random() < 0.8 else str(draw.randrange(1000)), draw.choice(SYMBOLS)]
@@ -65,9 +65,9 @@ def rare_text(draw: random.Random, texts: list[str], length: int) -> str:
     A text of one kind, or of all kinds among words of `texts`, each half of the time.
 
     Args:
-        draw: source of chance; the same gives the same text.
-        texts: running text, one or more, whose words occur.
-        length: in characters, at least.
+        draw: random generator.
+        texts: one or more running texts, from which words are taken.
+        length: the least number of characters.
     """
     kinds = [draw.choice(KINDS)] if draw.random() < 0.5 else [*KINDS, some_word, some_word]
     parts, size = [], 0

@@ -5,9 +5,9 @@ import copy
 
 import torch
 
+from ..utils.errors import first_line
 from .backbone import Backbone, fingerprint, load_backbone, read_backbone
-from .data import first_line
-from .resuming import read_record
+from .loading import read_record
 
 
 class UntrainedError(ValueError):
@@ -53,24 +53,16 @@ def start_backbone(untrained, model, source: dict) -> None:
     embeddings, config, size = model.base_model.embeddings, model.config.backbone_config, source["vocab_size"]
     table = embeddings.token_embeddings.weight[:size]
     layers = {} if embeddings.backbone is None else embeddings.backbone.state_dict()
-    name = source["name_or_path"] or read_record(model.name_or_path).get("backbone")
-    unchanged = fingerprint(table, layers) == source["sha256"]
-    if name is None and not unchanged:
-        raise UntrainedError(
-            "There is no untrained network to compare with: the folder from which the backbone was read is not "
-            "recorded beside the checkpoint."
-        )
+    backbone = Backbone(config, table, layers, table.shape[1], size)
     try:
-        if unchanged:
-            backbone = Backbone(config, table, layers, (config or {}).get("model_type", ""), table.shape[1], size)
-        else:
+        if fingerprint(table, layers) != source["sha256"]:
+            name = source["name_or_path"] or read_record(model.name_or_path).get("backbone")
+            if name is None:
+                raise ValueError("the folder from which the backbone was read is not recorded beside the checkpoint")
             backbone = read_backbone(name, source["num_layers"])
             if fingerprint(backbone.table, backbone.layers) != source["sha256"]:
-                raise ValueError("its weights are not those that the training started from")
-        load_backbone(untrained, backbone)
-    except (OSError, ValueError) as error:
-        raise UntrainedError(
-            "There is no untrained network to compare with: the starting weights of the backbone cannot be read again "
-            f"from {name!r}: {first_line(error)}"
-        ) from error
+                raise ValueError(f"the weights of {name!r} are not those that the training started from")
+    except ValueError as error:
+        raise UntrainedError(f"There is no untrained network to compare with: {first_line(error)}.") from error
+    load_backbone(untrained, backbone)
     untrained.config.backbone_source = dict(source)
