@@ -1,78 +1,66 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-What the concepts of a checkpoint hold: geometry, attention, linear probes, compression, kinds of text, decision gates.
+Analysis of the concepts of a checkpoint: geometry, attention, linear probes, compression, kinds of text, gates.
 
     python examples/run_concept_analysis.py --model_name_or_path outputs/…
 
-looks at held-out text of the embedded corpus, prints a table beside the same network untrained, and writes
-results.json and one HTML file, report.html. Results of the other evaluation scripts decide more of the gates:
+analyses held-out text of the embedded corpus, prints a table beside the same network untrained, and writes
+results.json and report.md with its pictures. Results of the other evaluation scripts decide more of the gates:
 
     python examples/run_concept_analysis.py --model_name_or_path outputs/… --dataset_name Salesforce/wikitext \
         --dataset_config_name wikitext-103-raw-v1 --results outputs/glue_…/results.json outputs/sts_…/results.json
 
-Several checkpoints get a report each, and one table with a column for each of them; `--text` shows which words of a
-text of yours each concept holds:
+Several checkpoints get a report each, and one table with a column for each of them; `--text` shows which words of your
+text each concept holds:
 
     python examples/run_concept_analysis.py --model_name_or_path outputs/a outputs/b outputs/c
     python examples/run_concept_analysis.py --text "The ship left the harbour before the storm."
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from trainers.analysis import (
-    FEWEST_TEXTS,
-    KIND_TEXTS,
-    TOLD,
+from trainers.evaluation.analysis.attention import mean_attention
+from trainers.evaluation.analysis.compression import measure_compression
+from trainers.evaluation.analysis.gates import Run, judge_all, list_ranks
+from trainers.evaluation.analysis.geometry import constants_like, original_metrics
+from trainers.evaluation.analysis.lost_words import concepts_of_text
+from trainers.evaluation.analysis.measures import Report, collect_measures
+from trainers.evaluation.analysis.pictures import plot_attention, plot_compression, plot_geometry
+from trainers.evaluation.analysis.probes import make_probes, run_probes
+from trainers.evaluation.analysis.report import (
+    CAPTIONS,
     Analysis,
-    Report,
-    Run,
-    can_reconstruct,
-    collect_measures,
     compare,
-    comparison_rows,
-    concepts_of_text,
-    constants_like,
-    encode,
-    judge_all,
-    legacy_metrics,
-    load_checkpoint,
-    load_sample,
-    make_pictures,
-    make_probes,
-    measure_compression,
-    rank_measures,
-    read_attention,
-    read_back_kinds,
-    run_probes,
-    token_profiles,
-    write_comparison,
-    write_report,
+    comparison_markdown,
+    report_markdown,
+    results_text,
 )
-from trainers.limits import check_at_least
-from trainers.metrics import concept_metrics
-from trainers.plain_text import screen, table_text
-from trainers.reporting import ReportingArguments
-from trainers.results import measured_on, results_table, write_results
-from trainers.runs import check_output_dir, folder_name, readable_names
-from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
-from trainers.untrained import UntrainedError, untrained_like
+from trainers.evaluation.analysis.sample import FEWEST_TEXTS, load_sample
+from trainers.evaluation.encoding import encode_ids
+from trainers.evaluation.metrics import concept_metrics
+from trainers.evaluation.results import UNTRAINED, ReportingArguments, measured_on, write_results
+from trainers.evaluation.text_kinds import KIND_TEXTS, reconstruct_kinds
+from trainers.models.loading import load_model
+from trainers.models.untrained import UntrainedError, untrained_like
+from trainers.utils.limits import check_at_least
+from trainers.utils.plain_text import screen
+from trainers.utils.runs import check_output_dir, folder_name, readable_names
+from trainers.utils.script import newest_checkpoint, parse_arguments, run_facts, run_script
 
 
 # Probes learn from more texts than the rest needs.
 PROBE_TEXTS = 3
 
-WIDTH = 110
+WIDTH = 120
 
 
 @dataclass
 class Arguments:
-    """What is analysed on what."""
+    """Checkpoints, texts and sizes of the analysis."""
 
     model_name_or_path: list[str] | None = field(
         default=None, metadata={"help": "Checkpoints of concept models: folders or Hub ids; the newest by default."}
@@ -102,44 +90,47 @@ class Arguments:
         check_at_least(self, max_eval_samples=fewest, max_seq_length=8, batch_size=1, seed=0)
 
 
-class Subject:
-    """A checkpoint with all that can be wrong about it: read before anything takes long."""
+class Checkpoint:
+    """A checkpoint with its texts and other results, all of which is read before anything takes long."""
 
     def __init__(self, path: str, name: str, args: Arguments, reports: list[Report], references: list[Report]):
         self.path, self.name, self.args = path, name, args
         self.left_out: list[str] = []
-        self.model = load_checkpoint(path)
+        self.model = load_model(path).to("cuda" if torch.cuda.is_available() else "cpu")
         config = self.model.config
         self.run = Run.read(path, config)
         self.measured = collect_measures(reports, references, path, config)
-        self.model = self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.networks = {"trained": self.model}
         try:
-            self.untrained = untrained_like(self.model, args.seed)
+            self.networks["untrained"] = untrained_like(self.model, args.seed)
         except UntrainedError as error:
-            self.untrained = None
-            self.tell(str(error))
+            self.leave_out(str(error))
         source = (args.dataset_name, args.dataset_config_name, args.text_column, args.split, args.streaming)
         self.length = min(args.max_seq_length, config.max_sequence_length)
-        self.whole = load_sample(self.model.tokenizer, self.length, PROBE_TEXTS * args.max_eval_samples, *source)
-        self.text = None if args.text is None else concepts_of_text(self.model, self.whole.vocabulary, args.text)
+        self.texts = load_sample(self.model.tokenizer, self.length, PROBE_TEXTS * args.max_eval_samples, *source)
+        self.text = None if args.text is None else concepts_of_text(self.model, args.text)
 
-    def tell(self, line: str) -> None:
-        """Print what is left out, and keep it for the report."""
-        print(line)
-        self.left_out.append(line)
+    def leave_out(self, reason: str) -> None:
+        """Print why something is left out, and keep it for the report."""
+        print(reason)
+        self.left_out.append(reason)
 
-    def analyse(self) -> tuple[Analysis, Callable[[], dict]]:
-        """The analysis, and what makes its pictures."""
-        model, untrained, args, batch_size = self.model, self.untrained, self.args, self.args.batch_size
-        config, sample = model.config, self.whole.take(args.max_eval_samples)
-        both = {"trained": model} | ({} if untrained is None else {"untrained": untrained})
-        concepts = {key: encode(each, sample.ids, batch_size, f"concepts: {key}") for key, each in both.items()}
-        attention = {key: read_attention(each, sample, batch_size, f"attention: {key}") for key, each in both.items()}
+    def analyse(self) -> tuple[Analysis, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The analysis, and concepts and attention for the pictures, `trained` and possibly `untrained`."""
+        model, args, batch_size = self.model, self.args, self.args.batch_size
+        config, sample = model.config, self.texts.take(args.max_eval_samples)
+        ids, concepts, attention = sample.ids, {}, {}
+        for key, network in self.networks.items():
+            concepts[key] = encode_ids(network, ids.tolist(), batch_size, f"concepts: {key}")
+            attention[key] = mean_attention(network, ids, batch_size, f"attention: {key}")
         geometry = {key: concept_metrics(values) for key, values in concepts.items()}
-        ranks = {key: rank_measures(found, config) for key, found in geometry.items()}
-        probes = make_probes(self.whole, args.seed, self.tell)
-        reads = can_reconstruct(model)
-        addressed = config.concept_position_type == "addressed"
+        ranks = {key: list_ranks(found, config) for key, found in geometry.items()}
+        probes = make_probes(self.texts, args.seed, self.leave_out)
+        named = {self.name if key == "trained" else UNTRAINED: network for key, network in self.networks.items()}
+        compression = kinds = None
+        if model.can_reconstruct:
+            compression = measure_compression(model, self.networks.get("untrained"), sample, batch_size)
+            kinds = reconstruct_kinds(model, min(KIND_TEXTS, len(ids)), args.seed, batch_size)
         analysis = Analysis(
             name=self.name,
             model={
@@ -148,86 +139,43 @@ class Subject:
                 "encoder_parameters": model.base_model.num_parameters(),
                 "concepts": config.concept_num,
                 "width": config.hidden_size,
-                "segments": config.concept_num - config.global_concept_num if addressed else 0,
-                "encoder": "recursive" if config.is_recursive else config.encoder_type,
-                "decoder": config.decoder_type if hasattr(model, "lm_head") else "no",
             },
             sample={
                 "data": args.dataset_name or "the embedded corpus",
                 "split": args.split,
-                "texts": len(sample.ids),
-                "probe_texts": len(self.whole.ids),
+                "texts": len(ids),
+                "probe_texts": len(self.texts.ids),
                 "tokens": self.length,
             },
             geometry=geometry,
-            legacy={
-                **{key: legacy_metrics(values) for key, values in concepts.items()},
-                "constants": legacy_metrics(constants_like(concepts["trained"])),
+            original={
+                **{key: original_metrics(values) for key, values in concepts.items()},
+                "constants": original_metrics(constants_like(concepts["trained"])),
             },
-            attention={key: values.summary() for key, values in attention.items()},
-            profiles=token_profiles(attention["trained"], sample),
-            questions={probe.name: probe.sentence for probe in probes},
-            probes=run_probes(model, untrained, probes, self.name, args.split, batch_size),
-            compression=measure_compression(model, untrained, sample, batch_size) if reads else None,
-            kinds=read_back_kinds(model, min(KIND_TEXTS, len(sample.ids)), args.seed, batch_size) if reads else None,
+            probes=run_probes(named, probes, args.split, batch_size),
+            compression=compression,
+            kinds=kinds,
             text=self.text,
             ranks=ranks,
-            measures=self.measured.values,
-            gates=judge_all(self.measured, ranks["trained"], self.run),
+            measured=self.measured,
+            verdicts=judge_all(self.measured, ranks["trained"], self.run),
             left_out=self.left_out,
         )
-        return analysis, lambda: make_pictures(analysis, concepts, attention)
+        return analysis, concepts, attention
 
 
-def short_task(task: str) -> str:
-    """`probe: words, all concepts` as `words, all`, and `probe: words, pooled` as `words`."""
-    return task.removeprefix("probe: ").removesuffix(", pooled").removesuffix(" concepts")
-
-
-def make_tables(analysis: Analysis) -> list[Table]:
-    """What is printed of one checkpoint; spreads over folds stand in the report."""
-    sample = analysis.sample
-    title = f"{analysis.name}: {sample['texts']} texts of {sample['data']}, {sample['split']}"
-    records = [replace(record, task=short_task(record.task), spread=None) for record in analysis.records()]
-    tables = [results_table(records, title, rows=("task", "metric"))]
-    tables[0].columns[0].no_wrap = tables[0].columns[1].no_wrap = True
-    if analysis.probes:
-        tables[0].caption, tables[0].caption_justify = "Questions are put to the mean concept; all: to all.", "left"
-    if analysis.kinds is not None:
-        table = Table("kind of text", title="What comes back", caption=TOLD, caption_justify="left")
-        for heading in ("tokens right", "whole texts right", "[UNK]", "tokens a text"):
-            table.add_column(heading, justify="right")
-        for row in analysis.kinds:
-            table.add_row(
-                row["kind"], f"{row['accuracy']:.1%}", f"{row['exact']:.0%}", f"{row['unknown']:.0%}",
-                f"{row['tokens']:.0f}",
-            )  # fmt: skip
-        tables.append(table)
-    if analysis.text is not None:
-        table = Table("concept", "attends most to", title="Your text")
-        if analysis.text["read"] is not None:
-            table.add_column("lost without it")
-        for row in analysis.text["concepts"]:
-            words = [row[name] for name in ("attends", "holds") if row[name] is not None]
-            table.add_row(str(row["concept"]), *(" · ".join(found) for found in words))
-        tables.append(table)
-    return tables
-
-
-def write_one(subject: Subject, folder: Path, facts: dict, console: Console) -> tuple[Analysis, dict, Path]:
-    """
-    Analyse one checkpoint, print its tables and write its files, the numbers first.
-
-    Returns:
-        The analysis, the facts that its results.json holds, and the path of its report.
-    """
-    analysis, make = subject.analyse()
-    facts = {**facts, **measured_on(subject.path)}
-    written = {**facts, "analysis": analysis.facts()}
-    write_results(folder / "results.json", analysis.records(), written)
-    for table in make_tables(analysis):
-        console.print(table)
-    return analysis, written, write_report(folder / "report.html", analysis, make(), facts)
+def write_one(checkpoint: Checkpoint, folder: Path, facts: dict) -> Analysis:
+    """Analyse one checkpoint, print its results and write its files, the numbers first."""
+    analysis, concepts, attention = checkpoint.analyse()
+    facts = {**facts, **measured_on(checkpoint.path)}
+    write_results(folder / "results.json", analysis.records(), {**facts, "analysis": analysis.facts()})
+    screen(WIDTH).print(Markdown(results_text(analysis)))
+    plot_geometry(concepts, folder / "geometry.png")
+    plot_attention(attention, folder / "attention.png")
+    if analysis.compression is not None:
+        plot_compression(analysis.compression, folder / "compression.png")
+    (folder / "report.md").write_text(report_markdown(analysis, facts), encoding="utf-8")
+    return analysis
 
 
 def main():
@@ -235,41 +183,31 @@ def main():
     reports = [Report.read(path) for path in args.results]
     references = [Report.read(path) for path in args.reference_results]
     paths = list(dict.fromkeys(args.model_name_or_path or [newest_checkpoint()]))
-    several = len(paths) > 1
-    if several and reporting.push_to_hub:
-        raise ValueError("--push_to_hub takes one checkpoint, whose repository is --hub_model_id.")
     for report in reports:
-        if several and not any(report.is_about(path) for path in paths):
+        if not any(report.is_about(path) for path in paths):
             raise ValueError(f"--results are of {report.path!r}, which is none of {paths}.")
-    subjects = []
+    checkpoints = []
     for path, name in readable_names(paths).items():
-        own = [report for report in reports if report.is_about(path) or not several]
-        subjects.append(Subject(path, name, args, own, references))
-    folder = reporting.folder("analysis", "comparison" if several else paths[0], "report.html")
-    folders = {subject.name: folder / folder_name(subject.name) if several else folder for subject in subjects}
+        own = [report for report in reports if report.is_about(path)]
+        checkpoints.append(Checkpoint(path, name, args, own, references))
+    several = len(paths) > 1
+    folder = reporting.folder("analysis", "comparison" if several else paths[0], "report.md", *CAPTIONS)
+    folders = {each.name: folder / folder_name(each.name) if several else folder for each in checkpoints}
     for own in folders.values() if several else ():
-        check_output_dir(own, ("results.json", "report.html"))
+        check_output_dir(own, ("results.json", "report.md", *CAPTIONS))
 
-    facts, console = run_facts(args, reporting), screen(WIDTH)
-    if not several:
-        analysis, written, page = write_one(subjects[0], folder, facts, console)
-        numbers = reporting.report(folder, analysis.records(), written, "feature-extraction", files=[page])
-    else:
-        analyses, links = [], {}
-        for subject in subjects:
-            analysis, _, page = write_one(subject, folders[subject.name], facts, console)
-            analyses.append(analysis)
-            links[subject.name] = str(page.relative_to(folder))
+    facts, report = run_facts(args, reporting), folder / "report.md"
+    analyses = [write_one(checkpoint, folders[checkpoint.name], facts) for checkpoint in checkpoints]
+    results = analyses[0].records()
+    if several:
         results = compare(analyses)
-        table = Table("", title="Side by side")
-        for name in links:
-            table.add_column(table_text(name), justify="right", overflow="fold")
-        for row in comparison_rows(results):
-            table.add_row(row["what"], *(row["cells"].get(name, "") for name in links))
-        console.print(table)
-        numbers = reporting.report(folder, results, facts, "feature-extraction")
-        page = write_comparison(folder / "report.html", results, links, facts)
-    console.print(f"report: {page}\nnumbers: {numbers}", soft_wrap=True)
+        links = {name: f"{own.name}/report.md" for name, own in folders.items()}
+        report.write_text(comparison_markdown(results, links, facts), encoding="utf-8")
+        screen(WIDTH).print(Markdown(report.read_text(encoding="utf-8")))
+    else:
+        facts = {**facts, **measured_on(paths[0]), "analysis": analyses[0].facts()}
+    numbers = reporting.report(folder, results, facts, "feature-extraction")
+    screen(WIDTH).print(f"report: {report}\nnumbers: {numbers}", soft_wrap=True)
 
 
 if __name__ == "__main__":

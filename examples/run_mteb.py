@@ -10,12 +10,11 @@ does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes
 from dataclasses import dataclass, field
 
 import modeling_concept  # noqa: F401 (registers concept models)
-from trainers.limits import check_at_least
-from trainers.plain_text import screen
-from trainers.reporting import ReportingArguments
-from trainers.results import Result, measured_on, model_name, results_table
-from trainers.script import newest_checkpoint, parse_arguments, run_facts, run_script
-from trainers.similarity import load_sentence_model
+from trainers.evaluation.results import ReportingArguments, Result, measured_on, model_name, results_table
+from trainers.evaluation.similarity import load_sentence_model
+from trainers.utils.limits import check_at_least
+from trainers.utils.plain_text import screen
+from trainers.utils.script import newest_checkpoint, parse_arguments, run_facts, run_script
 
 
 @dataclass

@@ -6,9 +6,9 @@ import random
 import pytest
 import torch
 
-from trainers.analysis.probes import words_of
-from trainers.analysis.sample import Sample
-from trainers.vocabulary import Vocabulary
+from trainers.evaluation.analysis.probes import words_of
+from trainers.evaluation.analysis.sample import Sample
+from trainers.objectives.vocabulary import Vocabulary
 
 from ..conftest import TEXTS
 

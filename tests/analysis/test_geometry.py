@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Older geometry metrics: known matrices, and formulas written out a second time."""
+"""Metrics of the original analysis: known matrices, and formulas written out a second time."""
 
 import itertools
 import math
@@ -10,30 +10,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.analysis.geometry import LEGACY_CUTS, Cut, concept_similarity, constants_like, legacy_metrics
-from trainers.metrics import concept_metrics
+from trainers.evaluation.analysis.geometry import concept_similarity, constants_like, original_metrics
+from trainers.evaluation.metrics import concept_metrics
 
 
 def test_calibration_iid_gaussian():
-    found = legacy_metrics(torch.randn(1, 128, 512))
+    found = original_metrics(torch.randn(1, 128, 512))
     assert found["effective_rank"] == pytest.approx(83.8, abs=1.5)
     assert found["global_effective_rank"] == found["effective_rank"]
     # The mean of 16 texts is as good a Gaussian matrix; the covariance is that of 16 · 128 vectors in 512 dimensions.
-    found = legacy_metrics(torch.randn(16, 128, 512))
+    found = original_metrics(torch.randn(16, 128, 512))
     assert found["effective_rank"] == pytest.approx(83.8, abs=1.5)
-    assert found["participation_ratio_normalized"] == pytest.approx(1 / (1 + 512 / 2048), abs=0.01)
+    assert found["participation_ratio"] == pytest.approx(512 / (1 + 512 / 2048), rel=0.01)
     # Marchenko-Pastur edges.
     edge = math.sqrt(512 / 2048)
     assert found["isotropy"] == pytest.approx(((1 - edge) / (1 + edge)) ** 2, rel=0.1)
     assert found["mean_concept_similarity"] == pytest.approx(math.sqrt(2 / math.pi / 512), rel=0.02)
     assert found["uniformity_loss"] == pytest.approx(math.exp(-4), rel=0.05)
-    assert found["mean_dimension_std"] == pytest.approx(1, abs=0.01)
-    assert found["concept_norm_mean"] == pytest.approx(math.sqrt(512), rel=0.01)
 
 
 def test_calibration_orthonormal_constants_pass_nearly_everything():
     concepts = constants_like(torch.randn(20, 16, 64) * 3)
-    found = legacy_metrics(concepts)
+    found = original_metrics(concepts)
     assert found["global_effective_rank"] == pytest.approx(16, abs=1e-3)
     assert found["dimensions_for_95_variance"] == 16
     assert found["top_1_dominance"] == pytest.approx(1 / 16)
@@ -41,26 +39,23 @@ def test_calibration_orthonormal_constants_pass_nearly_everything():
     assert found["top_5_variance_ratio"] == pytest.approx(5 / 16, abs=1e-4)
     assert found["mean_concept_similarity"] == pytest.approx(0, abs=1e-5)
     assert found["uniformity_loss"] == pytest.approx(math.exp(-4), rel=1e-4)
-    assert found["concept_norm_std"] == pytest.approx(0, abs=1e-4)
-    grades = [cut.grade(found[name]) for name, cut in LEGACY_CUTS.items()]
-    assert grades.count("GOOD") >= 8
     assert concept_metrics(concepts)["content_fraction"] == pytest.approx(0, abs=1e-6)
 
 
 def test_calibration_one_vector_for_everything():
-    found = legacy_metrics(torch.ones(20, 8, 32))
+    found = original_metrics(torch.ones(20, 8, 32))
     assert found["global_effective_rank"] == pytest.approx(1)
     assert found["dimensions_for_95_variance"] == 1
     assert found["mean_concept_similarity"] == found["max_concept_similarity"] == pytest.approx(1)
     assert found["uniformity_loss"] == pytest.approx(1)
-    assert found["collapsed_dimensions"] == 32 and found["active_dimensions"] == 0
+    assert found["collapsed_dimensions"] == 32
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 6))
 def test_formulas(seed, count, width):
     concepts = torch.randn(16, count, width, generator=torch.Generator().manual_seed(seed)) + 0.3
-    found, values = legacy_metrics(concepts), concepts.double().numpy()
+    found, values = original_metrics(concepts), concepts.double().numpy()
     singular = np.linalg.svd(values.mean(axis=0), compute_uv=False)
     assert found["global_effective_rank"] == pytest.approx(singular.sum() / singular.max())
     assert found["top_1_dominance"] == pytest.approx(singular.max() / singular.sum())
@@ -76,7 +71,6 @@ def test_formulas(seed, count, width):
     eigenvalues = np.linalg.eigvalsh(np.cov(rows.T))
     assert found["isotropy"] == pytest.approx(eigenvalues[0] / eigenvalues[-1], abs=1e-12)
     assert found["participation_ratio"] == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
-    assert found["min_dimension_std"] == pytest.approx(rows.std(axis=0, ddof=1).min())
     similarity = concept_similarity(concepts)
     assert similarity.diagonal().tolist() == pytest.approx([1] * count, abs=1e-5)
     off = (similarity.sum() - count) / count / (count - 1)
@@ -85,18 +79,10 @@ def test_formulas(seed, count, width):
 
 def test_batches_are_averaged_and_a_short_last_one_is_left_out():
     concepts = torch.randn(37, 4, 8)
-    first, second = (legacy_metrics(part)["effective_rank"] for part in (concepts[:16], concepts[16:32]))
-    assert legacy_metrics(concepts)["effective_rank"] == pytest.approx((first + second) / 2)
+    first, second = (original_metrics(part)["effective_rank"] for part in (concepts[:16], concepts[16:32]))
+    assert original_metrics(concepts)["effective_rank"] == pytest.approx((first + second) / 2)
 
 
-def test_single_concepts_and_wrong_shapes():
-    assert legacy_metrics(torch.randn(20, 1, 8))["mean_concept_similarity"] == 0
+def test_single_concepts_and_more_concepts_than_dimensions():
+    assert original_metrics(torch.randn(20, 1, 8))["mean_concept_similarity"] == 0
     assert constants_like(torch.randn(3, 8, 4)).shape == (3, 8, 4)
-    with pytest.raises(ValueError, match=r"\[T, C, H\]"):
-        legacy_metrics(torch.randn(4, 8))
-
-
-def test_cuts():
-    assert [Cut(0.7, 0.3, True).grade(value) for value in (0.7, 0.5, 0.1)] == ["GOOD", "OK", "POOR"]
-    assert [Cut(0.3, 0.5, False).grade(value) for value in (0.3, 0.4, 0.6)] == ["GOOD", "OK", "POOR"]
-    assert set(LEGACY_CUTS) <= set(legacy_metrics(torch.randn(2, 3, 4)))

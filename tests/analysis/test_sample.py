@@ -4,7 +4,7 @@
 import datasets
 import pytest
 
-from trainers.analysis.sample import load_sample
+from trainers.evaluation.analysis.sample import load_sample
 
 from .conftest import make_sentences
 

@@ -1,20 +1,16 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-How much of a text comes back from its concepts, by the kind of text: language, numbers, code, emoji, noise.
+Reconstruction by kind of text: languages, numbers, code, emoji, noise.
 
-The texts are made here, the same for the same seed, so that the numbers of any two checkpoints can be compared.
-
-B texts of a batch, N tokens.
+The texts are generated from a seed, so that checkpoints can be compared.
 """
 
 import random
 from collections.abc import Callable
 
-import torch
-from tqdm.auto import tqdm
-
-from .collator import ConceptDataCollator
-from .plain_text import Markdown
+from ..utils.plain_text import Markdown, markdown_table
+from .encoding import id_batches
+from .metrics import reconstruction_metrics
 
 
 SUBJECTS = (
@@ -63,7 +59,7 @@ def clauses(parts: tuple[tuple[str, ...], ...], joint: str = " ") -> Callable[[r
 
 
 def short(draw: random.Random) -> str:
-    words = " ".join((draw.choice(SUBJECTS), draw.choice(DEEDS))).split()
+    words = clauses((SUBJECTS, DEEDS))(draw).split()
     start = draw.randrange(len(words) - 2)
     return " ".join(words[start : start + draw.randint(1, 3)])
 
@@ -78,12 +74,12 @@ def code(draw: random.Random) -> str:
 
 
 def lines(draw: random.Random) -> str:
-    words = " ".join((draw.choice(SUBJECTS), draw.choice(DEEDS), draw.choice(PLACES))).split()
+    words = clauses((SUBJECTS, DEEDS, PLACES))(draw).split()
     return "".join(word + draw.choice((" ", "\n", "\t", "\n\n")) for word in words).rstrip(" ")
 
 
 def emoji_in_text(draw: random.Random) -> str:
-    return f"{draw.choice(SUBJECTS)} {draw.choice(DEEDS)} {draw.choice(EMOJI)}{draw.choice(EMOJI)}, {short(draw)}"
+    return f"{clauses((SUBJECTS, DEEDS))(draw)} {draw.choice(EMOJI)}{draw.choice(EMOJI)}, {short(draw)}"
 
 
 def noise(draw: random.Random) -> str:
@@ -107,81 +103,61 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "random latin-1": noise,
 }
 
-# Texts of each kind.
-KIND_TEXTS = 96
+KIND_TEXTS = 96  # of each kind
 
-TOLD = (
-    "The decoder is told how many tokens a text has. Tokens and whole texts are counted as the tokenizer writes them: "
-    "letters that it makes small and line breaks that it drops are not counted as errors, [UNK] tokens are."
+COUNTING_NOTE = (
+    "The decoder knows the number of tokens of each text. Accuracy refers to tokens: lower-casing and removed line "
+    "breaks are no errors, [UNK] tokens always are."
 )
 
 
 def text_kinds(count: int = KIND_TEXTS, seed: int = 0) -> dict[str, list[str]]:
     """`count` texts of each kind of `KINDS`, the same for the same seed."""
-    found = {}
-    for name, make in KINDS.items():
-        draw = random.Random(f"{name} {seed}")
-        found[name] = [make(draw) for _ in range(count)]
-    return found
+    draws = {name: random.Random(f"{name} {seed}") for name in KINDS}
+    return {name: [make(draws[name]) for _ in range(count)] for name, make in KINDS.items()}
 
 
-def read_back_kinds(
-    model, count: int = KIND_TEXTS, seed: int = 0, batch_size: int = 32, show_progress: bool = True
-) -> list[dict]:
+def reconstruct_kinds(model, count: int = KIND_TEXTS, seed: int = 0, batch_size: int = 32) -> list[dict]:
     """
-    How much of each kind of text comes back from its concepts alone.
+    Reconstruction accuracy by kind of text.
 
     Args:
         model: with a decoder of the text and a tokenizer.
         count: texts of each kind.
         seed: of the texts.
         batch_size: texts at a time.
-        show_progress: whether there is a progress bar.
 
     Returns:
-        For each kind its name (`kind`), `texts`, mean number of `tokens` without special ones, `accuracy` (share of
-        tokens), `exact` (share of texts), `unknown` (share of tokens that are [UNK], which count as wrong), `cut`
-        (texts longer than the model reads, of which the beginning counts), and `example` with what is read back from
-        it (`read`).
+        For each kind its name (`kind`), number of `texts`, mean number of `tokens` without special ones, `accuracy`
+        (share of tokens), `exact` (share of texts), `unknown` (share of [UNK] tokens, which count as errors), an
+        `example` and its `reconstruction`. Texts are truncated to the model's length.
     """
-    tokenizer, found = model.tokenizer, []
-    collator = ConceptDataCollator(tokenizer)
-    unknown = tokenizer.unk_token_id
-    special = torch.tensor([index for index in tokenizer.all_special_ids if index != unknown])
-    limit = model.config.max_sequence_length
-    kinds = text_kinds(count, seed).items()
-    for kind, texts in tqdm(kinds, desc="kinds of text", leave=False, disable=not show_progress):
-        whole = tokenizer(texts, verbose=False)["input_ids"]
-        rows = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
-        right = tokens = exact = lost = 0
-        first = None
-        for start in range(0, len(rows), batch_size):
-            batch = collator.pad(rows[start : start + batch_size])
-            ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
-            read = model.reconstruct_ids(ids, mask)
-            counted = mask.bool() & ~torch.isin(ids, special.to(ids.device))
-            is_unknown = counted & (ids == unknown) if unknown is not None else torch.zeros_like(counted)
-            hits = counted & ~is_unknown & (read == ids)
-            right, tokens, lost = right + int(hits.sum()), tokens + int(counted.sum()), lost + int(is_unknown.sum())
-            exact += int((hits == counted).all(dim=1).sum())
-            if first is None:
-                shown = tokenizer.decode(read[0][mask[0].bool()], skip_special_tokens=True)
-                first = shown.removeprefix(" ")
-        found.append(
+    tokenizer, unknown, rows = model.tokenizer, model.tokenizer.unk_token_id, []
+    special = [index for index in tokenizer.all_special_ids if index != unknown]
+    for kind, texts in text_kinds(count, seed).items():
+        ids = tokenizer(texts, truncation=True, max_length=model.config.max_sequence_length)["input_ids"]
+        found = reconstruction_metrics(model, id_batches(model, ids, batch_size), special, unknown)
+        tokens = found["reconstruction_tokens"]
+        (first,) = id_batches(model, ids[:1], 1)
+        reconstruction = tokenizer.decode(model.reconstruct_ids(*first.values())[0], skip_special_tokens=True)
+        rows.append(
             {
-                "kind": kind, "texts": len(texts), "tokens": tokens / len(texts), "accuracy": right / max(tokens, 1),
-                "exact": exact / len(texts), "unknown": lost / max(tokens, 1),
-                "cut": sum(len(row) > limit for row in whole), "example": texts[0], "read": first,
+                "kind": kind,
+                "texts": len(texts),
+                "tokens": tokens / len(texts),
+                "accuracy": found["reconstruction_accuracy"],
+                "exact": found["exact_match"],
+                "unknown": sum(row.count(unknown) for row in ids) / max(tokens, 1),
+                "example": texts[0],
+                "reconstruction": reconstruction.removeprefix(" "),
             }
-        )  # fmt: skip
-    return found
+        )
+    return rows
 
 
 def kinds_markdown(rows: list[dict]) -> Markdown:
-    """A table in Markdown of what `read_back_kinds` gives, and below it what the numbers mean."""
-    lines = [
-        f"| {rows[0]['texts']} texts of each kind | tokens right | whole texts right | [UNK] | tokens a text |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        *("| {kind} | {accuracy:.1%} | {exact:.0%} | {unknown:.0%} | {tokens:.0f} |".format(**row) for row in rows),
-    ]
-    return Markdown("\n".join(lines) + f"\n\n{TOLD}\n")
+    """The results of [`reconstruct_kinds`] as a table in Markdown with a note."""
+    headings = [f"{rows[0]['texts']} texts of each kind", "tokens right", "texts right", "[UNK]", "tokens per text"]
+    formats = {"kind": "", "accuracy": ".1%", "exact": ".0%", "unknown": ".0%", "tokens": ".0f"}
+    cells = ([format(row[name], form) for name, form in formats.items()] for row in rows)
+    return Markdown(f"{markdown_table(headings, cells)}\n\n{COUNTING_NOTE}\n")

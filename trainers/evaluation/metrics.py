@@ -1,11 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Honest numbers about concepts and their reconstructions.
+Metrics of concepts and of reconstructions.
 
-T texts, C concepts, H hidden, V vocabulary.
+T texts, B texts of a batch, N tokens, C concepts, H hidden.
 
-Each concept of each text is split into what does not depend on the text and what does: z[t, c] = mean[c] + r[t, c],
-where mean[c] is the average over texts. A code that ignores its input has r = 0, however diverse its means.
+Each concept of each text is its mean over texts plus a part that depends on the text: z[t, c] = mean[c] + r[t, c].
+Concepts that ignore the input have r = 0, however diverse their means are.
 """
 
 from collections.abc import Iterable
@@ -26,18 +26,18 @@ def concept_metrics(concepts: torch.Tensor, duplicate_cosine: float = 0.95) -> d
 
     Args:
         concepts: [T, C, H] with T >= 2, all with the same number of concepts.
-        duplicate_cosine: cosine above which two concepts of a text count as duplicates.
+        duplicate_cosine: cosine above which two concepts of a text are near-duplicates.
 
     Returns:
         content_fraction: share of the energy that depends on the text, 1 - sum |mean[c]|² / E sum |z[c]|².
         content_erank: effective rank of r[t] (C x H), averaged over texts; at most min(C, H).
         pooled_erank: effective rank of the texts' mean r[t] (T x H).
-        duplicate_share: share of concepts whose r has a cosine above `duplicate_cosine` to another's in its text.
-        ref_rank: sum of singular values over the largest of the uncentred mean matrix. It is high for constants that
-            ignore the text; only for comparison with older reports.
+        duplicate_share: share of concepts with a near-duplicate in their text, by the cosine of their r.
+        ref_rank: sum of singular values over the largest of the mean over texts, the original implementation's
+            rank. Concepts that ignore the text can reach the maximum.
 
     Raises:
-        ValueError: fewer than two texts, from which nothing can be said about what depends on the text.
+        ValueError: fewer than two texts.
     """
     if concepts.dim() != 3 or len(concepts) < 2:
         raise ValueError(f"Concept metrics need concepts [T >= 2, C, H], not {list(concepts.shape)}.")
@@ -68,8 +68,8 @@ def duplicate_share(content: torch.Tensor, cosine: float) -> float:
 
 
 def repeated_share(ids: torch.Tensor, segments: int) -> float:
-    """Share of the `segments` of texts [T, N], N a multiple of their number, whose tokens stand in another segment of
-    the text, too: concepts that hold a segment each have as many near-duplicates for a reason."""
+    """Share of the `segments` of texts [T, N] that equal another segment of their text; N is a multiple of `segments`.
+    Concepts that hold one segment each have at least as many near-duplicates."""
     parts = ids.unflatten(1, (segments, -1))
     equal = (parts[:, :, None] == parts[:, None]).all(dim=-1)
     return float((equal.sum(dim=-1) > 1).float().mean())
@@ -88,18 +88,22 @@ def singular_spectrum(concepts: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reconstruction_metrics(model, batches: Iterable[dict], special_ids: Iterable[int]) -> dict[str, float]:
+def reconstruction_metrics(
+    model, batches: Iterable[dict], special_ids: Iterable[int], unknown_id: int | None = None, **options
+) -> dict[str, float]:
     """
-    How much of clean texts comes back from their concepts.
+    Reconstruction of clean texts from their concepts.
 
     Args:
         model: with `reconstruct_ids`.
         batches: dicts with `input_ids` and `attention_mask` [B, N].
-        special_ids: tokens that are not counted; padding neither.
+        special_ids: tokens that are not counted, as padding is not.
+        unknown_id: token that is counted as an error even if it is predicted.
+        options: of `reconstruct_ids`.
 
     Returns:
         reconstruction_accuracy: share of tokens.
-        exact_match: share of texts all of whose tokens are right.
+        exact_match: share of texts without an error.
         reconstruction_tokens: number of tokens counted.
     """
     right = tokens = exact = texts = 0
@@ -107,7 +111,9 @@ def reconstruction_metrics(model, batches: Iterable[dict], special_ids: Iterable
     for batch in batches:
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         counted = mask.bool() & ~torch.isin(ids, special)
-        hits = (model.reconstruct_ids(ids, mask) == ids) & counted
+        hits = (model.reconstruct_ids(ids, mask, **options) == ids) & counted
+        if unknown_id is not None:
+            hits &= ids != unknown_id
         right, tokens = right + int(hits.sum()), tokens + int(counted.sum())
         exact, texts = exact + int((hits == counted).all(dim=1).sum()), texts + len(ids)
     return {

@@ -1,11 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Results of evaluations: one record for each number, and what is made of them (table, JSON, tracker, model-index)."""
+"""Results of evaluations: a record for each number, and tables, JSON, trackers and model-index of records."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -14,11 +14,12 @@ from rich.table import Table
 from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import cached_file
 
-from .data import first_line
-from .plain_text import table_text
+from ..utils.errors import first_line
+from ..utils.plain_text import Markdown, markdown_table, table_text
+from ..utils.runs import check_output_dir, file_digest, folder_name
 
 
-# Systems that stand beside the model in every table, under these names.
+# The names of the baselines in every table.
 MAJORITY, BAG_OF_WORDS, UNTRAINED = "majority class", "bag of words (tf-idf)", "untrained"
 
 
@@ -31,7 +32,7 @@ class Result:
         task: such as `mrpc`.
         split: of the data, such as `validation`.
         metric: such as `f1`; scores between -1 and 1 or 0 and 1, not times 100.
-        system: whose number it is: the model under its name, or a baseline.
+        system: the name of the model or baseline.
         value: mean over runs.
         spread: standard deviation over runs, None for a single one.
         count: of examples.
@@ -54,33 +55,61 @@ class Result:
         return f"{self.value:.4f}{spread}"
 
 
-def results_table(results: Iterable[Result], title: str, rows=("task", "split", "metric"), columns="system") -> Table:
-    """A table of records: a line for each combination of the fields `rows`, a column for each value of `columns`, both
-    in the order in which they come first. The best system of a line is bold where columns are systems."""
+def pivot(results: Iterable[Result], rows: tuple[str, ...], columns: str) -> tuple[list[str], dict[tuple, dict]]:
+    """
+    Arrange records as a table.
+
+    Args:
+        rows: fields whose values name a row.
+        columns: field whose values name the columns.
+
+    Returns:
+        The names of the columns, and for each row its records by column, both in order of first appearance.
+
+    Raises:
+        ValueError: two records for one cell.
+    """
     cells, headings = {}, {}
     for result in results:
-        line = tuple(str(getattr(result, field)) for field in rows)
+        row = tuple(str(getattr(result, field)) for field in rows)
         heading = str(getattr(result, columns))
         headings.setdefault(heading)
-        if heading in cells.setdefault(line, {}):
-            raise ValueError(f"Two results for {line} and {heading!r}.")
-        cells[line][heading] = result
+        if heading in cells.setdefault(row, {}):
+            raise ValueError(f"Two results for {row} and {heading!r}.")
+        cells[row][heading] = result
+    return list(headings), cells
+
+
+def results_table(results: Iterable[Result], title: str, rows=("task", "split", "metric"), columns="system") -> Table:
+    """The records for the screen, arranged by [`pivot`]. The best system of a row is bold where columns are
+    systems."""
+    headings, cells = pivot(results, rows, columns)
     table = Table(title=table_text(title))
     for heading in (*rows, *headings):
         justify = "left" if heading in rows else "right"
         table.add_column(table_text(heading), justify=justify, overflow="fold")
-    for line, found in cells.items():
+    for row, found in cells.items():
         values = [result.value for result in found.values() if not math.isnan(result.value)]
         best = max(values) if columns == "system" and len(values) > 1 else None
         texts = [found[heading].shown() if heading in found else "" for heading in headings]
         styles = ["bold" if heading in found and found[heading].value == best else "" for heading in headings]
-        table.add_row(*map(table_text, line), *map(table_text, texts, styles))
+        table.add_row(*map(table_text, row), *map(table_text, texts, styles))
     return table
 
 
+def results_markdown(results: Iterable[Result]) -> Markdown:
+    """The records as a table in Markdown: a row for each task, split and metric, a column for each system."""
+    counted = [r if r.count is None else replace(r, split=f"{r.split} ({r.count:,})") for r in results]
+    systems, cells = pivot(counted, ("task", "split", "metric"), "system")
+    rows = []
+    for row, found in cells.items():
+        rows.append([*row, *(found[system].shown() if system in found else "" for system in systems)])
+    return markdown_table(["task", "split (examples)", "metric", *systems], rows, text_columns=3)
+
+
 def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> Path:
-    """JSON with `facts` (arguments, versions, git state; anything that JSON knows, else as text) and `results`; values
-    that are not defined are null."""
+    """Write JSON with `facts`, such as arguments, versions and git state, and `results`. Facts that JSON cannot hold
+    become texts, values that are not defined null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     records = [asdict(result) | ({"value": None} if math.isnan(result.value) else {}) for result in results]
@@ -91,10 +120,10 @@ def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> P
 
 def read_report(path: str | Path) -> dict:
     """
-    What `write_results` wrote: the facts, and under "results" the list of records.
+    The facts of a file of `write_results`, and under "results" the list of records.
 
     Raises:
-        ValueError: no such file, or not one of results.
+        ValueError: there is no such file, or it holds no results.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -111,40 +140,36 @@ def read_results(path: str | Path) -> list[Result]:
 
 
 def model_name(model: str | Path) -> str:
-    """A folder or Hub id as tables name it: by its last part."""
+    """The name of a folder or Hub id in tables: its last part."""
     return Path(model).resolve().name
 
 
 def weights_digest(model: str | Path) -> str | None:
-    """Of the weights of a folder, or of a Hub id that was loaded before; None where there are none."""
+    """The SHA-256 of the weights in a folder, or of a Hub id in the cache; None where there are none."""
     folder = Path(model)
     if not folder.is_dir():
         try:
             folder = Path(cached_file(str(model), "config.json", local_files_only=True)).parent
         except (OSError, ValueError, TypeError):
             return None
-    digest, files = hashlib.sha256(), sorted(folder.glob("model*.safetensors"))
-    for file in files:
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest() if files else None
+    files = sorted(folder.glob("model*.safetensors"))
+    return file_digest(*files) if files else None
 
 
 def measured_on(model: str) -> dict:
-    """What a report tells of the model that it is about: its folder or Hub id, and the digest of its weights."""
+    """The facts of a report that identify its model: folder or Hub id, and the digest of the weights."""
     return {"model_name_or_path": model, "weights_sha256": weights_digest(model)}
 
 
 def measured_model(report: dict) -> tuple[str | None, str | None]:
-    """What [`measured_on`] told, as far as a report does; of several models none."""
+    """Folder or Hub id, and digest of the weights, of the one model of a report; None for what it does not name."""
     model = report.get("model") or report.get("model_name_or_path")
     return (model if isinstance(model, str) else None), report.get("weights_sha256")
 
 
 def is_measured(model: str, weights: str | None, checkpoint: str | Path) -> bool:
-    """Whether results of `model` with weights of this digest are those of a folder or Hub id: by the weights, else by
-    the folder; where one of the two folders is gone, by the name."""
+    """Whether results of `model`, whose weights have this digest, are results of a folder or Hub id: by the digests,
+    else by the folders, or, where one does not exist, by the names."""
     own = weights and weights_digest(checkpoint)
     if own:
         return own == weights
@@ -154,7 +179,7 @@ def is_measured(model: str, weights: str | None, checkpoint: str | Path) -> bool
 
 
 def choose_trackers(report_to: list[str]) -> list[str]:
-    """The trackers that `--report_to` asks for; ValueError for one that is not installed."""
+    """The trackers of `--report_to`; ValueError for one that is not installed."""
     names = [name for name in report_to if name != "none"]
     available = get_available_reporting_integrations()
     names = available if names == ["all"] else names
@@ -168,8 +193,9 @@ def track_results(results: Iterable[Result], report_to: list[str], run_name: str
     Log numbers as `task/split/metric/system` to trackers, through accelerate.
 
     Args:
-        report_to: names as `--report_to` takes them: "wandb", "tensorboard", "trackio", "all", or "none".
-        run_name: of the run; folder: where trackers that write files do so.
+        report_to: values of `--report_to`: "wandb", "tensorboard", "trackio", "all", or "none".
+        run_name: of the run.
+        folder: for trackers that write files.
 
     Raises:
         ValueError: a tracker that is not installed.
@@ -187,21 +213,21 @@ def track_results(results: Iterable[Result], report_to: list[str], run_name: str
 
 def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, tuple]) -> list[EvalResult]:
     """
-    The model-index of a card: numbers of its model alone. The first of the results is the model's; of its other
-    systems, whose names go on after a comma, metrics stand there as `accuracy (K=4)`.
+    The model-index of a card: the numbers of its model, which the first result names, but not of baselines. A variant
+    of the model, named after a comma such as `model, K=4`, has metrics such as `accuracy (K=4)`.
 
     Args:
         task_type: the Hub's name, such as `text-classification` or `sentence-similarity`.
-        datasets: from tasks to Hub id, readable name and, where it is not the task's, configuration of their data.
+        datasets: from tasks to Hub id and readable name of their data, and its configuration unless that is the task.
     """
     results = list(results)
     own = results[0].system.split(", ")[0] if results else ""
-    found = []
+    entries = []
     for result in results:
         name, _, variant = result.system.partition(", ")
         if name == own and not math.isnan(result.value):
             source, readable, config = (*datasets[result.task], None)[:3]
-            found.append(
+            entries.append(
                 EvalResult(
                     task_type=task_type,
                     dataset_type=source,
@@ -213,4 +239,62 @@ def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, 
                     metric_value=round(result.value, 5),
                 )
             )
-    return found
+    return entries
+
+
+@dataclass
+class ReportingArguments:
+    """Folder and trackers of the results."""
+
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for results; outputs/<evaluation>_<model>_<time> by default."}
+    )
+    report_to: list[str] = field(
+        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
+    )
+
+    def __post_init__(self):
+        choose_trackers(self.report_to)
+
+    def folder(self, kind: str, model: str, *files: str) -> Path:
+        """
+        The folder for the results of an evaluation `kind` of the checkpoint `model`, created before the evaluation.
+
+        Args:
+            files: names of files that will be written beside `results.json`.
+
+        Raises:
+            ValueError: the folder holds one of these files, or is not writable.
+        """
+        folder = Path(self.output_dir or results_folder(kind, model))
+        check_output_dir(folder, ("results.json", *files))
+        return folder
+
+    def report(
+        self,
+        folder: Path,
+        results: Iterable[Result],
+        facts: dict,
+        task_type: str,
+        datasets: dict[str, tuple[str, str]] | None = None,
+    ) -> Path:
+        """
+        Write `results.json` into the folder and log it to the trackers.
+
+        Args:
+            facts: of the run, for the JSON.
+            task_type, datasets: as in [`add_results`], for a card to which the results are added later.
+
+        Returns:
+            path of the JSON.
+        """
+        results = list(results)
+        facts = {**facts, "task_type": task_type, "datasets": datasets or {}}
+        written = write_results(folder / "results.json", results, facts)
+        track_results(results, self.report_to, folder.name, str(folder), facts)
+        return written
+
+
+def results_folder(kind: str, model: str) -> str:
+    """`outputs/<kind>_<name of the model>_<time>`, so that no run overwrites an earlier one."""
+    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{datetime.now():%Y%m%d_%H%M%S}"))
