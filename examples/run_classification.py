@@ -1,13 +1,13 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Fine-tune a concept checkpoint, or any other encoder, to classify texts or pairs of texts of your own.
+Fine-tune a concept checkpoint, or any other encoder, to classify your own texts or pairs of texts.
 
     python examples/run_classification.py --train_file reviews.csv --validation_file more_reviews.csv \
         --text_column_names review --label_column_name stars
 
 Files are csv, tsv, json(l) or parquet; `--dataset_name` is a data set of the Hub, or a local folder, instead. The
-classes are the different labels, whatever they are: names, whole numbers, true and false. Other numbers are scores.
-Without rows to report on, a tenth of the training rows is reported. `--text_column_names a b` compares two texts.
+classes are the different labels: names, whole numbers, true and false; other numbers are scores. Without validation
+rows, a tenth of the training rows is reported. `--text_column_names a b` compares two texts.
 
     python examples/run_classification.py --model_name_or_path outputs/…/reviews --do_predict --test_file new.csv
 
@@ -16,22 +16,20 @@ writes `predict_results.txt`. Other options as in `run_glue.py`.
 
 from dataclasses import dataclass, field, replace
 
-from transformers import AutoConfig
-
-from trainers.data import first_line
-from trainers.script import newest_checkpoint, parse_arguments, run_script
-from trainers.tasks import own_task
-from trainers.tasks.frame import DataArguments, FineTuningArguments, ModelArguments, run_tasks
+from trainers.fine_tuning import own_task
+from trainers.fine_tuning.runner import DataArguments, FineTuningArguments, ModelArguments, run_tasks
+from trainers.models.loading import read_config
+from trainers.utils.script import newest_checkpoint, parse_arguments, run_script
 
 
 @dataclass
 class ClassificationArguments(DataArguments):
-    """Which texts and labels."""
+    """The texts and labels."""
 
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     text_column_names: list[str] = field(
         default_factory=list,
-        metadata={"help": "Column of the text, or two of a pair: a b, or a,b; told from the data by default."},
+        metadata={"help": "Column of the text, or two of a pair: a b; by default text, or sentence1 sentence2."},
     )
     label_column_name: str = field(default="label", metadata={"help": "Column of classes or scores."})
     do_regression: bool = field(
@@ -49,35 +47,26 @@ class ClassificationArguments(DataArguments):
     def __post_init__(self):
         if self.dataset_name is None and not self.files:
             raise ValueError("Give the data: --train_file and --validation_file, or --dataset_name.")
-        if self.dataset_name is None and self.dataset_config_name is not None:
-            raise ValueError("--dataset_config_name is a configuration of a --dataset_name; files have none.")
-
-
-def trained_labels(path: str) -> tuple[list[str] | None, tuple[float, float] | None]:
-    """Of a classifier that is used as it is the classes, None for scores, and the range of scores that have one."""
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The checkpoint {path!r} cannot be read: {first_line(error)}") from error
-    bounds = (getattr(config, "fine_tuning", None) or {}).get("score_range")
-    return None if config.num_labels == 1 else list(config.id2label.values()), bounds and tuple(bounds)
 
 
 def main():
     model_args, data_args, args = parse_arguments(ModelArguments, ClassificationArguments, FineTuningArguments)
     path = model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
-    columns = [name.strip() for given in data_args.text_column_names for name in given.split(",") if name.strip()]
-    names, bounds, regression = None, None, data_args.do_regression
-    if not args.do_train:
-        names, bounds = trained_labels(path)
+    names, score_range, regression = None, None, data_args.do_regression
+    if not args.do_train:  # classes and score range of the trained classifier
+        config = read_config(path, concepts=False)
+        names = None if config.num_labels == 1 else list(config.id2label.values())
+        score_range = (getattr(config, "fine_tuning", None) or {}).get("score_range")
         if regression not in (None, names is None):
             raise ValueError(f"--do_regression: {path} gives {'scores' if names is None else f'classes {names}'}.")
         regression = names is None
     task = own_task(
-        data_args.dataset_name or next(iter(data_args.files.values())), columns, data_args.label_column_name,
-        regression, data_args.metric_name, names, data_args.dataset_config_name, args.seed,
+        data_args.dataset_name or next(iter(data_args.files.values())), data_args.text_column_names,
+        data_args.label_column_name, regression, data_args.metric_name, names, data_args.dataset_config_name,
+        args.seed,
     )  # fmt: skip
-    run_tasks("classification", [replace(task, score_range=bounds)], model_args, data_args, args)
+    task = replace(task, score_range=score_range and tuple(score_range))
+    run_tasks("classification", [task], model_args, data_args, args)
 
 
 if __name__ == "__main__":

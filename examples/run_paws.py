@@ -1,16 +1,16 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Fine-tune on PAWS: whether two sentences of nearly the same words mean the same.
+Fine-tune on PAWS: whether two sentences of nearly the same words are paraphrases.
 
     python examples/run_paws.py --model_name_or_path outputs/…
 
-Epochs and learning rates are chosen on the official validation split, the test split is reported (data without one:
-chosen on a part of train, validation is reported). Options as in `run_glue.py`.
+Epochs and learning rates are selected on the official validation split, scores are those of the test split (of data
+without one: a part of train, and validation). Options as in `run_glue.py`.
 """
 
-from trainers.script import parse_arguments, run_script
-from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
+from trainers.fine_tuning import select_tasks
+from trainers.fine_tuning.runner import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
+from trainers.utils.script import parse_arguments, run_script
 
 
 def main():

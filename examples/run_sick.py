@@ -4,13 +4,13 @@ Fine-tune on SICK: relatedness (a score) and entailment (three classes).
 
     python examples/run_sick.py --model_name_or_path outputs/…
 
-Epochs and learning rates are chosen on the official trial split, the test split is reported. Options as in
-`run_glue.py`; `--task_name` may be sick_relatedness or sick_entailment, both by default.
+Epochs and learning rates are selected on the official trial split, scores are those of the test split. Options as in
+`run_glue.py`; `--task_name` is sick_relatedness or sick_entailment, by default both.
 """
 
-from trainers.script import parse_arguments, run_script
-from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
+from trainers.fine_tuning import select_tasks
+from trainers.fine_tuning.runner import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
+from trainers.utils.script import parse_arguments, run_script
 
 
 def main():

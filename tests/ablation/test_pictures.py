@@ -1,82 +1,57 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of tables."""
+"""The picture of a table."""
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from trainers.ablation.pictures import neighbours, plot_cost, ranges, scale_costs
-from trainers.ablation.report import Summary
-from trainers.results import Result
+from trainers.evaluation.results import Result
+from trainers.experiments.ablation.pictures import plot_summary, scale_costs
+from trainers.experiments.ablation.summary import Summary
 
 
-def line(number: int, cost: float, **values: float) -> Summary:
-    """A line with a cost of encoding, and `accuracy` or `similarity` where given."""
-    places = {"accuracy": ("reading", "", "accuracy"), "similarity": ("stsb", "validation", "spearman")}
-    found = {("encoding", "", "MFLOP per word"): cost, **{places[name]: value for name, value in values.items()}}
-    results = {place: Result(*place, f"run {number}", value) for place, value in found.items()}
+PLACES = {
+    "accuracy": ("reconstruction", "", "accuracy"),
+    "similarity": ("stsb", "validation", "spearman"),
+    "cost": ("encoding", "", "MFLOP per word"),
+}
+
+
+def line(number: int, **values: float) -> Summary:
+    results = {PLACES[name]: Result(*PLACES[name], f"run {number}", value) for name, value in values.items()}
     return Summary(number, f"run {number}", "", False, results)
 
 
-@pytest.mark.parametrize(
-    ("costs", "scale"), [([0.53, 0.67], "linear"), ([0.5, 1.5], "linear"), ([0.5, 1.6], "log"), ([], "linear")]
-)
-def test_costs_that_hardly_differ_stand_on_a_plain_axis(costs, scale):
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures instead of files."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize(("costs", "scale"), [([0.53, 0.67], "linear"), ([0.5, 1.5], "linear"), ([0.5, 1.6], "log")])
+def test_costs_that_differ_little_have_a_linear_axis(costs, scale):
     axes = Figure().subplots()
     axes.plot(costs, costs, "o")
     scale_costs(axes, costs)
     assert axes.get_xscale() == scale
     axes.figure.canvas.draw()
-    words = [tick.get_text() for tick in axes.get_xticklabels(minor=False)]
-    assert not costs or len(words) > 1
+    assert len([tick.get_text() for tick in axes.get_xticklabels(minor=False)]) > 1
     assert not any(tick.get_text() for tick in axes.get_xticklabels(minor=True))
 
 
-def test_each_panel_is_scaled_by_the_points_that_it_shows(tmp_path, monkeypatch):
-    """A costly baseline that reads nothing back does not squeeze those that do."""
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
-    lines = [line(1, 0.53, accuracy=0.5, similarity=0.6), line(2, 0.67, accuracy=0.9, similarity=0.7)]
-    assert plot_cost([*lines, line(3, 32.0, similarity=0.8)], tmp_path / "cost.png")
-    assert [axes.get_xscale() for axes in figures[0].axes] == ["log", "linear", "logit"]
+def test_each_model_has_a_line_and_each_metric_a_panel(figures, tmp_path):
+    lines = [line(1, accuracy=0.5, similarity=0.6, cost=0.5), line(2, accuracy=1.0), line(3)]
+    assert plot_summary(lines, tmp_path / "summary.png")
+    panels = figures[0].axes
+    assert [axes.get_xlabel() for axes in panels] == [
+        "reconstructed tokens", "zero-shot STS-B, Spearman", "encoding, MFLOP per word"
+    ]  # fmt: skip
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["1 run 1", "2 run 2"]
+    places = [(float(x), int(y)) for points in panels[0].lines for x, y in zip(*points.get_data(), strict=True)]
+    assert places == [(0.5, 0), (0.9999, 1)]  # the axis ends at 99.99 %
 
 
-def test_points_that_lie_together_share_a_label(tmp_path, monkeypatch):
-    """Their numbers are not written upon each other, and none is lost."""
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
-    lines = [line(n, 0.53, accuracy=0.9 + n / 1e5, similarity=0.7) for n in range(1, 9) if n != 5]
-    assert plot_cost([*lines, line(9, 0.53, accuracy=0.2, similarity=0.3)], tmp_path / "cost.png")
-    middle = figures[0].axes[1]
-    assert [text.get_text() for text in middle.texts] == ["1–4, 6–8", "9"]
-    assert middle.get_yscale() == "logit"
-
-
-def test_what_lies_beyond_the_axis_is_told(tmp_path, monkeypatch):
-    """All and none of the tokens stand at outer ticks that say so."""
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
-    assert plot_cost([line(1, 0.5, accuracy=1.0), line(2, 0.5, accuracy=0.0)], tmp_path / "cost.png")
-    (axes,) = figures[0].axes  # nothing is known that other panels would show
-    words = dict(zip(axes.get_yticks(), (tick.get_text() for tick in axes.get_yticklabels()), strict=True))
-    heights = [points.get_ydata()[0] for points in axes.lines if len(points.get_ydata())]
-    assert [words[height] for height in heights] == ["≥ 99.99 %", "≤ 1 %"]
-
-
-@pytest.mark.parametrize(
-    ("numbers", "words"), [([3], "3"), ([2, 1], "1, 2"), ([5, 1, 3, 4], "1, 3–5"), ([1, 2, 3, 7, 8], "1–3, 7, 8")]
-)
-def test_ranges(numbers, words):
-    assert ranges(numbers) == words
-
-
-def test_neighbours_hang_together_by_steps():
-    places = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 0.0]])
-    assert sorted(map(sorted, neighbours(places, 1.5))) == [[0, 1, 2], [3]]
-    assert neighbours(places[:1], 1.5) == [[0]]
-    assert neighbours(places[:0], 1.5) == []
-
-
-def test_nothing_to_show_leaves_no_file(tmp_path):
-    assert plot_cost([line(1, 0.5)], tmp_path / "cost.png") is False
+def test_without_values_there_is_no_file(tmp_path):
+    assert plot_summary([line(1)], tmp_path / "summary.png") is False
     assert not list(tmp_path.iterdir())

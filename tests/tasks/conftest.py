@@ -6,8 +6,8 @@ import pytest
 import transformers
 from datasets import Dataset
 
-from trainers.tasks import select_tasks
-from trainers.tasks.frame import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
+from trainers.fine_tuning import select_tasks
+from trainers.fine_tuning.runner import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 
 from ..conftest import TEXTS
 from ..trainers.kit import make_model

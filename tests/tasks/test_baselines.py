@@ -7,9 +7,10 @@ from datasets import Dataset
 from scipy import stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from trainers.results import BAG_OF_WORDS, MAJORITY
-from trainers.tasks import TASKS, TaskData
-from trainers.tasks.baselines import BagOfWords, predict_bag_of_words, run_baseline
+from trainers.evaluation.bag_of_words import fit_bag_of_words, pair_features
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY
+from trainers.fine_tuning import TASKS, TaskData
+from trainers.fine_tuning.baselines import predict_bag_of_words, run_baseline
 
 
 PLACES = ["rain on the roof", "a ship at dawn", "many books here", "the old house"]
@@ -55,11 +56,9 @@ def test_scores_follow_the_words_they_share():
 
 
 def test_features_are_the_two_texts_their_difference_product_and_cosine():
-    rows = Dataset.from_dict({"text_a": PLACES, "text_b": PLACES[::-1]})
-    features = BagOfWords(rows)(rows).toarray()
-    words = TfidfVectorizer(sublinear_tf=True).fit(PLACES + PLACES[::-1])
-    a, b = (words.transform(rows[column][:]).toarray() for column in ("text_a", "text_b"))
+    words = fit_bag_of_words(PLACES + PLACES[::-1])
+    features = pair_features(words.transform(PLACES), words.transform(PLACES[::-1])).toarray()
+    plain = TfidfVectorizer(sublinear_tf=True).fit(PLACES + PLACES[::-1])
+    a, b = (plain.transform(texts).toarray() for texts in (PLACES, PLACES[::-1]))
     cosine = (a * b).sum(axis=1, keepdims=True)  # of unit vectors
     np.testing.assert_allclose(features, np.hstack([a, b, abs(a - b), a * b, cosine]), atol=1e-12)
-    single = Dataset.from_dict({"text_a": PLACES})
-    assert BagOfWords(single)(single).shape == (4, len(TfidfVectorizer().fit(PLACES).vocabulary_))

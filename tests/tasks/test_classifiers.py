@@ -11,17 +11,15 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from trainers.tasks import TASKS
-from trainers.tasks.classifiers import (
+from trainers.data.tokenizers import train_tokenizer
+from trainers.fine_tuning import TASKS, TaskData
+from trainers.fine_tuning.classifiers import (
     CLASSIFIERS,
     TextCollator,
-    TextEncoder,
     classifier_type_of,
-    concepts_alone,
-    head_modules,
     read_checkpoint,
+    through_concepts,
 )
-from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
 from ..trainers.kit import make_model
@@ -42,7 +40,7 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
     path = str(checkpoints[source])
     if (kind == "bert-type") != (source == "bert"):
         own = "bert-type" if source == "bert" else "perceiver_decoder_cls"
-        with pytest.raises(ValueError, match=f"checkpoint, which {kind} cannot read; its type is {own}"):
+        with pytest.raises(ValueError, match=f"checkpoint, which {kind} cannot load; its type is {own}"):
             read_checkpoint(path, kind)
         return
     checkpoint = read_checkpoint(path, kind)
@@ -50,8 +48,6 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
     assert new == HEADS[kind]
     assert type(model).__name__.startswith("Recursive") == (source == "recursive")
     assert (model.num_labels, model.config.id2label[2]) == (3, "contradiction")
-    pooler = {"bert.pooler"} if source == "bert" else set()
-    assert set(head_modules(model)) == {name.split(".")[0] for name in new} | pooler
 
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -62,7 +58,7 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
     assert new == ["classifier.bias", "classifier.weight"]  # of another shape
     assert (score.num_labels, score.config.problem_type) == (1, "regression")
 
-    untrained = [checkpoint.make_untrained(TASKS["mnli"], seed).state_dict() for seed in (1, 1, 2)]
+    untrained = [replace(checkpoint, untrained=True).load(TASKS["mnli"], seed)[0].state_dict() for seed in (1, 1, 2)]
     assert untrained[0].keys() == model.state_dict().keys()
     matrices = [
         name
@@ -107,17 +103,17 @@ def test_without_a_decoder_of_the_text_the_concepts_are_pooled(recursive, tokeni
         asked, _ = read_checkpoint(str(tmp_path / "prefix"), "perceiver_decoder_cls").load(TASKS["mrpc"], 0)
         asked.save_pretrained(tmp_path / "asked")
         assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "asked")) == "perceiver_decoder_cls"
-        assert concepts_alone(asked)
+        assert through_concepts(asked)
 
 
 def test_the_untrained_classifier_keeps_what_tokens_weigh(tokenizer, tmp_path):
     """Frequencies of words are no training, in fine-tuning as in every other evaluation."""
-    model = make_model("perceiver_posonly_mlm", tokenizer, concept_mean="embeddings", token_weighting=True)
+    model = make_model("perceiver_posonly_mlm", tokenizer)
     model.base_model.token_weights.weights.uniform_()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     for kind in ("perceiver_cls", "perceiver_decoder_cls", "perceiver_pair_cls"):
-        untrained = read_checkpoint(str(tmp_path), kind).make_untrained(TASKS["mrpc"], 1)
+        untrained = replace(read_checkpoint(str(tmp_path), kind), untrained=True).load(TASKS["mrpc"], 1)[0]
         assert torch.equal(untrained.encoder.token_weights.weights, model.base_model.token_weights.weights)
         assert not torch.equal(untrained.get_input_embeddings().weight, model.get_input_embeddings().weight)
 
@@ -126,10 +122,10 @@ def test_tokens_around_the_concepts_are_asked_for(checkpoints):
     path = str(checkpoints["recursive"])
     for asked, alone in ((None, True), (False, True), (True, False)):
         model, _ = read_checkpoint(path, reads_tokens=asked).load(TASKS["mrpc"], 0)
-        assert concepts_alone(model) == alone
-    with pytest.raises(ValueError, match="--classifier_reads_tokens: the decoder of .*concept' reads no tokens"):
+        assert through_concepts(model) == alone
+    with pytest.raises(ValueError, match="--classifier_reads_tokens: the decoder of .*concept' takes no tokens"):
         read_checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
-    assert concepts_alone(read_checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
+    assert through_concepts(read_checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
     with pytest.raises(ValueError, match="an option of perceiver_decoder_cls, not of perceiver_cls"):
         read_checkpoint(path, "perceiver_cls", reads_tokens=True)
 
@@ -149,7 +145,7 @@ def test_only_the_tokenizer_of_the_checkpoint_is_taken(checkpoints, tokenizer, t
     train_tokenizer(TEXTS[::-1] * 4, vocab_size=300, max_length=64).save_pretrained(tmp_path / "other")
     for source in ("bert", "concept"):
         path = str(checkpoints[source])
-        with pytest.raises(ValueError, match="has another vocabulary than the checkpoint"):
+        with pytest.raises(ValueError, match="is not that of the checkpoint .*: it has another vocabulary"):
             read_checkpoint(path, tokenizer_name=str(tmp_path / "other"))
         bare = shutil.copytree(path, tmp_path / source, ignore=shutil.ignore_patterns("tokenizer*"))
         with pytest.raises(ValueError, match="Give --tokenizer_name"):  # no default one, none that knows no word
@@ -174,7 +170,7 @@ def test_pairs_and_cosines_need_what_they_compare(checkpoints, tmp_path):
     assert pair.load(TASKS["stsb"], 0)[1] == ["pool_norm.weight"]
     with pytest.raises(ValueError, match="compares two texts, but cola has one"):
         pair.check(TASKS["cola"])
-    with pytest.raises(ValueError, match="fitted to scores, but mrpc has classes"):
+    with pytest.raises(ValueError, match="fitted to scores of a known range, but mrpc has classes"):
         pair.check(TASKS["mrpc"])
     default = read_checkpoint(path, "perceiver_pair_cls")
     default.check(TASKS["mrpc"])
@@ -188,8 +184,6 @@ def test_pairs_and_cosines_need_what_they_compare(checkpoints, tmp_path):
         assert read_checkpoint(str(tmp_path / chosen)).similarity(TASKS["stsb"]) == chosen
     with pytest.raises(ValueError, match="an option of perceiver_pair_cls, not of perceiver_cls"):
         read_checkpoint(path, "perceiver_cls", pair_similarity="cosine")
-    with pytest.raises(ValueError, match="must be classifier or cosine, not 'euclid'"):
-        read_checkpoint(path, "perceiver_pair_cls", pair_similarity="euclid")
 
 
 def test_lengths_and_token_types_that_a_model_takes(checkpoints):
@@ -197,33 +191,38 @@ def test_lengths_and_token_types_that_a_model_takes(checkpoints):
     assert (bert.max_length(128), bert.max_length(20)) == (64, 20)
     boundless = replace(bert, config=transformers.XLNetConfig(d_model=16, n_head=2))
     assert boundless.max_length(20) == 20
-    with pytest.raises(ValueError, match="--max_seq_length must be more than the 3 marks around texts, not 3"):
+    with pytest.raises(ValueError, match="--max_seq_length must be more than the 3 special tokens, not 3"):
         concept.max_length(3)
     bert.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    assert bert.takes_token_types and not concept.takes_token_types
-    concept.config.type_vocab_size = 2
-    assert concept.takes_token_types
+    assert bert.collator(20).token_types and not concept.collator(20).token_types
+    assert bert.collator(128).max_length == 64
 
 
-def test_joint_texts_are_those_of_the_tokenizer(tokenizer):
-    rows = Dataset.from_dict({"text_a": TEXTS, "text_b": TEXTS[::-1], "label": [0, 1, 0, 1]})
-    encoded, cut = TextEncoder(tokenizer, 500, token_types=True).encode(rows, "rows")
-    expected = tokenizer(TEXTS, TEXTS[::-1], return_token_type_ids=True)
+ROWS = {"text_a": TEXTS, "text_b": TEXTS[::-1], "label": [0, 1, 0, 1]}
+
+
+def test_joint_texts_equal_those_of_the_tokenizer(tokenizer):
+    rows = Dataset.from_dict(ROWS)
+    batch = TextCollator(tokenizer, 500, token_types=True)(list(rows))
+    expected = tokenizer(TEXTS, TEXTS[::-1], padding=True, return_token_type_ids=True, return_tensors="pt")
     for name in ("input_ids", "attention_mask", "token_type_ids"):
-        assert encoded[name][:] == expected[name]
-    assert (cut, encoded["label"][:]) == (0, [0, 1, 0, 1])
-    lengths = [len(ids) for ids in expected["input_ids"]]
-    encoded, cut = TextEncoder(tokenizer, sorted(lengths)[1]).encode(rows, "rows")
-    assert encoded.column_names == ["label", "input_ids", "attention_mask"]
-    assert cut == sum(length > sorted(lengths)[1] for length in lengths) / 4
-    assert max(map(len, encoded["input_ids"])) == sorted(lengths)[1]
+        assert torch.equal(batch[name], expected[name])
+    assert batch["labels"].tolist() == [0, 1, 0, 1] and batch["labels"].dtype == torch.long
+    lengths = sorted(expected["attention_mask"].sum(dim=1).tolist())
+    collator = TextCollator(tokenizer, lengths[1])
+    batch = collator(list(rows))
+    assert set(batch) == {"input_ids", "attention_mask", "labels"} and batch["input_ids"].shape[1] == lengths[1]
+    data = TaskData(TASKS["mrpc"], "rows", rows, None, "", {"validation": rows})
+    assert collator.truncated_share(data) == sum(length > lengths[1] for length in lengths) / 4
+    assert TextCollator(tokenizer, 500).truncated_share(data) == 0
 
 
-def test_separate_texts_are_encoded_and_padded_each_on_its_own(tokenizer):
+def test_separate_texts_are_padded_separately(tokenizer):
     rows = Dataset.from_dict({"text_a": TEXTS[:2], "text_b": ["a", "a b c"], "label": [0.5, 1.0]})
-    encoded, cut = TextEncoder(tokenizer, 12, separate=True).encode(rows, "rows")
-    assert cut == 1  # the first texts are longer
-    batch = TextCollator(tokenizer)(list(encoded))
+    collator = TextCollator(tokenizer, 12, separate=True)
+    data = TaskData(TASKS["stsb"], "rows", None, None, "", {"validation": rows})
+    assert collator.truncated_share(data) == 1  # the first texts are longer
+    batch = collator(list(rows))
     for side, texts in (("_a", TEXTS[:2]), ("_b", ["a", "a b c"])):
         expected = tokenizer(texts, truncation=True, max_length=12, padding=True, return_tensors="pt")
         for name in ("input_ids", "attention_mask"):
@@ -232,5 +231,3 @@ def test_separate_texts_are_encoded_and_padded_each_on_its_own(tokenizer):
         "labels"
     }
     assert batch["labels"].dtype == torch.float32
-    joint = [{"input_ids": [1, 2], "attention_mask": [1, 1], "label": 1}]
-    assert TextCollator(tokenizer)(joint)["labels"].dtype == torch.long

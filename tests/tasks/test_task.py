@@ -9,8 +9,8 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.tasks import TASKS, Parts, load_task, select_tasks
-from trainers.tasks.task import hold_out
+from trainers.fine_tuning import TASKS, Parts, load_task, select_tasks
+from trainers.fine_tuning.task import hold_out
 
 from ..conftest import TEXTS
 
@@ -24,10 +24,7 @@ def test_groups_and_single_tasks_each_once():
     assert names(["all-glue"]) == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
     assert names(["rte", "all", "mrpc"]) == ["rte", "mrpc", "stsb", "qqp", "mnli"]
     assert names(["mnli-matched", "mnli-mismatched"]) == ["mnli-matched", "mnli-mismatched"]
-    for wrong, near in (("mrcp", "mrpc"), ("STS-B", "stsb"), ("mnli_matched", "mnli-matched"), ("SST-2", "sst2")):
-        with pytest.raises(ValueError, match=f"Unknown task '{wrong}'; did you mean '{near}'. There are .*'all-glue'"):
-            select_tasks(["stsb", wrong])
-    with pytest.raises(ValueError, match="Unknown task 'xyzzy'; choose of"):
+    with pytest.raises(ValueError, match="Unknown task 'xyzzy'; choose of .*'mrpc'.*'all-glue'"):
         select_tasks(["xyzzy"])
 
 
@@ -69,14 +66,12 @@ def test_parts_of_a_task(toy_glue):
     assert data.train.column_names == ["text_a", "text_b", "label"]
     scores = load_task(TASKS["stsb"], str(toy_glue)).train["label"]
     assert set(scores) <= {number / 5 for number in range(6)} and max(scores) == 1  # 0..5 becomes 0..1
-    few = Parts(predict=True, max_train_samples=5, max_eval_samples=3, max_predict_samples=2)
+    few = Parts(predict=True, max_train_samples=5, max_eval_samples=3)
     validation = replace(TASKS["cola"], test_splits=("validation",))
     short = load_task(validation, str(toy_glue / "cola"), parts=few)  # a folder of one task
     assert [len(part) for part in (short.train, short.selection, short.evaluation["validation"])] == [5, 3, 3]
-    assert (
-        short.test["validation"]["text_a"]
-        == load_task(validation, str(toy_glue)).evaluation["validation"]["text_a"][:2]
-    )
+    whole = load_task(validation, str(toy_glue)).evaluation["validation"]
+    assert short.test["validation"]["text_a"][:] == whole["text_a"][:]
     assert short.train.column_names == ["text_a", "label"]
     half = load_task(TASKS["mnli-mismatched"], str(toy_glue))
     assert list(half.evaluation) == ["validation_mismatched"]
@@ -117,19 +112,15 @@ def test_own_files_and_labels_in_words(tmp_path):
     assert list(load_task(replace(TASKS["mnli"], **mrpc_columns()), files=files).evaluation) == ["validation"]
     with pytest.raises(ValueError, match="not both"):
         load_task(TASKS["mrpc"], str(tmp_path), files)
-    with pytest.raises(
-        ValueError, match="no split 'validation'; their splits are .*'train'.*given by --validation_file"
-    ):
+    with pytest.raises(ValueError, match=r"no split 'validation'; their splits are \['train'\]"):
         load_task(TASKS["mrpc"], files={"train": files["train"]})
-    with pytest.raises(ValueError, match="nowhere.csv does not exist"):
+    with pytest.raises(ValueError, match="The data file nowhere.csv cannot be read"):
         load_task(TASKS["mrpc"], files={"train": "nowhere.csv", "validation": "nowhere.csv"})
     with pytest.raises(
         ValueError, match=r"no column 'sentence'; its columns are \['sentence1'.*run_classification.py"
     ):
         load_task(TASKS["cola"], files=files)
-    with pytest.raises(
-        ValueError, match="rte has the classes .*row 1 of the split 'train' has the label 'equivalent'"
-    ):
+    with pytest.raises(ValueError, match=r"of rte are \['entail.*, but row 1 of the split 'train' has 'equivalent'"):
         load_task(TASKS["rte"], files=files)
 
 
@@ -140,7 +131,7 @@ def mrpc_columns():
 def test_data_sets_that_cannot_be_read_name_what_exists(toy_glue):
     with pytest.raises(ValueError, match="of rte cannot be read: .*'rte' not found.*'cola', 'mrpc'"):
         load_task(TASKS["rte"], str(toy_glue))
-    with pytest.raises(ValueError, match="'nowhere' of mrpc cannot be read: .*takes a local folder instead"):
+    with pytest.raises(ValueError, match="'nowhere' of mrpc cannot be read: "):
         load_task(TASKS["mrpc"], "nowhere")
     without = replace(TASKS["mrpc"], evaluation_splits=("test",))
     with pytest.raises(ValueError, match=r"no split 'test'; their splits are \['train', 'validation'\]"):
@@ -151,13 +142,13 @@ def test_data_sets_that_cannot_be_read_name_what_exists(toy_glue):
     ("task", "labels", "message"),
     [
         ("mrpc", [-1, -1], "labels of the split 'train' of mrpc are hidden"),
-        ("mrpc", [0, 2], "row 2 of the split 'train' has the label 2"),
-        ("mrpc", [1, None], "row 2 of the split 'train' has no label"),
-        ("mrpc", ["1", "equivalentt"], "row 2 of the split 'train' has the label 'equivalentt'"),
-        ("mrpc", [1.0, 0.5], "row 2 of the split 'train' has the label 0.5"),
-        ("stsb", [0.0, 5.5], "scores from 0.0 to 5.0, but row 2 of the split 'train' has the label 5.5"),
-        ("stsb", [0.0, float("nan")], "row 2 of the split 'train' has the label nan"),
-        ("stsb", ["1.5", "good"], "row 2 of the split 'train' has the label 'good'"),
+        ("mrpc", [0, 2], "row 2 of the split 'train' has 2"),
+        ("mrpc", [1, None], "row 2 of the split 'train' has None"),
+        ("mrpc", ["1", "equivalentt"], "row 2 of the split 'train' has 'equivalentt'"),
+        ("mrpc", [1.0, 0.5], "row 2 of the split 'train' has 0.5"),
+        ("stsb", [0.0, 5.5], "scores in .0.0, 5.0., but row 2 of the split 'train' has 5.5"),
+        ("stsb", [0.0, float("nan")], "row 2 of the split 'train' has nan"),
+        ("stsb", ["1.5", "good"], "row 2 of the split 'train' has 'good'"),
         ("stsb", [-1.0, -1.0], "hidden"),
     ],
 )
@@ -171,10 +162,9 @@ def test_labels_that_are_none(task, labels, message):
     ("task", "labels", "read"),
     [
         ("mrpc", ["1", "0"], [1, 0]),
-        ("mrpc", ["Equivalent", "NOT_EQUIVALENT"], [1, 0]),
-        ("mrpc", [True, False], [1, 0]),
+        ("mrpc", ["equivalent", "not_equivalent"], [1, 0]),
         ("mrpc", [1.0, 0.0], [1, 0]),
-        ("mrpc", ["true", "0.0"], [1, 0]),
+        ("mrpc", ["1.0", "0.0"], [1, 0]),
         ("stsb", ["2.5", "5"], [0.5, 1.0]),
         ("stsb", [0, 5], [0.0, 1.0]),
     ],
@@ -198,7 +188,7 @@ def test_texts_that_are_none(tmp_path):
     rows["sentence"] = [None if text is None else str(text) for text in rows["sentence"]]
     assert TASKS["cola"].read_rows(Dataset.from_dict(rows), "train")["text_a"][:] == ["one", "", "3"]
     assert TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [1, None, 2]}), "t")["text_a"][1] == ""
-    with pytest.raises(ValueError, match="the column 'sentence' holds lists, not texts"):
+    with pytest.raises(ValueError, match="the column 'sentence' holds List.*, not texts"):
         TASKS["cola"].read_rows(Dataset.from_dict({**rows, "sentence": [["a"], ["b"], ["c"]]}), "train")
 
 
