@@ -1,8 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Model cards: of a pretraining run, of a fine-tuned classifier, and results that are added to either."""
+"""Model cards of pretraining runs and of fine-tuned classifiers, and evaluation results on either."""
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,24 +13,25 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment
 from transformers import SchedulerType
 
-from modeling_concept.card_concept import other_entries, put_section
-
-from .objectives import Mixture
-from .plain_text import Markdown, code_block, code_span, markdown, markdown_rows, one_line
-from .results import Result, eval_results
-from .script import without_folders
+from ..evaluation.results import Result, eval_results, results_markdown
+from ..objectives import Mixture
+from ..utils.plain_text import Markdown, code_block, code_span, markdown, markdown_table, one_line
+from ..utils.script import without_folders
 
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
-# Results shown, by their name in the metrics, with their format.
+# A section of results; its title names the evaluation.
+SECTION = "<!-- results: {} -->\n{}\n<!-- end of results -->\n"
+
+# The metrics on a card, with their formats.
 RESULTS = {
     "loss": "{:.3f}",
     "nelbo": "{:.3f}",
     "perplexity": "{:.1f}",
     "retrieval_accuracy": "{:.2%}",
-    "concept_gain": "{:.3f}",
-    "suffix_gain": "{:.3f}",
+    "shuffled_loss_gap": "{:.3f}",
+    "suffix_shuffled_loss_gap": "{:.3f}",
     "reconstruction_accuracy": "{:.2%}",
     "exact_match": "{:.2%}",
     "content_fraction": "{:.3f}",
@@ -40,8 +40,7 @@ RESULTS = {
     "ref_rank": "{:.1f}",
 }
 
-# Working code by kind of model; {model} is where it is loaded from, in quotes, {text} a text, or a pair of texts where
-# pairs are classified.
+# Code that applies a model; {model} is the quoted name to load from, {text} a text or a pair of texts.
 USAGE = {
     "encoder": """\
 from transformers import AutoModel, AutoTokenizer
@@ -49,18 +48,6 @@ model = AutoModel.from_pretrained({model}, trust_remote_code=True)
 print(model.encode(["A sentence.", "Another one."]).sentence_embeddings.shape)
 tokenizer = AutoTokenizer.from_pretrained({model}, trust_remote_code=True)
 print(model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state.shape)  # the concepts""",
-    "reader": """\
-from transformers import AutoModelForMaskedLM
-reader = AutoModelForMaskedLM.from_pretrained({model}, trust_remote_code=True)
-print(reader.reconstruct("A sentence."))  # read from the concepts alone""",
-    "writer": """\
-from transformers import AutoModelForMaskedLM
-reader = AutoModelForMaskedLM.from_pretrained({model}, trust_remote_code=True)
-print(reader.complete("A sentence", max_new_tokens=16))""",
-    "sentences": """\
-from sentence_transformers import SentenceTransformer
-sentence_model = SentenceTransformer({model}, trust_remote_code=True)
-print(sentence_model.encode(["A sentence.", "Another one."]).shape)""",
     "classifier": """\
 from transformers import pipeline
 classifier = pipeline("text-classification", model={model}, trust_remote_code=True)
@@ -76,7 +63,7 @@ print(model(a["input_ids"], a["attention_mask"], b["input_ids"], b["attention_ma
 
 @dataclass
 class CardArguments:
-    """What a card says, and whether it may replace one."""
+    """The content of the card, and whether it may replace an edited one."""
 
     language: str | None = field(
         default=None, metadata={"help": "Language of the text, for the card: en, or several with commas: pl,de."}
@@ -85,103 +72,90 @@ class CardArguments:
         default=False, metadata={"help": "Replace the card on the Hub even if somebody has edited it there."}
     )
 
-    def __post_init__(self):
-        check_language(self.language)
-        getattr(super(), "__post_init__", lambda: None)()
-
 
 @dataclass
-class RunFacts:
+class CardFacts:
     """
-    What a card tells of a pretraining run; what is not known is left out of it.
+    Facts of a run for its card, which leaves out what is not given.
 
     Args:
         name: of the run.
-        repo_id: what its code loads: a Hub id, or the name of a folder.
-        mixture: the objectives with their options.
-        data: where the text came from; `text_column`: the column of texts there.
-        data_ids: Hub ids of the data sets.
-        base_model: Hub id of the model from which weights were taken.
-        language: of the text, by its code, or several with commas.
-        command: that makes the model.
-        unigram: entropy of the training tokens, nats per token.
-        trained, untrained: metrics without prefix.
+        repo_id: the name from which the card's code loads: a Hub id, or a folder.
+        base_model: the model from which weights were taken: a Hub id or a folder.
+        language: code of the text's language, or several with commas.
+        command: that trains the model.
         training: further facts by name (steps, tokens, seconds, git state).
-        examples: held-out sentences with what was read back.
-        kinds: table in Markdown of how much comes back of each kind of text.
-        picture: path of a picture from the card's folder.
-        license: of the model.
     """
 
     name: str
     repo_id: str
+    base_model: str | None = None
+    language: str | None = None
+    command: str | None = None
+    training: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class RunFacts(CardFacts):
+    """
+    Facts of a pretraining run.
+
+    Args:
+        mixture: the objectives with their options.
+        data: name of the data; `text_column`: its column of texts.
+        data_ids: Hub ids of the data sets.
+        unigram: entropy of the training tokens, nats per token.
+        trained, untrained: metrics without prefix.
+        examples: held-out sentences with their reconstructions.
+        kinds: table in Markdown of the reconstruction accuracy by kind of text.
+        picture: path of a picture from the card's folder.
+        license: of the model.
+    """
+
     mixture: Mixture | None = None
     data: str | None = None
     text_column: str | None = None
     data_ids: tuple[str, ...] = ()
-    base_model: str | None = None
-    language: str | None = None
-    command: str | None = None
     unigram: float | None = None
     trained: dict[str, float] = field(default_factory=dict)
     untrained: dict[str, float] = field(default_factory=dict)
-    training: dict[str, object] = field(default_factory=dict)
     examples: list[tuple[str, str]] = field(default_factory=list)
     kinds: str | None = None
     picture: str | None = None
     license: str | None = None
 
 
-@dataclass
-class TaskFacts:
+@dataclass(kw_only=True)
+class TaskFacts(CardFacts):
     """
-    What a card tells of a fine-tuned classifier.
+    Facts of a fine-tuned classifier.
 
     Args:
-        name: of the run.
-        repo_id: what its code loads: a Hub id, or the name of a folder.
-        base_model: checkpoint that was fine-tuned: a Hub id or a folder.
-        language: of the texts, by its code, or several with commas.
-        datasets: from the tasks it was trained on to Hub id and readable name of their data, as in [`eval_results`].
+        datasets: from its tasks to Hub id and readable name of their data, as in [`eval_results`].
         pairs: whether it classifies pairs of texts.
-        command: that makes the model.
-        training: hyperparameters and further facts by name.
         task_type: the Hub's name of the task.
-        picture: path of a picture from the card's folder.
-        license: of the model.
-        score_range: for scores, which of those in the data became 0 and 1; None where they stayed as they were.
+        score_range: for scores, the values in the data that became 0 and 1; None where they stayed as they were.
     """
 
-    name: str
-    repo_id: str
-    base_model: str | None = None
-    language: str | None = None
     datasets: dict[str, tuple] = field(default_factory=dict)
     pairs: bool = False
-    command: str | None = None
-    training: dict[str, object] = field(default_factory=dict)
     task_type: str = "text-classification"
-    picture: str | None = None
-    license: str | None = None
     score_range: tuple[float, float] | None = None
 
 
 def hub_id(name: str | None) -> str | None:
-    """`name` if it can be an id on the Hub and is no folder here; the metadata of cards hold nothing else."""
+    """`name` if it can be an id on the Hub and is no folder on this machine, as metadata of cards require."""
     return name if name and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).exists() else None
 
 
 def known_as(name: str) -> str:
-    """A model or a data set as cards name it: by its Hub id, or by the last part of a path, never by the path."""
+    """The name of a model or a data set on cards: its Hub id, or the last part of its path."""
     return name if hub_id(name) else Path(name).resolve().name
 
 
-def check_language(language: str | None) -> list[str] | None:
-    """Codes of languages as metadata of cards; ValueError for what is none."""
-    codes = [code.strip() for code in language.split(",")] if language else None
-    if wrong := [code for code in codes or () if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]{2,4})?|multilingual", code)]:
-        raise ValueError(f"--language takes codes of languages, such as en or pl,de, not {wrong[0]!r}.")
-    return codes
+def language_codes(language: str | None) -> list[str] | None:
+    """Codes of languages as a list."""
+    return [code.strip() for code in language.split(",")] if language else None
 
 
 def classifies(model) -> bool:
@@ -194,15 +168,22 @@ def usage(model, repo_id: str, pairs: bool = False) -> str:
     if classifies(model):
         kind = "pair classifier" if model.main_input_name == "input_ids_a" else "classifier"
     text = '{"text": "A sentence.", "text_pair": "Another one."}' if pairs else '"A sentence."'
-    return usage_code(kind, repo_id, text)
+    return USAGE[kind].format(model=quoted(repo_id), text=text)
 
 
-def usage_code(kind: str, repo_id: str, text: str = "") -> str:
-    return USAGE[kind].format(model=json.dumps(repo_id, ensure_ascii=False), text=text)
+def quoted(name: str) -> Markdown:
+    """A name in quotes for a block of code."""
+    return Markdown(json.dumps(name, ensure_ascii=False))
+
+
+def result_names(facts: RunFacts) -> list[str]:
+    """The metrics on the card, including those of single objectives of a mixture, in the order of `RESULTS`."""
+    prefixes = ["", *(f"{name}_" for name in (facts.mixture.objectives if facts.mixture else ()))]
+    return [f"{prefix}{name}" for name in RESULTS for prefix in prefixes if f"{prefix}{name}" in facts.trained]
 
 
 def result_rows(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """Metric, trained, untrained: as in the card and on the screen."""
+    """Metric, trained and untrained value, for the card and the screen."""
     rows = []
     for name in result_names(facts):
         form = next(form for known, form in RESULTS.items() if name.endswith(known))
@@ -211,44 +192,25 @@ def result_rows(facts: RunFacts) -> list[tuple[str, str, str]]:
     return rows
 
 
-def result_names(facts: RunFacts) -> list[str]:
-    """The metrics to show, those of single objectives of a mixture among them, in the order of `RESULTS`."""
-    prefixes = ["", *(f"{name}_" for name in (facts.mixture.objectives if facts.mixture else ()))]
-    return [f"{prefix}{name}" for name in RESULTS for prefix in prefixes if f"{prefix}{name}" in facts.trained]
-
-
 def run_eval_results(facts: RunFacts) -> list[EvalResult]:
     """The model-index of a pretraining run."""
-    return [
-        EvalResult(
-            task_type="feature-extraction" if metric.startswith(("content", "duplicate")) else "fill-mask",
-            task_name=facts.mixture.describe() if facts.mixture else None,
-            dataset_type=facts.data_ids[0] if len(facts.data_ids) == 1 else "text",
-            dataset_name=facts.data or "held-out text",
-            dataset_split="validation",
-            metric_type=metric,
-            metric_name=metric,
-            metric_value=round(facts.trained[metric], 5),
-        )
-        for metric in result_names(facts)
-        if metric != "ref_rank" and not math.isnan(facts.trained[metric])
-    ]
+    data = facts.data or "held-out text"
+    source = facts.data_ids[0] if len(facts.data_ids) == 1 else "text"
+    names = [name for name in result_names(facts) if name != "ref_rank"]
+    results = [Result(data, "validation", name, facts.name, facts.trained[name]) for name in names]
+    return eval_results(results, "feature-extraction", {data: (source, data)})
 
 
 def describe_architecture(model) -> dict[str, str]:
     config, parameters = model.config, model.num_parameters()
     table = model.get_input_embeddings().weight.numel()
-    decoder = "none"
-    if getattr(model, "decoder", None) is not None:
-        decoder = f"{config.decoder_type}, {config.num_decoder_layers} layers, mixing {config.decoder_mixer_type}"
-    mixers = f"; token mixers: {config.num_token_mixers}, {config.token_mixer_type}" if config.num_token_mixers else ""
+    has_decoder = getattr(model, "decoder", None) is not None
     return {
         "class": code_span(type(model).__name__),
         "parameters": f"{parameters:,} ({parameters - table:,} without the token table)",
-        "concepts": f"{config.concept_num} of width {config.hidden_size}, {config.concept_position_type}",
-        "encoder": f"{config.encoder_type}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads"
-        f"{mixers}",
-        "decoder": decoder,
+        "concepts": f"{config.concept_num} of width {config.hidden_size}",
+        "encoder": f"{config.encoder_type}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads",
+        "decoder": f"{config.decoder_type}, {config.num_decoder_layers} layers" if has_decoder else "none",
         "vocabulary": f"{config.vocab_size:,}",
         "longest text": f"{config.max_sequence_length:,} tokens",
     }
@@ -265,18 +227,17 @@ def describe_training(training_args) -> dict[str, object]:
 
 
 def undescribed_card(model, name: str, repo_id: str) -> ModelCard:
-    """A card of which only the architecture is known."""
+    """A card that describes only the architecture."""
     if classifies(model):
         return make_task_card(model, None, [], TaskFacts(name, repo_id))
     return make_card(model, None, RunFacts(name, repo_id))
 
 
 def make_card(model, training_args, facts: RunFacts) -> ModelCard:
-    """The card of a pretrained `model`, with its results as model-index; `training_args` None where not known."""
+    """The card of a pretrained `model`, with its results as model-index; `training_args` may be None."""
     objectives = dict(facts.mixture.objectives) if facts.mixture else {}
-    results = run_eval_results(facts)
-    data = ModelCardData(
-        language=check_language(facts.language),
+    metadata = ModelCardData(
+        language=language_codes(facts.language),
         license=facts.license,
         library_name="transformers",
         pipeline_tag="feature-extraction",
@@ -284,39 +245,44 @@ def make_card(model, training_args, facts: RunFacts) -> ModelCard:
         datasets=list(facts.data_ids) or None,
         base_model=hub_id(facts.base_model),
         model_name=facts.name,
-        eval_results=results or None,
+        eval_results=run_eval_results(facts) or None,
     )
     training = {"objective options": code_span(json.dumps(facts.mixture.options()))} if objectives else {}
     if training_args is not None:
         training |= {"concept losses": training_args.concept_losses or "none", **describe_training(training_args)}
-    training |= facts.training
     column = f", column {code_span(facts.text_column)}" if facts.text_column else ""
-    reader = "reader" if model.config.decoder_target in ("text", "both") else "writer"
+    examples = markdown_table(["held-out sentence", "reconstruction from its concepts"], facts.examples, 2)
     return render(
-        data,
-        facts=facts,
-        config=model.config,
+        metadata,
+        model,
+        facts,
+        training | facts.training,
         data=facts.data and Markdown(markdown(facts.data) + column),
         code=code_block(usage(model, facts.repo_id)),
-        reader=code_block(usage_code(reader, facts.repo_id)) if hasattr(model, "lm_head") else None,
-        sentences=code_block(usage_code("sentences", facts.repo_id)),
-        architecture=describe_architecture(model),
-        training=training,
+        quoted_id=quoted(facts.repo_id),
+        decodes=hasattr(model, "lm_head"),
         objective=code_span(facts.mixture.describe()) if objectives else None,
-        results=result_rows(facts),
+        results=markdown_table(["metric", "trained", "untrained"], result_rows(facts)) if facts.trained else None,
+        examples=examples if facts.examples else None,
     )
 
 
-def render(card_data: ModelCardData, **values) -> ModelCard:
-    """The template with these values, each of which stands for itself, not for Markdown; sections that are left out
-    leave no gaps."""
+def render(metadata: ModelCardData, model, facts: RunFacts | TaskFacts, training: dict, **values) -> ModelCard:
+    """The template with these values, which are escaped unless they are Markdown."""
     template = Environment(finalize=markdown, keep_trailing_newline=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    command = values["facts"].command
-    command = command and code_block(command, "bash")
-    metadata = Markdown(card_data.to_yaml().strip())
-    card = ModelCard(template.render(card_data=metadata, command=command, **values))
+    card = ModelCard(
+        template.render(
+            card_data=Markdown(metadata.to_yaml().strip()),
+            config=model.config,
+            facts=facts,
+            architecture=markdown_table(["", ""], describe_architecture(model).items(), 2),
+            training=markdown_table(["", ""], training.items(), 2) if training else None,
+            command=facts.command and code_block(facts.command, "bash"),
+            **values,
+        )
+    )
     card.text = re.sub(r"\n{3,}", "\n\n", card.text)
     return card
 
@@ -329,9 +295,8 @@ def make_task_card(model, training_args, results: Iterable[Result], facts: TaskF
         training_args: of its training, or None.
         results: on the tasks of `facts.datasets`.
     """
-    data = ModelCardData(
-        language=check_language(facts.language),
-        license=facts.license,
+    metadata = ModelCardData(
+        language=language_codes(facts.language),
         library_name="transformers",
         pipeline_tag=facts.task_type,
         tags=["concept-encoder", *facts.datasets],
@@ -339,22 +304,19 @@ def make_task_card(model, training_args, results: Iterable[Result], facts: TaskF
         base_model=hub_id(facts.base_model),
         model_name=facts.name,
     )
-    named = {
-        task: name if name.startswith(task) else f"{name} ({task})" for task, (_, name, *_) in facts.datasets.items()
-    }
+    named = [name if name.startswith(task) else f"{name} ({task})" for task, (_, name, *_) in facts.datasets.items()]
     labels = model.config.id2label if model.config.num_labels > 1 else {}
     card = render(
-        data,
-        facts=facts,
-        config=model.config,
-        data=", ".join(named.values()),
+        metadata,
+        model,
+        facts,
+        {**({} if training_args is None else describe_training(training_args)), **facts.training},
+        data=", ".join(named),
         tasks=", ".join(facts.datasets),
         base_model=facts.base_model and code_span(known_as(facts.base_model)),
         code=code_block(usage(model, facts.repo_id, facts.pairs)),
         classifies=True,
         labels=Markdown(", ".join(f"{number} is {code_span(label)}" for number, label in labels.items())),
-        architecture=describe_architecture(model),
-        training={**({} if training_args is None else describe_training(training_args)), **facts.training},
     )
     results = list(results)
     return add_results(card, results, facts.task_type, facts.datasets) if results else card
@@ -368,12 +330,12 @@ def add_results(
     files: Iterable[str] = (),
 ) -> ModelCard:
     """
-    Put results into a card, in place: into its model-index, where equal entries get the new value, and as a table,
-    which replaces that of the same tasks and type of task: a task may be measured with and without fine-tuning.
+    Add results to a card, in place: to its model-index, in which they replace earlier entries of the same measurement,
+    and as a table, which replaces that of the same tasks and type of task.
 
     Args:
-        task_type, datasets: as in [`eval_results`]. Tasks that have no data set where others have one, such as means
-            over tasks and costs, are left out; where none has one, each stands under its own name.
+        task_type, datasets: as in [`eval_results`]. If there are data sets, only their tasks are added, not means over
+            tasks or costs; otherwise each task stands under its own name.
         files: paths from the card's folder to results and reports.
     """
     datasets = datasets or {}
@@ -386,25 +348,32 @@ def add_results(
     named = {task: datasets.get(task, (task, task)) for task in tasks}
     named = {task: (hub_id(found) or "own data", *names) for task, (found, *names) in named.items()}
     new = eval_results(results, task_type, named)
-    card.data.eval_results = other_entries(card.data.get("eval_results") or [], new) + new
+    again = {measurement(entry) for entry in new}
+    old = [entry for entry in card.data.get("eval_results") or [] if measurement(entry) not in again]
+    card.data.eval_results = old + new
     if card.data.get("model_name") is None:
         heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
         card.data.model_name = heading[1] if heading else "concept-encoder"
 
     title = one_line(f"{', '.join(tasks)} ({task_type.replace('-', ' ')})").replace("--", "–")
     links = "".join(f"\n- [{markdown(path)}]({quote(path)})" for path in files)
-    card.text = put_section(card.text, title, f"## Results: {markdown(title)}\n\n{results_rows(results)}\n{links}")
+    content = f"## Results: {markdown(title)}\n\n{results_markdown(results)}\n{links}"
+    card.text = put_section(card.text, title, content)
     return card
 
 
-def results_rows(results: list[Result]) -> str:
-    """A line for each task, split and metric; a column for each system."""
-    systems = list(dict.fromkeys(result.system for result in results))
-    lines = {}
-    for result in results:
-        count = "" if result.count is None else f" ({result.count:,})"
-        lines.setdefault((result.task, f"{result.split}{count}", result.metric), {})[result.system] = result.shown()
-    head = ["task", "split (examples)", "metric", *systems]
-    rows = [head, ["---"] * len(head)]
-    rows += [[*line, *(found.get(system, "") for system in systems)] for line, found in lines.items()]
-    return markdown_rows(rows)
+def measurement(entry: EvalResult) -> tuple:
+    """What an entry of a model-index measures, of which there is one value on a card."""
+    data = entry.dataset_type, entry.dataset_config, entry.dataset_split
+    return entry.task_type, *data, entry.metric_type
+
+
+def put_section(text: str, title: str, content: str) -> str:
+    """A card with a section of results, which replaces that of the same title, or else stands before the limits or at
+    the end."""
+    section = SECTION.format(title, content.strip())
+    if earlier := re.search(SECTION.format(re.escape(title), ".*?"), text, re.DOTALL):
+        return text[: earlier.start()] + section + text[earlier.end() :]
+    if limits := re.search(r"^## Limits", text, re.MULTILINE):
+        return f"{text[: limits.start()].rstrip()}\n\n{section}\n{text[limits.start() :].lstrip()}"
+    return f"{text.rstrip()}\n\n{section}"
