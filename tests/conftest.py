@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from trainers.tokenizer_training import train_tokenizer  # noqa: E402
+from trainers.data.tokenizers import train_tokenizer  # noqa: E402
 
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,14 +10,12 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import LlamaConfig, LlamaModel
 
-from examples import run_pretraining
 from examples.convert_original_checkpoint import make_model
-from modeling_concept import ConceptEncoderConfig
-from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.model_arguments import read_overrides
+from trainers import ConceptTrainer
 from trainers.model_types import find_model_type
-from trainers.script import parse_arguments
+from trainers.pretraining import PRETRAINING_ARGUMENTS
 from trainers.starting import plan_start
+from trainers.utils.script import parse_arguments
 
 from ..conftest import ROOT
 
@@ -36,9 +34,7 @@ SMALL = [
 
 def read_recipe(path, monkeypatch, *options):
     monkeypatch.setattr(sys, "argv", ["run_pretraining.py", str(path), *options])
-    return parse_arguments(
-        run_pretraining.ModelArguments, run_pretraining.DataTrainingArguments, ConceptTrainingArguments
-    )
+    return parse_arguments(*PRETRAINING_ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +118,3 @@ def test_accelerate_reads_its_configurations(path):
     given = yaml.safe_load(path.read_text())
     assert config.distributed_type.value == given["distributed_type"]
     assert config.num_processes == given["num_processes"]
-
-
-def test_overrides_are_values_of_the_configuration():
-    text = "decoder_mixer_type=window, timestep_scale=none,initializer_range=2e-2,qk_norm=False,global_concept_num=2"
-    assert read_overrides(text, ConceptEncoderConfig) == {
-        "decoder_mixer_type": "window", "timestep_scale": None, "initializer_range": 0.02, "qk_norm": False,
-        "global_concept_num": 2,
-    }  # fmt: skip
-    assert read_overrides(None, ConceptEncoderConfig) == {}

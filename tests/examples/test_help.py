@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trainers.script import OTHER_NAMES, OptionParser, parse_arguments
+from trainers.utils.script import OTHER_NAMES, OptionParser, parse_arguments
 
 from .kit import SCRIPTS, refusal
 
@@ -29,10 +29,11 @@ def options_in(text) -> set[str]:
 
 @pytest.mark.parametrize("path", SCRIPT_PATHS, ids=lambda path: path.stem)
 def test_scripts_tell_their_options(path, monkeypatch, capsys):
-    text = help_of(path, monkeypatch, capsys)
-    own, every = options_in(text), options_in(help_of(path, monkeypatch, capsys, "--help_all"))
+    text, whole = (help_of(path, monkeypatch, capsys, word) for word in ("--help", "--help_all"))
+    own, every = options_in(text), options_in(whole)
     assert text.startswith(f"usage: {path.name}") and own <= every
-    assert ("transformers.TrainingArguments" in text) == ("--help_all" in text) == (own != every)
+    assert "transformers.TrainingArguments:" not in text
+    assert ("transformers.TrainingArguments:" in whole) == (own != every)
     assert not {"seed", "push_to_hub"} <= own or own == every  # of transformers
     # Names that others have for an option are no options here, but where one is the other's usual name.
     written = {name for names in OTHER_NAMES.values() for name in re.findall(r"--(\w+)", " ".join(names))}
@@ -52,31 +53,32 @@ def test_the_names_that_are_answered_are_options_of_scripts(monkeypatch, capsys)
         ("run_pretraining.py --max-seq-lenght=5", "--max_seq_lenght; did you mean --max_seq_length?"),
         ("run_pretraining.py --seed 1 --use_bixt", "--use_bixt; write --encoder_type bixt."),
         ("run_pretraining.py --elbo_weight True", "--elbo_weight; write --elbo_weighting self_normalised for True"),
-        ("run_pretraining.py --decoder_layers 2", "--decoder_layers; write --num_decoder_layers."),
-        ("run_pretraining.py --lora_rank 2", "--lora_rank; write --lora_r."),
-        ("run_pretraining.py --concept_position_type none", "write --config_overrides concept_position_type=none."),
-        ("run_pretraining.py --hidden_dropout_prob=0.1", "write --config_overrides hidden_dropout_prob=0.1."),
-        ("run_pretraining.py --nothing_like_it", "--nothing_like_it; --help_all shows those that there are."),
+        ("run_pretraining.py --decoder_layers 2", "--decoder_layers; did you mean --num_decoder_layers?"),
+        ("run_pretraining.py --sif_smoothing 0", "write --config_overrides concept_mean=uniform, with which"),
+        ("run_pretraining.py --cache_dir a", "--cache_dir; set the environment variable HF_DATASETS_CACHE."),
+        ("run_pretraining.py --token_embedding_dim 8", "write --config_overrides token_embedding_dim=…"),
+        ("run_pretraining.py --concept_position_type none", "write --config_overrides concept_position_type=…"),
+        ("run_pretraining.py --hidden_dropout_prob=0.1", "write --config_overrides hidden_dropout_prob=…"),
+        ("run_pretraining.py --nothing_like_it", "--nothing_like_it; see --help."),
         ("run_pretraining.py wikitext", "'wikitext' belongs to no option"),
-        ("run_pretraining.py --learning_rate fast", "--learning_rate takes a number, not 'fast'."),
-        ("run_pretraining.py --hidden_size 3.5", "--hidden_size takes a whole number, not '3.5'."),
+        ("run_pretraining.py --learning_rate fast", "--learning_rate: invalid float value: 'fast'."),
+        ("run_pretraining.py --hidden_size 3.5", "--hidden_size: invalid int value: '3.5'."),
         ("run_pretraining.py --seed", "--seed: expected one argument."),
-        ("run_glue.py --task mrpc", "--task; write --task_name."),
+        ("run_glue.py --task mrpc", "--task; did you mean --task_name?"),
+        ("run_glue.py --text_column_name a", "--text_column_name; see --help."),
         ("run_glue.py --limit 7", "--limit; write --max_train_samples or --max_eval_samples."),
-        ("run_glue.py --evaluation_strategy no", "--evaluation_strategy; write --eval_strategy."),
+        ("run_glue.py --evaluation_strategy no", "--evaluation_strategy; did you mean --eval_strategy or"),
         ("run_glue.py --overwrite_output_dir", "no run is overwritten: choose another --output_dir."),
-        ("run_glue.py --pad_to_max_length false", "batches are padded to their longest text"),
         ("run_glue.py --save_strategy sometimes", "sometimes is not a valid SaveStrategy"),
         ("run_sts.py --limit 7", "--limit; write --max_eval_samples."),
-        ("run_sts.py --text_columns a,b", "--text_columns; write --text_column_names."),
-        ("run_concept_analysis.py --text_column_name a", "--text_column_name; write --text_column."),
+        ("run_concept_analysis.py --text_column_name a", "--text_column_name; did you mean --text_column?"),
         ("run_mteb.py --tasks STS12", "--tasks; write --task_name."),
         ("push_to_hub.py --checkpoint a", "--checkpoint; write --model_name_or_path."),
         ("push_to_hub.py --repo_id a", "--repo_id; write --hub_model_id."),
         ("convert_original_checkpoint.py --input a", "--input; write --model_name_or_path."),
         ("convert_original_checkpoint.py --output_dir a", "are required: --model_name_or_path."),
-        ("run_ablation.py --lora_rank 2", "--lora_rank; write --lora_r."),
-        ("run_ablation.py --jobs two", "--jobs takes a whole number, not 'two'."),
+        ("run_ablation.py --use_bixt true", "--use_bixt; write --encoder_type bixt."),
+        ("run_ablation.py --seeds two", "--seeds: invalid int value: 'two'."),
         ("run_pretraining.py --report_to nothing", "--report_to nothing is not installed"),
         ("run_glue.py --report_to tensorboard nothing", "--report_to nothing is not installed"),
         ("run_sts.py --report_to nothing", "--report_to nothing is not installed"),
@@ -96,10 +98,9 @@ def test_a_table_that_is_refused_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"lora_rank": 2}', "--lora_rank; write --lora_r."),
-        ('{"use_bixt": null}', "--use_bixt; write --encoder_type bixt."),
-        ('{"hidden_size": "wide"}', "--hidden_size takes a whole number, not 'wide'."),
-        ("[1]", "it holds no options by name"),
+        ('{"sif_smoothing": 0}', "--sif_smoothing; write --config_overrides concept_mean=uniform"),
+        ('{"hidden_size": "wide"}', "--hidden_size: invalid int value: 'wide'."),
+        ("[1]", "options.json cannot be read"),
         ("{", "cannot be read"),
     ],
 )
@@ -109,8 +110,8 @@ def test_options_of_a_file_are_checked_like_those_of_the_command_line(content, m
 
 
 def test_trackers_are_a_list_in_every_script(monkeypatch):
-    from trainers.reporting import ReportingArguments
-    from trainers.tasks.frame import FineTuningArguments
+    from trainers.evaluation.results import ReportingArguments
+    from trainers.fine_tuning.runner import FineTuningArguments
     from trainers.training_args import ConceptTrainingArguments
 
     for kind in (ReportingArguments, FineTuningArguments, ConceptTrainingArguments):
@@ -121,9 +122,9 @@ def test_trackers_are_a_list_in_every_script(monkeypatch):
             assert [name for name in args.report_to if name != "none"] == expected
 
 
-def test_the_help_shows_each_option_once():
+def test_the_help_shows_each_option_once(monkeypatch):
     from trainers.training_args import ConceptTrainingArguments
 
-    groups = OptionParser([ConceptTrainingArguments]).option_groups()
-    shown = [option.dest for options in groups.values() for option in options]
+    monkeypatch.setattr(sys, "argv", ["script", "--help_all"])
+    shown = re.findall(r"^  --(\w+)", OptionParser([ConceptTrainingArguments]).format_help(), re.MULTILINE)
     assert len(shown) == len(set(shown)) and set(shown) >= {"seed", "objective", "deletion_rate", "t_min"}

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from trainers.hub import result_files
-from trainers.results import UNTRAINED, Result, measured_on, write_results
+from trainers.evaluation.results import UNTRAINED, Result, measured_on, write_results
+from trainers.publishing.hub import result_files
 
 from ..trainers.kit import make_model
 from .kit import refusal, run_here
@@ -59,13 +59,12 @@ def train_on(folder):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("other", "sts/results.json was measured on outputs/other, but outputs/run is pushed: give results of that"),
-        ("gone", "sts/results.json was measured on elsewhere/old, but outputs/run is pushed"),
-        ("trained on", "sts/results.json was measured on other weights of outputs/run, but outputs/run is pushed"),
-        ("several", "sts/results.json does not tell of which one model it is; give results of outputs/run alone."),
-        ("none", "sts/results.json does not tell of which one model it is"),
-        ("twice", "sts/results.json and more/results.json both hold results of stsb, of which a card shows one"),
-        ("no id", "--hub_model_id 'a b//c' is no id on the Hub"),
+        ("other", "sts/results.json was measured on outputs/other, not on the weights of outputs/run"),
+        ("gone", "sts/results.json was measured on elsewhere/old, not on the weights of outputs/run"),
+        ("trained on", "sts/results.json was measured on outputs/run, not on the weights of outputs/run"),
+        ("several", "sts/results.json was measured on several models"),
+        ("none", "sts/results.json was measured on several models"),
+        ("twice", "Two files hold results of stsb, of which a card shows one"),
     ],
 )
 def test_results_that_are_not_the_checkpoints_are_refused(case, message, place, monkeypatch):
@@ -77,7 +76,6 @@ def test_results_that_are_not_the_checkpoints_are_refused(case, message, place, 
     if case == "trained on":
         train_on("outputs/run")
     given += [measure("more", facts, value=0.6)] if case == "twice" else []
-    given += ["--hub_model_id", "a b//c"] if case == "no id" else []
     given = ["--model_name_or_path", "outputs/run", "--dry_run", *given]
     assert message in refusal("push_to_hub.py", place, monkeypatch, *given)
 
@@ -98,7 +96,7 @@ def test_a_fine_tuned_model_gets_the_results_of_its_own_task(place, monkeypatch)
     shutil.copytree("outputs/run", "glue/mrpc")
     train_on("glue/mrpc")
     results = [Result(task, "test", "f1", "run", value) for task, value in (("mrpc", 0.8), ("rte", 0.6))]
-    path = write_results("glue/results.json", results, {**measured_on("outputs/run"), "cells": []})
+    path = write_results("glue/results.json", results, {**measured_on("outputs/run"), "runs": []})
     given = ["--model_name_or_path", "glue/mrpc", "--results", path]
     assert values(dry_run(place, monkeypatch, *given)) == {("mrpc", "f1"): 0.8}
     shutil.copytree("glue/mrpc", "elsewhere/mrpc")
@@ -114,39 +112,6 @@ def test_costs_and_means_are_no_scores_of_the_model(place, monkeypatch):
     assert values(card) == {("stsb", "ms"): 7.0} and "| cost |" not in card.text
 
 
-OLD_CARD = """---
-model-index:
-- name: run
-  results:
-  - task: {type: fill-mask}
-    dataset: {name: '/data/me/books,the embedded corpus', type: '/data/me/books,x', split: validation}
-    metrics:
-    - {type: loss, value: 1.0, name: loss}
-    - {type: loss, value: 2.0, name: loss (untrained)}
-  - task: {type: sentence-similarity}
-    dataset: {name: stsb, type: stsb, config: stsb, split: test}
-    metrics:
-    - {type: spearman, value: 0.5, name: spearman (run)}
-    - {type: spearman, value: 0.4, name: spearman (untrained)}
-    - {type: spearman, value: 0.8, name: spearman (all-MiniLM-L6-v2)}
-    - {type: accuracy, value: 0.6, name: accuracy}
-    - {type: accuracy, value: 0.7, name: accuracy (K=4)}
----
-
-# run
-"""
-
-
-def test_an_older_card_is_pushed_with_the_models_own_numbers(place, monkeypatch):
-    (place / "outputs" / "run" / "README.md").write_text(OLD_CARD)
-    card = dry_run(place, monkeypatch, "--model_name_or_path", "outputs/run")
-    assert values(card) == {
-        (None, "loss"): 1.0, ("stsb", "spearman"): 0.5, ("stsb", "accuracy"): 0.6, ("stsb", "accuracy (K=4)"): 0.7,
-    }  # fmt: skip
-    data = {(entry.dataset_type, entry.dataset_name) for entry in card.data.eval_results}
-    assert data == {("own data", "books,the embedded corpus"), ("stsb", "stsb")}
-
-
 def test_pushed_files_name_no_folder_of_this_machine(place):
     (place / "my data").mkdir()
     facts = {
@@ -156,8 +121,8 @@ def test_pushed_files_name_no_folder_of_this_machine(place):
     }  # fmt: skip
     path = write_results("sts/results.json", [Result("stsb", "test", "f1", f"{place}/c", 0.5)], facts)
     page = f'<style>/* a */</style><a href="#x">1 / 2</a><br /><code>python {place}/run.py</code></div>'
-    (place / "sts" / "report.html").write_text(page)
-    found = result_files([path, "sts/report.html"])
+    (place / "sts" / "report.md").write_text(page)
+    found = result_files([path, "sts/report.md"])
     shared = json.loads(found["results/sts/results.json"])
     assert shared.pop("results")[0]["system"] == "c"
     assert shared == {
@@ -165,5 +130,5 @@ def test_pushed_files_name_no_folder_of_this_machine(place):
         "data": [{"source": "a.csv, b.csv", "folder": "my data"}], "id": "me/run", "split": "validation / test",
         "cells": {"c": None},
     }  # fmt: skip
-    assert found["results/sts/report.html"].decode() == page.replace(f"{place}/", "")
+    assert found["results/sts/report.md"].decode() == page.replace(f"{place}/", "")
     assert str(place) in path.read_text()  # here they stay

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 import modeling_concept
 import trainers
-from trainers.tokenizer_training import train_tokenizer
+from trainers.data.tokenizers import train_tokenizer
 
 from ..conftest import ROOT, TEXTS
 from ..trainers.kit import make_model

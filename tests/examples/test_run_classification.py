@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from examples import run_classification
-from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
-from trainers.tasks import TASKS, Parts, load_task
-from trainers.tasks.classifiers import TextCollator, TextEncoder, read_checkpoint
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.fine_tuning import TASKS, Parts, load_task
+from trainers.fine_tuning.classifiers import read_checkpoint
 
 from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
@@ -40,7 +40,7 @@ def start(tmp_path, monkeypatch):
 
 
 def test_own_classes_from_training_to_predictions(start, checkpoints, tmp_path):  # noqa: F811
-    columns = ["--text_column_names", "text,other", "--label_column_name", "kind"]
+    columns = ["--text_column_names", "text", "other", "--label_column_name", "kind"]
     given = ["--model_name_or_path", checkpoints["concept"], "--train_file", "films.TSV", *columns]
     start(*given, "--output_dir", "out", "--do_train", "--do_eval", "--do_predict", "--test_file", "new.csv")
     systems = [result.system for result in read_results("out/results.json")]
@@ -70,15 +70,12 @@ def test_what_a_classifier_has_learned_is_not_asked_again(start, checkpoints, tm
     _, *lines = Path("found/predict_results.txt").read_text().splitlines()
     rows = load_task(TASKS["stsb"], files={"test": pairs()}, parts=Parts(False, False, True)).test["test"]
     assert len(rows) == len(lines) == 2
-    encoded, _ = TextEncoder(checkpoint.tokenizer, 64).encode(rows, "rows")
     with torch.no_grad():
         model = AutoModelForSequenceClassification.from_pretrained("stsb").eval()
-        scores = model(**TextCollator(checkpoint.tokenizer)(list(encoded))).logits[:, 0]
+        scores = model(**checkpoint.collator(64)(list(rows))).logits[:, 0]
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx((5 * scores).tolist(), abs=1e-4)
     with pytest.raises(ValueError, match="--do_regression: stsb gives scores"):
         start(*given, "--output_dir", "other", "--do_regression", "false")
-    with pytest.raises(ValueError, match="--dataset_config_name is a configuration of a --dataset_name; files have n"):
-        start(*given, "--dataset_config_name", "x")
 
 
 def pairs() -> str:
@@ -92,11 +89,11 @@ def pairs() -> str:
         ([], "Give the data: --train_file and --validation_file, or --dataset_name."),
         (
             ["--train_file", "films.TSV"],
-            "There is no column 'label' of labels in the split 'train'; give --label_column_name, of ['text', ",
+            "has no column 'label'; its columns are ['text', ",
         ),
-        (["--train_file", "films.TSV", "--text_column_names", "a,b,c"], "one column or a pair of two"),
+        (["--train_file", "films.TSV", "--text_column_names", "a", "b", "c"], "one column or a pair of two"),
         (["--train_file", "new.csv", "--limit", "3"], "There is no option --limit; write --max_train_samples or"),
-        (["--do_predict", "--test_file", "new.csv"], "is no trained classifier of new: classifier"),
+        (["--do_predict", "--test_file", "new.csv"], "is not a trained classifier of new: classifier"),
         (["--do_predict"], "Give the data"),
     ],
 )

@@ -48,13 +48,13 @@ def test_options_of_a_file_and_of_the_command_line(tmp_path, monkeypatch):
         7,
         [1, 2],
     )
-    assert found[4].report_to == [] and found[4].hub_private_repo and found[4].learning_rate == 3e-4
+    assert found[4].report_to == [] and found[4].learning_rate == 3e-4
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task_name", "mrcp"], "Unknown task 'mrcp'; did you mean 'mrpc'?"),
+        (["--task_name", "mrcp"], "Unknown task 'mrcp'; choose of ['cola', "),
         ([], "There is no checkpoint in outputs/: give --model_name_or_path"),
         (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
         (["--task_nam", "mrpc", "--wrong", "1"], "There is no option --task_nam;"),

@@ -9,8 +9,8 @@ import pytest
 from datasets import Dataset
 
 from examples import run_reasoning
-from trainers.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
-from trainers.tasks.reasoning import TEST
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.fine_tuning.reasoning import TEST
 
 from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
@@ -66,7 +66,7 @@ def test_one_fine_tuned_model_at_several_iterations(
     shown = capsys.readouterr().out
     assert TEST.split()[0] in shown and "0.0 % of the rows" in shown
     assert all(f" K={count} " in shown for count in counts)  # headings, without the name of the model
-    assert ("Recursive encoder from" in shown) == ("--recursive" in options)
+    assert (": loaded " in shown) == ("--recursive" in options)
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     assert facts["num_iterations"] == list(counts) and (tmp_path / "out" / "prontoqa" / "config.json").exists()
 
@@ -74,14 +74,14 @@ def test_one_fine_tuned_model_at_several_iterations(
 @pytest.mark.parametrize(
     ("start", "options", "message"),
     [
-        ("concept", [], "is a concept_encoder without iterations; take a recursive encoder"),
+        ("concept", [], "is a concept_encoder without iterations; use a recursive encoder"),
         ("bert", ["--recursive"], "starts from a standard concept encoder"),
         ("recursive", ["--task_name", "prosqa", "--dataset_name", "nowhere"], "'nowhere' of prosqa cannot be read"),
         ("recursive", ["--task_name", "logic"], "Unknown task 'logic'"),
         (
             "recursive",
             ["--max_seq_length", "12"],
-            "100.0 % of the rows are longer than 12 tokens and are cut; the",
+            "100.0 % of the rows are longer than 12 tokens and are truncated; the",
         ),
     ],
 )

@@ -7,16 +7,16 @@ import sys
 import torch
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.collator import ConceptDataCollator
+from trainers.data.collator import ConceptDataCollator
 from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
-from trainers.noise import Noise
 from trainers.objectives import OBJECTIVES
-from trainers.vocabulary import CleanBatch, Vocabulary
+from trainers.objectives.noise import Noise
+from trainers.objectives.vocabulary import CleanBatch, Vocabulary
 
 from ..modeling.zoo import make_config
 
 
-ALL_LOSSES = "vicreg:0.1,t_regs_mst/content/flat:0.1,orthogonality:0.1,sigreg:0.1,uniformity/all_layers:0.1"
+ALL_LOSSES = "vicreg:0.1,t_regs_mst/content:0.1,orthogonality:0.1,t_regs_nearest:0.1,combined/content:0.1"
 MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
 
 # Every objective, and everything at once.
@@ -35,12 +35,10 @@ def make_objective(name, teacher, **options):
     return OBJECTIVES[name](**objective_options(name, teacher), **options)
 
 
-def clean_batch(tokenizer, rows, pairs=None) -> CleanBatch:
+def clean_batch(tokenizer, rows) -> CleanBatch:
     """Texts, token ids, as an objective gets them."""
-    collator = ConceptDataCollator(tokenizer)
-    batch = collator.pad(rows)
-    others = (None, None) if pairs is None else collator.pad(pairs).values()
-    return CleanBatch(batch["input_ids"], batch["attention_mask"], Vocabulary.of(tokenizer), *others)
+    batch = ConceptDataCollator(tokenizer).pad(rows)
+    return CleanBatch(batch["input_ids"], batch["attention_mask"], Vocabulary.of(tokenizer))
 
 
 def step_noise(batch: CleanBatch, seed=0, step=0) -> Noise:

@@ -17,11 +17,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, LlamaConfi
 
 import modeling_concept as models
 from modeling_concept.positions_concept import text_layout
-from trainers.backbone import (
+from trainers.models.backbone import (
     adapter_state,
     backbone_options,
     backbone_parameters,
-    load_adapter_state,
     load_backbone,
     merged_state_dict,
     read_backbone,
@@ -195,7 +194,7 @@ def test_concepts_do_not_read_what_the_backbone_must_not(kind, loaded):
 
 def test_loading_leaves_nothing_random_and_nothing_else_touched(sources):
     backbone = read_backbone(sources["llama"], 2)
-    assert (backbone.model_type, backbone.width, backbone.vocab_size) == ("llama", 16, V)
+    assert (backbone.width, backbone.vocab_size) == (16, V)
     values = {"vocab_size": V + 2, "hidden_size": 16, **backbone_options(backbone)}
     model = models.ConceptEncoderForMaskedLM(make_config(**values))
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -232,8 +231,6 @@ def test_a_tied_head_starts_near_the_uniform_distribution(tmp_path):
         if scaled or not has_common_part:
             uniform, masked = math.log(V + 1), torch.where(torch.rand(ids.shape) < 0.5, V, ids)
             assert model(input_ids=masked, labels=ids).loss < uniform + 1
-    model = make_model(read_backbone(str(tmp_path), 0), **options, decoder_output_norm=False)
-    assert model.decoder.output_norm is None
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -246,7 +243,7 @@ def test_states_of_another_width_are_projected(layers, sources):
     ids = torch.randint(5, V, (2, 9))
     expected = embeddings.norm(embeddings.projection(token_states(model, ids)))
     layout = text_layout(None, None, 9, None, ids.device)
-    torch.testing.assert_close(embeddings(ids, None, None, layout), expected)
+    torch.testing.assert_close(embeddings(ids, None, layout), expected)
 
 
 @every_source
@@ -335,7 +332,7 @@ def test_what_moves(kind, how, sources):
     if how == "lora":
         pytest.importorskip("peft")
     model = make_model(read_backbone(sources[kind], 2))
-    train_backbone(model, how, lora_r=2)
+    train_backbone(model, how)
     names = dict(model.named_parameters())
     pretrained = {name for name in names if is_pretrained(name)}
     assert {id(names[name]) for name in pretrained} == {id(parameter) for parameter in backbone_parameters(model)}
@@ -372,7 +369,7 @@ def test_gradient_checkpointing_reaches_into_the_backbone(kind, reentrant, sourc
         for part in model.encoder.embeddings.backbone.modules():
             if isinstance(part, torch.nn.Dropout):
                 part.p = 0.0
-        train_backbone(model, how, lora_r=2)
+        train_backbone(model, how)
         stir(model)
         batch = random_batch()
         calls = []
@@ -397,7 +394,7 @@ def test_merged_checkpoints_load_without_lora(kind, sources, tmp_path):
     pytest.importorskip("peft")
     model = make_model(read_backbone(sources[kind], 2))
     plain = set(model.state_dict())
-    train_backbone(model, "lora", lora_r=2)
+    train_backbone(model, "lora")
     step(model)
     stir(model)
     batch = random_batch()
@@ -418,34 +415,28 @@ def test_merged_checkpoints_load_without_lora(kind, sources, tmp_path):
 def test_updates_are_put_back(sources):
     pytest.importorskip("peft")
     model = make_model(read_backbone(sources["llama"], 2))
-    train_backbone(model, "lora", lora_r=2)
+    train_backbone(model, "lora")
     resumed = copy.deepcopy(model)
     stir(model)
     state = adapter_state(model)
-    load_adapter_state(resumed, state)
+    resumed.load_state_dict(state, strict=False)
     assert all(torch.equal(value, adapter_state(resumed)[name]) for name, value in state.items())
     resumed.load_state_dict({name: value for name, value in model.state_dict().items() if name not in state}, False)
     batch = random_batch()
     torch.testing.assert_close(resumed(**batch).logits, model(**batch).logits, atol=0, rtol=0)
-    other = make_model(read_backbone(sources["llama"], 2))
-    with pytest.raises(ValueError, match="no LoRA updates"):
-        load_adapter_state(other, state)
-    train_backbone(other, "lora", lora_r=3)
-    with pytest.raises(ValueError, match="same backbone and lora_r"):
-        load_adapter_state(other, state)
 
 
 # -- errors
 
 
 def test_what_cannot_be_read_is_told(sources, tmp_path):
-    with pytest.raises(ValueError, match="cannot be read as a transformers model"):
+    with pytest.raises(ValueError, match="The checkpoint .* cannot be read: "):
         read_backbone(str(tmp_path), 1)
     for number in (-1, 4):
-        with pytest.raises(ValueError, match=f"has 3 layers; ask for 0 to 3 of them, not {number}"):
+        with pytest.raises(ValueError, match=f"has 3 layers; give 0 to 3 of them, not {number}"):
             read_backbone(sources["bert"], number)
     AutoConfig.from_pretrained(sources["bert"]).save_pretrained(tmp_path / "no_weights")
-    with pytest.raises(ValueError, match="weights of .* cannot be read"):
+    with pytest.raises(ValueError, match="no_weights' cannot be read as AutoModel: "):
         read_backbone(str(tmp_path / "no_weights"), 1)
     t5 = save_source(tmp_path / "t5", "T5Model", d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
     with pytest.raises(ValueError, match=r"\(t5\) is no single stack of layers"):
@@ -485,37 +476,23 @@ def test_a_model_for_another_backbone_is_told(sources):
     def model(**changes):
         return models.ConceptEncoderForMaskedLM(make_config(**{**options, **changes}))
 
-    with pytest.raises(ValueError, match="vocab_size to 61 or more"):
+    with pytest.raises(ValueError, match=r"its table is \[60, 16\].* vocab_size at least the backbone's"):
         load_backbone(model(vocab_size=60), backbone)
-    with pytest.raises(ValueError, match="set token_embedding_dim=16"):
+    with pytest.raises(ValueError, match=r"\(.*\): make its configuration with `backbone_options`"):
         load_backbone(model(backbone_config=None, token_embedding_dim=8), backbone)
-    with pytest.raises(ValueError, match="'num_hidden_layers'"):
+    with pytest.raises(ValueError, match=r"for this backbone \(.*num_hidden_layers"):
         load_backbone(model(), read_backbone(sources["llama"], 1))
-    with pytest.raises(ValueError, match=r"differs from the backbone's in \['rms_norm_eps'\]"):
+    with pytest.raises(ValueError, match=r"for this backbone \(rms_norm_eps\)"):
         load_backbone(model(backbone_config={**backbone.config, "rms_norm_eps": 0.1}), backbone)
     load_backbone(model(backbone_config={**backbone.config, "attention_dropout": 0.1}), backbone)
     for layers in (dict(list(backbone.layers.items())[1:]), {**backbone.layers, "surprise": torch.zeros(1)}):
-        with pytest.raises(ValueError, match="do not fit the model's backbone"):
+        with pytest.raises(RuntimeError, match="(Missing|Unexpected) key"):
             load_backbone(model(), backbone._replace(layers=layers))
 
 
-def test_impossible_training_is_told(sources):
-    pytest.importorskip("peft")
-    model = make_model(read_backbone(sources["bert"], 2))
-    with pytest.raises(ValueError, match="not 'half'"):
-        train_backbone(model, "half")
-    train_backbone(model, "lora")
-    with pytest.raises(ValueError, match="has LoRA updates already"):
-        train_backbone(model, "lora")
+def test_lora_needs_layers(sources):
     with pytest.raises(ValueError, match="only a token table"):
         train_backbone(make_model(read_backbone(sources["bert"], 0)), "lora")
-    reading = make_model(read_backbone(sources["bert"], 2), hide_mask_tokens=False)
-    for how in ("frozen", "lora"):
-        with pytest.raises(ValueError, match="cannot learn in a frozen table"):
-            train_backbone(reading, how)
-    train_backbone(reading, "full")
-    reading.config.mask_token_id = 4  # a token of the backbone
-    train_backbone(reading, "frozen")
 
 
 @pytest.mark.parametrize(

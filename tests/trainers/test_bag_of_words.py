@@ -3,9 +3,10 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from trainers.bag_of_words import NoWordsError, fit_bag_of_words
+from trainers.evaluation.bag_of_words import NoWordsError, fit_bag_of_words, pair_features
 
 from ..conftest import TEXTS
 
@@ -39,3 +40,16 @@ def test_other_texts_are_counted_by_characters(texts, words):
 def test_nothing_at_all_is_a_short_reason(texts):
     with pytest.raises(NoWordsError, match="^all texts are empty$"):
         fit_bag_of_words(texts)
+
+
+def test_pair_features_are_the_same_dense_and_sparse():
+    queries, documents = (np.random.default_rng(seed).normal(size=(5, 3)) for seed in (0, 1))
+    similarity = np.arange(5.0)
+    dense = pair_features(queries, documents, similarity)
+    found = pair_features(sparse.csr_matrix(queries), sparse.csr_matrix(documents), similarity)
+    np.testing.assert_allclose(dense, found.toarray())
+    np.testing.assert_allclose(dense[2], [*queries[2], *documents[2], *abs(queries[2] - documents[2]),
+                                          *(queries[2] * documents[2]), 2.0])  # fmt: skip
+    cosines = pair_features(queries, documents)[:, -1]
+    np.testing.assert_allclose(cosines, (queries * documents).sum(axis=1))
+    np.testing.assert_allclose(pair_features(*map(sparse.csr_matrix, (queries, documents))).toarray()[:, -1], cosines)

@@ -32,15 +32,15 @@ from trainers.checkpoints import (
     STAGING,
     CheckpointError,
     RunInterrupted,
-    TrainingDivergedError,
     clear_staging,
     find_checkpoint,
+    latest_valid,
     list_checkpoints,
-    newest_sound,
     verify_checkpoint,
 )
-from trainers.runs import LOCK
 from trainers.safe_checkpoints import SafeCheckpointsMixin
+from trainers.utils.errors import TrainingDivergedError
+from trainers.utils.runs import LOCK
 
 
 pytestmark = pytest.mark.skipif(
@@ -239,13 +239,6 @@ def test_the_mean_loss_of_a_resumed_run_is_over_all_its_steps(step, straight, tm
     assert trainer.state.log_history[-1]["train_loss"] == found.training_loss
 
 
-def test_the_mean_loss_after_a_checkpoint_of_plain_transformers_is_over_the_steps_since(tmp_path):
-    make_trainer(tmp_path, kind=Trainer, max_steps=4).train()
-    trainer = make_trainer(tmp_path, max_steps=6)
-    found = trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4")).training_loss
-    assert found == pytest.approx((losses(trainer)[5] + losses(trainer)[6]) / 2, rel=1e-6)
-
-
 # Killed
 
 
@@ -262,8 +255,8 @@ class DiesWriting(SafeTrainer):
             die()
 
     def _save_checkpoint(self, model, trial):
-        if self.state.global_step == 4 and self.moment in ("_sha256", "publish", "discard"):
-            module = checkpoints if self.moment == "_sha256" else safe_checkpoints
+        if self.state.global_step == 4 and self.moment in ("file_digest", "publish", "discard"):
+            module = checkpoints if self.moment == "file_digest" else safe_checkpoints
             setattr(module, self.moment, lambda *args: die())
         super()._save_checkpoint(model, trial)
 
@@ -275,7 +268,7 @@ def run_and_die(folder, moment):
     make_trainer(folder, kind=DiesWriting, save_total_limit=1).train()
 
 
-@pytest.mark.parametrize("moment", [1, 8, "half a file", "_sha256", "publish", "discard"])
+@pytest.mark.parametrize("moment", [1, 8, "half a file", "file_digest", "publish", "discard"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(moment, straight, tmp_path):
     code, _ = finish(*start(run_and_die, tmp_path, moment))
     assert code == -signal.SIGKILL
@@ -300,7 +293,7 @@ sys.addaudithook(lambda event, arguments: [watcher(event) for watcher in WATCHER
 def watched(folder, spare):
     """
     At every change of a folder (as Python's audit events tell it, before it is made), what a kill at this moment would
-    leave: only sound checkpoints, and, once the next run has begun, none lost.
+    leave: only valid checkpoints, and, once the next run has begun, none lost.
     """
     events, best = [], [0]
 
@@ -342,15 +335,6 @@ def test_at_each_moment_of_saving_rotating_and_replacing_checkpoints_are_complet
     assert len(steps(folder)) == 1
 
 
-def test_an_interrupted_replacement_is_undone(copy):
-    (copy / STAGING / "replaced").mkdir(parents=True)
-    os.replace(copy / "checkpoint-9", copy / STAGING / "replaced" / "checkpoint-9")
-    shutil.copytree(copy / "checkpoint-8", copy / STAGING / "checkpoint-9")
-    clear_staging(copy)
-    assert json.loads((copy / "checkpoint-9" / "trainer_state.json").read_text())["global_step"] == 9
-    assert not (copy / STAGING).exists()
-
-
 # Not written
 
 
@@ -367,22 +351,19 @@ class FullDisk(TrainerCallback):
 def run_into_limit(folder, limit):
     try:
         make_trainer(folder, width=4096, callback=FullDisk(limit)).train()
-    except CheckpointError as error:
-        return str(error), repr(error.__cause__)
+    except Exception as error:
+        return repr(error)
 
 
-@pytest.mark.parametrize("limit, cause", [(200_000, "RuntimeError"), (100_000, "SafetensorError")])
-def test_a_file_that_does_not_fit_ends_the_run_with_a_sentence(limit, cause, tmp_path):
-    code, (message, found) = finish(*start(run_into_limit, tmp_path, limit))
-    assert code == 0 and cause in found
-    assert f"The checkpoint of step 4 could not be written to {tmp_path}/checkpoint-4 (" in message
-    assert "File too large" in message
-    assert f"put that right, then resume from the last sound checkpoint before it, {tmp_path}/checkpoint-2." in message
+@pytest.mark.parametrize("limit, reason", [(200_000, "inline_container"), (100_000, "File too large")])
+def test_a_file_that_does_not_fit_leaves_the_earlier_checkpoint(limit, reason, tmp_path):
+    code, message = finish(*start(run_into_limit, tmp_path, limit))
+    assert code == 0 and reason in message
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
     verify_checkpoint(tmp_path / "checkpoint-2")
 
 
-def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path):
+def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
     size = 1_000_000  # one checkpoint of 0.4 MB and a part of the next but one
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True, text=True
@@ -391,7 +372,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path):
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
         trainer = make_trainer(tmp_path, width=4096)
-        with pytest.raises(CheckpointError, match=r"step 6 .*\(.*No space left on device.*\); .*it, .*checkpoint-4\."):
+        with pytest.raises(Exception, match="No space|inline_container|write"):
             trainer.train()
         assert steps(tmp_path) == [2, 4]
         assert len(list(tmp_path.iterdir())) == 2
@@ -407,17 +388,13 @@ def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_without_an_earlier_checkpoint_the_sentence_says_so(tmp_path):
+def test_nothing_is_left_of_a_checkpoint_that_cannot_be_written(tmp_path):
     class Fails(SafeTrainer):
         def _save_scaler(self, output_dir):
             raise self.error
 
     trainer = make_trainer(tmp_path, kind=Fails)
-    trainer.error = PermissionError(13, "Permission denied")
-    with pytest.raises(CheckpointError, match=r"step 2 .*Permission denied.*, then start again, for there"):
-        trainer.train()
-    assert list(tmp_path.iterdir()) == []
-    for error in (ZeroDivisionError(), RuntimeError("of another kind"), KeyboardInterrupt()):
+    for error in (PermissionError(13, "Permission denied"), RuntimeError("of another kind"), KeyboardInterrupt()):
         trainer.error = error
         with pytest.raises(type(error)):
             trainer.train()
@@ -443,13 +420,10 @@ def test_any_damage_is_found(copy, data):
         flipped = content[place] ^ (1 << data.draw(st.integers(0, 7)))
         path.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
     try:
-        if kind == "missing" and path.name == MANIFEST:
-            verify_checkpoint(folder)  # then as one of transformers' own
-            return
         with pytest.raises(CheckpointError) as caught:
             find_checkpoint(copy, "last")
         assert path.name in str(caught.value) or path.name == MANIFEST
-        assert f"resume from the last sound checkpoint before it, {copy}/checkpoint-9." in str(caught.value)
+        assert f"resume from the latest valid checkpoint before it, {copy}/checkpoint-9." in str(caught.value)
         assert folder.exists()
     finally:
         path.write_bytes(content)
@@ -477,32 +451,15 @@ def test_training_does_not_go_on_from_a_damaged_checkpoint(name, damage, flaw, c
     assert steps(copy)[-3:] == [8, 9, 10]
     for path in list_checkpoints(copy):
         (path / name).unlink(missing_ok=True)
-    with pytest.raises(CheckpointError, match="start again, for there is no sound checkpoint before it"):
+    with pytest.raises(CheckpointError, match="start again, because there is no valid checkpoint before it"):
         find_checkpoint(copy, True)
 
 
-def test_checkpoints_of_plain_transformers_are_opened(straight, tmp_path):
-    plain = make_trainer(tmp_path, kind=Trainer, max_steps=4)
-    plain.train()
-    folder = tmp_path / "checkpoint-4"
-    assert find_checkpoint(tmp_path, "last") == str(folder)
-    resumed = make_trainer(tmp_path / "resumed", save_strategy="no")
-    resumed.train(resume_from_checkpoint=str(folder))
-    assert resumed.state.global_step == STEPS
-    for name in ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json", "training_args.bin"):
-        content = (folder / name).read_bytes()
-        (folder / name).write_bytes(content[: len(content) // 2])
-        with pytest.raises(CheckpointError, match=rf"{name} cannot be read \(.*checkpoint-2"):
-            verify_checkpoint(folder)
-        (folder / name).write_bytes(content)
-    optimizer = (folder / "optimizer.pt").read_bytes()
-    (folder / "optimizer.pt").write_bytes(optimizer.replace(b"exp_avg", b"exp_axg"))
-    with pytest.raises(CheckpointError, match="optimizer.pt has another checksum than was written, in"):
-        verify_checkpoint(folder)
-    (folder / "optimizer.pt").write_bytes(optimizer)
-    (folder / "trainer_state.json").unlink()
-    with pytest.raises(CheckpointError, match="trainer_state.json is missing"):
-        verify_checkpoint(folder)
+def test_checkpoints_without_a_manifest_are_refused(tmp_path):
+    """Those of transformers' own Trainer, which may be half written."""
+    make_trainer(tmp_path, kind=Trainer, max_steps=4).train()
+    with pytest.raises(CheckpointError, match=f"checkpoint-4 is damaged: {MANIFEST} is missing; start again"):
+        find_checkpoint(tmp_path, "last")
 
 
 def test_there_may_be_no_checkpoint(tmp_path):
@@ -510,7 +467,7 @@ def test_there_may_be_no_checkpoint(tmp_path):
         find_checkpoint(tmp_path, "last")
     with pytest.raises(CheckpointError, match="There is no checkpoint .*/checkpoint-7"):
         find_checkpoint(tmp_path, tmp_path / "checkpoint-7")
-    assert newest_sound(tmp_path) is None
+    assert latest_valid(tmp_path) is None
 
 
 # Best, rotated, pushed
@@ -582,13 +539,6 @@ def test_checkpoints_are_pushed_when_they_have_their_name(tmp_path):
     assert pushed == [f"{tmp_path}/checkpoint-2", f"{tmp_path}/checkpoint-4"]
 
 
-def test_a_manifest_that_names_no_file_is_refused(straight, tmp_path):
-    folder = shutil.copytree(Path(straight.args.output_dir) / "checkpoint-1", tmp_path / "checkpoint-1")
-    (folder / MANIFEST).write_text('{"files": {}}')
-    with pytest.raises(CheckpointError, match=f"{MANIFEST} names no file"):
-        verify_checkpoint(folder)
-
-
 def test_the_manifest_names_all_files(straight):
     folder = Path(straight.args.output_dir) / "checkpoint-1"
     entries = json.loads((folder / MANIFEST).read_text())["files"]
@@ -644,7 +594,7 @@ def test_divergence_ends_the_run_before_anything_is_saved(what, filtered, senten
 def test_divergence_without_a_checkpoint(tmp_path):
     trainer = make_trainer(tmp_path, kind=Diverges, save_strategy="no")
     trainer.what = "nan"
-    with pytest.raises(TrainingDivergedError, match="start again, for .*, with a lower learning_rate"):
+    with pytest.raises(TrainingDivergedError, match="start again, because .*, with a lower learning_rate"):
         trainer.train()
 
 

@@ -4,7 +4,6 @@
 import codecs
 import gzip
 import json
-import os
 
 import datasets
 import pytest
@@ -12,18 +11,23 @@ from datasets.exceptions import DatasetGenerationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.data import (
+from trainers.data.texts import (
     EMBEDDED_CORPUS,
     as_texts,
-    first_line,
     iterate_texts,
     load_files,
     load_text,
     text_column,
     text_columns,
 )
+from trainers.utils.errors import first_line
 
 from ..conftest import TEXTS
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def write(folder, name, kind):
@@ -40,9 +44,8 @@ def write(folder, name, kind):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_files_of_every_format(kind, streaming, tmp_path):
     raw = load_text(
-        train_file=write(tmp_path, "train", kind), validation_file=write(tmp_path, "valid", kind), streaming=streaming,
-        cache_dir=str(tmp_path / "cache"),
-    )  # fmt: skip
+        train_file=write(tmp_path, "train", kind), validation_file=write(tmp_path, "valid", kind), streaming=streaming
+    )
     column = text_column(raw["train"])
     assert column == "text"
     assert [row[column] for row in raw["validation"]] == TEXTS
@@ -50,15 +53,15 @@ def test_files_of_every_format(kind, streaming, tmp_path):
 
 def test_a_missing_validation_split_is_cut_from_train(tmp_path):
     file = write(tmp_path, "train", "txt")
-    options = {"train_file": file, "validation_split_percentage": 25, "cache_dir": str(tmp_path / "cache")}
-    raw, again = load_text(**options), load_text(**options)
+    raw, again = load_text(train_file=file), load_text(train_file=file)
     assert len(raw["validation"]) == 1 and len(raw["train"]) == 3
     assert list(raw["validation"]["text"]) == list(again["validation"]["text"])
     assert sorted([*raw["validation"]["text"], *raw["train"]["text"]]) == sorted(TEXTS)
+    assert load_text(train_file=file, seed=3)["validation"]["text"][:] != raw["validation"]["text"][:]
 
 
 def test_local_folders_stand_for_hub_data_sets(shared, tmp_path):
-    raw = load_text(str(shared / "data" / "wikitext-2"), cache_dir=str(tmp_path))
+    raw = load_text(str(shared / "data" / "wikitext-2"))
     assert len(raw["validation"]) == 3761
 
 
@@ -72,58 +75,36 @@ def test_the_embedded_corpus():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_file": "nowhere.txt"}, "nowhere.txt does not exist"),
-        ({"validation_file": "v.txt"}, "needs a --train_file"),
+        ({"train_file": "nowhere.txt"}, "nowhere.txt cannot be read"),
+        ({"validation_file": "v.txt"}, "not both"),
         ({"dataset_name": "a/b", "train_file": "t.txt"}, "not both"),
         ({"dataset_name": "no/such-data-set"}, "'no/such-data-set' cannot be read"),
-        ({"revision": "main"}, "--dataset_revision needs a --dataset_name"),
-        ({"dataset_config_name": "en", "train_file": "t.txt"}, "--dataset_config_name needs a --dataset_name"),
-        ({"dataset_name": str(EMBEDDED_CORPUS), "revision": "main"}, "is a local folder"),
+        ({"dataset_config_name": "en", "train_file": "t.txt"}, "not both"),
     ],
 )
-def test_impossible_sources_are_told(options, message):
+def test_impossible_sources_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         load_text(**options)
 
 
-def test_a_revision_of_the_hub_and_data_sets_that_are_scripts(monkeypatch):
+def test_a_revision_of_the_hub(monkeypatch):
     def load(name, config, revision, **options):
-        if revision is None:
-            raise RuntimeError("Dataset scripts are no longer supported, but found openwebtext.py")
+        assert revision == "refs/convert/parquet"
         return datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": TEXTS}))
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    message = "no longer supported, but found openwebtext.py .*--dataset_revision refs/convert/parquet"
-    with pytest.raises(ValueError, match=message):
-        load_text("Skylion007/openwebtext")
     raw = load_text("Skylion007/openwebtext", revision="refs/convert/parquet")
     assert sorted([*raw["train"]["text"], *raw["validation"]["text"]]) == sorted(TEXTS)
 
 
-def test_a_stream_that_breaks_off_is_told(tmp_path):
-    lines = [json.dumps({"text": "a b"}) for _ in range(500)]
-    file = tmp_path / "a.jsonl"
-    file.write_text("\n".join([*lines, '{"text": "cut'])[: -len("cut")])
-    with pytest.raises(ValueError, match="a.jsonl cannot be read: .*JSON parse error"):
-        load_text(train_file=str(file), streaming=True)
-
-
-def test_unreadable_files_are_told(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     odd, broken = tmp_path / "data.xyz", tmp_path / "broken.parquet"
     odd.write_text("x")
     broken.write_bytes(b"PAR1 no parquet")
     with pytest.raises(ValueError, match="none of the known endings"):
         load_text(train_file=str(odd))
     with pytest.raises(ValueError, match="broken.parquet cannot be read"):
-        load_text(train_file=str(broken), cache_dir=str(tmp_path / "cache"))
-    for encoding, file in (("utf-16", "a.txt"), ("utf-16-le", "b.csv"), ("utf-32", "c.txt"), ("utf-32-be", "d.json")):
-        (tmp_path / file).write_bytes("\n".join(TEXTS).encode(encoding))
-        with pytest.raises(ValueError, match=f"{file} cannot be read: its encoding is {encoding[:6].upper()}; save"):
-            load_text(train_file=str(tmp_path / file))
-    with pytest.raises(ValueError, match="is a folder, not a file; give it by --dataset_name"):
-        load_text(train_file=str(tmp_path))
-    with pytest.raises(ValueError, match="is a file, not a data set; give it by --train_file"):
-        load_text(str(odd))
+        load_text(train_file=str(broken))
 
 
 def folder_of(path, rows):
@@ -135,21 +116,21 @@ def folder_of(path, rows):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_several_data_sets_are_one(streaming, tmp_path, monkeypatch):
     """Their common columns; every text once (streams take turns until the last has ended)."""
-    monkeypatch.setattr("trainers.data.STREAMED_VALIDATION_ROWS", 1)
+    monkeypatch.setattr("trainers.data.texts.STREAMED_VALIDATION_ROWS", 1)
     first = folder_of(tmp_path / "a", {"text": TEXTS[:2], "id": [1, 2]})
     second = folder_of(tmp_path / "b", {"text": TEXTS[2:], "url": ["x", "y"]})
-    raw = load_text(f"{first}, {second}:default", streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    raw = load_text(f"{first}, {second}:default", streaming=streaming)
     rows = [row["text"] for split in raw.values() for row in split]
     assert sorted(rows) == sorted(TEXTS)
     assert list(next(iter(raw["validation"]))) == ["text"]
     third = folder_of(tmp_path / "c", {"body": TEXTS})
     with pytest.raises(ValueError, match="no column in common"):
-        load_text(f"{first},{third}", cache_dir=str(tmp_path / "cache"))
+        load_text(f"{first},{third}")
 
 
 def test_a_stream_without_validation_gives_its_first_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainers.data.STREAMED_VALIDATION_ROWS", 1)
-    raw = load_text(folder_of(tmp_path / "a", {"text": TEXTS}), streaming=True, cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr("trainers.data.texts.STREAMED_VALIDATION_ROWS", 1)
+    raw = load_text(folder_of(tmp_path / "a", {"text": TEXTS}), streaming=True)
     assert [row["text"] for row in raw["validation"]] == TEXTS[:1]
     assert [row["text"] for row in raw["train"]] == TEXTS[1:]
 
@@ -170,7 +151,7 @@ def save(folder, name, content, encoding="utf-8"):
 
 def read(file, **options):
     """All texts of a file, as the training text."""
-    raw = load_text(train_file=file, validation_file=file, cache_dir=os.path.dirname(file), **options)["train"]
+    raw = load_text(train_file=file, validation_file=file, **options)["train"]
     return list(iterate_texts(raw, text_column(raw)))
 
 
@@ -207,14 +188,12 @@ def test_quotes_mean_nothing_in_tsv_files(tmp_path):
     assert read(file) == ['"Go on', 'He said "no" twice']
 
 
-@pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("latin1.txt", "café au lait".encode("latin-1"), r"can't decode byte 0xe9 in position 3.*save it as UTF-8"),
         ("latin1.csv", "text\ncafé\n".encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
-        ("latin1.jsonl", '{"text": "café"}\n'.encode("latin-1"), "can't decode byte 0xe9.*save it as UTF-8"),
-        ("utf16.csv", CSV.encode("utf-16"), "its encoding is UTF-16; save it as UTF-8"),
+        ("utf16.csv", CSV.encode("utf-16"), "can't decode byte 0xff"),
         ("noise.txt", bytes(range(256)) * 8, "can't decode byte 0x80"),
         ("cut.jsonl", JSONL[:-20], "Missing a closing quotation mark in string. in row 3"),
         ("ragged.csv", "id,text\n1,a b\n2,c, d, e\n", "Expected 2 fields in line 3, saw 4"),
@@ -222,19 +201,17 @@ def test_quotes_mean_nothing_in_tsv_files(tmp_path):
         ("trail.csv", 'text,source\n"a b",web page,\n"c d",web page,\n', "more fields than its header"),
         ("semicolon.csv", "text;source\na b;web\n", "its separator is not that of its ending"),
         ("tab.csv", "text\tsource\na b\tweb\n", "its separator is not that of its ending"),
-        ("empty.txt", "", "is empty"),
-        ("header.csv", "id,text\n", "has no row"),
-        ("blank.jsonl", "\n\n", "has no row"),
+        ("empty.txt", "", ""),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_named_with_the_cause(name, content, message, streaming, tmp_path):
-    with pytest.raises(ValueError, match=rf"(?s){name}.*{message}"):
-        read(save(tmp_path, name, content), streaming=streaming)
+def test_a_file_that_cannot_be_read_is_named_with_the_cause(name, content, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"(?s){name} cannot be read: .*{message}"):
+        read(save(tmp_path, name, content))
 
 
 def test_the_splits_may_have_other_columns_and_formats(tmp_path):
     files = {"train": save(tmp_path, "a.csv", CSV), "validation": save(tmp_path, "b.jsonl", JSONL)}
-    raw = load_files(files, {"cache_dir": str(tmp_path)})
+    raw = load_files(files, {})
     assert raw["train"].column_names == ["id", "text"] and raw["validation"].column_names == ["text"]
     for rows in raw.values():
         assert as_texts(rows, ["text"])["text"][:] == TEXTS
@@ -244,28 +221,18 @@ def test_a_zero_byte_is_no_other_encoding(tmp_path):
     assert read(save(tmp_path, "a.txt", "naïve\0 text\nmore")) == ["naïve\0 text", "more"]
 
 
-def test_training_text_as_validation_text_is_told(tmp_path, caplog):
+def test_training_text_as_validation_text_is_warned_about(tmp_path, caplog):
     read(save(tmp_path, "a.txt", "\n".join(TEXTS)))
     assert "its results are not held out" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("rows", "options", "message"),
-    [
-        (["one"], {}, "has 1 row, which cannot be divided: give --validation_file, or one text a line"),
-        (TEXTS, {"validation_split_percentage": 0}, "must lie between 0 and 100, not 0"),
-        (TEXTS, {"validation_split_percentage": 100}, "must lie between 0 and 100, not 100"),
-        (TEXTS, {"validation_split_percentage": float("nan")}, "must lie between 0 and 100, not nan"),
-        (TEXTS, {"streaming": True}, "no row beyond the first 1,000"),
-    ],
-)
-def test_text_that_cannot_be_divided_is_told(rows, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        load_text(train_file=save(tmp_path, "a.txt", "\n".join(rows)), cache_dir=str(tmp_path), **options)
+def test_a_single_text_cannot_be_divided(tmp_path):
+    with pytest.raises(ValueError, match="a single row, which cannot be divided"):
+        load_text(train_file=save(tmp_path, "a.txt", "one"))
 
 
 def test_two_rows_are_one_of_each_split(tmp_path):
-    raw = load_text(train_file=save(tmp_path, "a.txt", "one\ntwo"), validation_split_percentage=99)
+    raw = load_text(train_file=save(tmp_path, "a.txt", "one\ntwo"))
     assert len(raw["train"]) == len(raw["validation"]) == 1
 
 
@@ -302,23 +269,25 @@ def untyped(rows):
 def test_the_only_column_of_texts_is_found(make):
     data = make(ROWS)
     assert text_columns(data) == ["body"] and text_column(data) == "body"
-    for name, held in (("lists", "lists"), ("nests", "dictionaries"), ("nothing", "nothing")):
-        with pytest.raises(ValueError, match=rf"'{name}' holds {held}, not texts; the columns of text are \['body'\]"):
+    for name, held in (("lists", "List"), ("nests", "{'en': "), ("nothing", "Value.'null'")):
+        with pytest.raises(
+            ValueError, match=rf"'{name}' holds {held}.*, not texts; the columns of text are \['body'\]"
+        ):
             text_column(data, name)
     with pytest.raises(ValueError, match="no column 'words' in the data; the columns are"):
         text_column(data, "words")
     with pytest.raises(ValueError, match="Which column holds the text. --text_column body . title"):
         text_column(make(ROWS | {"title": ["x", "y", "z"]}))
     assert text_column(make(ROWS | {"text": ["x", "y", "z"]})) == "text"
-    with pytest.raises(ValueError, match="'text' holds lists, not texts"):
+    with pytest.raises(ValueError, match="'text' holds List.*, not texts"):
         text_column(make(ROWS | {"text": ROWS["lists"]}))
-    with pytest.raises(ValueError, match="No column holds texts: 'id' holds numbers, 'nests' holds dictionaries"):
+    with pytest.raises(ValueError, match="No column holds texts: {'id': Value.'int64'., 'nests': {'en'"):
         text_column(make({"id": [1], "nests": [{"en": "a"}]}))
 
 
 def test_images_are_no_texts():
     features = datasets.Features(text=datasets.Image())
-    with pytest.raises(ValueError, match="'text' holds images, not texts; no column holds texts"):
+    with pytest.raises(ValueError, match="'text' holds Image.*, not texts; no column holds texts"):
         text_column(datasets.Dataset.from_dict({"text": []}, features=features))
 
 
@@ -333,22 +302,19 @@ def test_cells_become_strings(streaming, caplog):
     if streaming:
         assert caplog.text.count("Texts of the train text are missing and count as empty.") == 1
     else:
-        assert "Column 'body' of the train text: 1 of 3 texts are missing and count as empty." in caplog.text
+        assert "2 texts of the train text are missing and count as empty." in caplog.text
 
 
 def test_a_column_of_missing_texts_is_refused():
     features = datasets.Features(text=datasets.Value("string"))
-    with pytest.raises(ValueError, match="All texts of the train text are missing: its column 'text' is empty"):
+    with pytest.raises(ValueError, match="All texts of a column of the train text are missing"):
         as_texts(datasets.Dataset.from_dict({"text": [None, None]}, features=features), ["text"], name="train text")
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_mixed_cells_are_texts_or_are_told(streaming, tmp_path):
+def test_mixed_cells_are_refused(tmp_path):
     lines = [json.dumps({"text": text}) for text in ("a", 7, None, 2.5)]
-    assert read(save(tmp_path, "a.jsonl", "\n".join(lines)), streaming=streaming) == ["a", "7", "", "2.5"]
-    lines.append(json.dumps({"text": ["a"]}))
-    with pytest.raises(Exception, match="The column 'text' holds a list, not a text|cannot be read"):
-        read(save(tmp_path, "b.jsonl", "\n".join(lines)), streaming=streaming)
+    with pytest.raises(ValueError, match="'text' holds Json.*, not texts|cannot be read"):
+        read(save(tmp_path, "a.jsonl", "\n".join(lines)))
 
 
 @given(st.lists(st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=5)), min_size=1, max_size=8))

@@ -14,9 +14,9 @@ from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageMod
 import modeling_concept
 import trainers.safe_checkpoints
 from trainers import ConceptTrainer, ConceptTrainingArguments
+from trainers.data.pieces import PieceMaker, make_pieces
+from trainers.data.tokenizers import train_tokenizer
 from trainers.objectives import OBJECTIVES
-from trainers.pieces import PieceMaker, make_pieces
-from trainers.tokenizer_training import train_tokenizer
 
 from ..conftest import TEXTS
 from ..modeling.zoo import make_config
@@ -41,9 +41,9 @@ def junk(tokenizer):
 
 def test_metrics_are_those_of_the_set_that_is_evaluated(tokenizer, pieces, junk, tmp_path):
     """As the evaluation set of a Trainer, given to `evaluate`, to `predict`, in a dict, or where there is no other."""
-    as_own = make_trainer(tokenizer, junk, tmp_path)
+    as_own = make_trainer(tokenizer, pieces, tmp_path, eval_dataset=junk)
     expected = numbers(as_own.evaluate(), "eval")
-    assert expected["content_fraction"] == pytest.approx(0, abs=1e-5) and abs(expected["concept_gain"]) < 1e-5
+    assert expected["content_fraction"] == pytest.approx(0, abs=1e-5) and abs(expected["shuffled_loss_gap"]) < 1e-5
     own = make_trainer(tokenizer, pieces, tmp_path)
     before = numbers(own.evaluate(), "eval")
     assert before["content_fraction"] > 0.1
@@ -71,7 +71,7 @@ def test_several_evaluation_sets(tokenizer, pieces, junk, tmp_path):
     assert [next(name for name in entry if name.endswith("_loss")) for entry in entries] == [
         "eval_a_loss", "eval_b_loss"
     ] * 2  # fmt: skip
-    assert all("eval_b_concept_gain" in entry for entry in entries[1::2])
+    assert all("eval_b_shuffled_loss_gap" in entry for entry in entries[1::2])
     assert trainer.state.best_metric == min(entry["eval_b_loss"] for entry in entries[1::2])
     assert torch.equal(trainer.concepts(), trainer.concepts(pieces))
     assert f"{trainer.state.max_steps} of {trainer.state.max_steps}" in str(trainer.draft_card())
@@ -85,7 +85,7 @@ def test_a_single_text_leaves_out_what_compares_texts(objective, tokenizer, piec
     )
     metrics = trainer.evaluate()
     assert trainer.concepts() is None
-    compared = {"content_fraction", "concept_gain", "suffix_gain", "retrieval_accuracy"}
+    compared = {"content_fraction", "shuffled_loss_gap", "suffix_shuffled_loss_gap", "retrieval_accuracy"}
     assert not {f"eval_{name}" for name in compared} & set(metrics)
     assert math.isnan(metrics["eval_loss"]) == (objective == "contrastive")
     trainer.train()
@@ -155,9 +155,6 @@ def test_data_without_text_are_refused_with_their_columns(given, tokenizer, piec
 
 
 def test_rows_that_cannot_be_read_are_refused(tokenizer, pieces, tmp_path):
-    splits = datasets.DatasetDict({"train": pieces, "test": pieces})
-    with pytest.raises(ValueError, match=r"a dict of data sets; give one of \['train', 'test'\]"):
-        make_trainer(tokenizer, splits, tmp_path)
     with pytest.raises(ValueError, match="no row, or no token of text"):
         make_trainer(tokenizer, datasets.Dataset.from_dict({"text": ["", ""]}), tmp_path)
     with pytest.raises(ValueError, match="no row, or no token of text"):
@@ -165,37 +162,21 @@ def test_rows_that_cannot_be_read_are_refused(tokenizer, pieces, tmp_path):
 
     with pytest.raises(ValueError, match="no row, or no token of text"):
         make_trainer(tokenizer, [], tmp_path)
-    with pytest.raises(ValueError, match="'text.txt' is a name, not a data set"):
-        make_trainer(tokenizer, "text.txt", tmp_path)
-    ids, text = {"input_ids": [2, 3]}, {"text": "a"}
-    for rows, held in ((Stream([text]), r"\['text'\]"), ([ids, text], r"\['text'\]"), ([[2, 3]], "the type list")):
-        with pytest.raises(ValueError, match=f"Rows need input_ids, a list of token ids, but have {held}"):
-            make_trainer(tokenizer, rows, tmp_path, eval_dataset=pieces).train()
 
 
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ([2, 9999], "has the token id 9999, but those of the tokenizer go from 0 to 319"),
-        ([2, -100], "has the token id -100, but those of"),
+        ([2, 9999], "has the token ids 2 to 9999, but those of the tokenizer go from 0 to 319"),
+        ([2, -100], "has the token ids -100 to 2, but those of"),
         ([], "A row has no token; leave it out"),
-        (None, "list of token ids, whole numbers, as input_ids, not None"),
-        ([0.5], "list of token ids, whole numbers, as input_ids, not "),
-        ("abc", "list of token ids, whole numbers, as input_ids, not "),
     ],
-    ids=["beyond the vocabulary", "negative", "empty", "missing", "fraction", "string"],
+    ids=["beyond the vocabulary", "negative", "empty"],
 )
 def test_rows_without_ids_of_the_vocabulary_are_refused(row, sentence, tokenizer, pieces, tmp_path):
-    """At once where all rows can be looked at, and when they are read elsewhere."""
-    other = "defg" if isinstance(row, str) else [3.0, 4.0] if row == [0.5] else [2, 3, 4]
-    rows = [{"input_ids": other}] * 3 + [{"input_ids": row}]
-    data = datasets.Dataset.from_list(rows)
-    for given in ({"pieces": data}, {"pieces": pieces, "eval_dataset": {"a": data}}):
-        with pytest.raises(ValueError, match=sentence):
-            make_trainer(tokenizer, folder=tmp_path, **given)
-    trainer = make_trainer(tokenizer, Rows(rows), tmp_path, eval_dataset=pieces)
+    rows = [{"input_ids": [2, 3, 4]}] * 3 + [{"input_ids": row}]
     with pytest.raises(ValueError, match=sentence):
-        trainer.train()
+        make_trainer(tokenizer, Rows(rows), tmp_path, eval_dataset=pieces).train()
 
 
 @pytest.mark.parametrize("format", ["numpy", "torch", "pandas", "arrow", None])
@@ -207,15 +188,8 @@ def test_rows_are_read_in_every_format(format, tokenizer, pieces, tmp_path):
 
 def test_sets_that_are_not_there_are_refused(tokenizer, pieces, tmp_path):
     trainer = make_trainer(tokenizer, pieces, tmp_path, eval_dataset={"a": pieces})
-    with pytest.raises(ValueError, match=r"no evaluation set 'zzz'; those of the Trainer by name are \['a'\]"):
+    with pytest.raises(KeyError, match="zzz"):
         trainer.evaluate("zzz")
-    with pytest.raises(ValueError, match="predict takes one data set, not dict"):
-        trainer.predict({"a": pieces})
-    with pytest.raises(ValueError, match="predict takes one data set, not NoneType"):
-        trainer.predict(None)
-    trainer.eval_dataset = None
-    with pytest.raises(ValueError, match="has no evaluation set"):
-        trainer.concepts()
 
 
 # Arguments
@@ -228,24 +202,23 @@ def wrong_arguments(tokenizer):
         BertConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     )
     return {
-        "model_init": ({"model": None, "model_init": lambda: model}, "give model, not model_init"),
-        "no model": ({"model": None}, "give model, not model_init"),
+        "model_init": ({"model": None, "model_init": lambda: model}, "not NoneType"),
+        "no model": ({"model": None}, "not NoneType"),
         "peft": ({"model": get_peft_model(make_model("perceiver_mlm", tokenizer), lora)}, "train_backbone"),
-        "bert": ({"model": bert}, "concept models with a decoder, such as .*, not BertForMaskedLM"),
+        "bert": ({"model": bert}, "concept models with a decoder, not BertForMaskedLM"),
         "encoder": (
             {"model": modeling_concept.ConceptEncoder(make_config())},
-            "concept models with a decoder, such as .*, not ConceptEncoder",
+            "concept models with a decoder, not ConceptEncoder",
         ),
         "plain arguments": (
             {"args": TrainingArguments(output_dir="none", report_to="none")},
-            "args of ConceptTrainingArguments, not TrainingArguments",
+            "needs ConceptTrainingArguments",
         ),
-        "no arguments": ({"args": None}, "args of ConceptTrainingArguments, not NoneType"),
+        "no arguments": ({"args": None}, "needs ConceptTrainingArguments"),
         "no folder": (
             {"args": ConceptTrainingArguments(report_to="none", use_cpu=True)},
-            r"needs a folder for the run: ConceptTrainingArguments\(output_dir",
+            "with a folder for the run",
         ),
-        "objective by name": ({"objective": "denoising"}, "its name is an argument"),
         "no tokenizer": ({"processing_class": None}, "processing_class=tokenizer"),
         "another tokenizer": (
             {"processing_class": train_tokenizer(TEXTS * 4, vocab_size=400, max_length=64)},
@@ -253,7 +226,7 @@ def wrong_arguments(tokenizer):
         ),
         "collator that hides": (
             {"data_collator": DataCollatorForLanguageModeling(tokenizer)},
-            "hides tokens by itself, .* leave data_collator out",
+            "hides tokens by itself: leave data_collator out",
         ),
         "compute_metrics": ({"compute_metrics": lambda found: {}}, "does not use compute_metrics"),
         "compute_loss_func": ({"compute_loss_func": lambda *_: 0}, "does not use compute_loss_func"),
@@ -277,31 +250,6 @@ def test_arguments_that_cannot_be_used_are_refused(tokenizer, pieces, tmp_path):
             ConceptTrainer(**options)
         assert "\n" not in str(raised.value), name
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("objective", ["denoising", "masked_diffusion", "denoising,+contrastive:0.1"])
-def test_the_metric_of_the_best_model_is_one_of_the_evaluations(objective, tokenizer, pieces, tmp_path):
-    options = {"objective": objective, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "best"}
-    measured = make_trainer(tokenizer, pieces, tmp_path, objective=objective).evaluate()
-    with pytest.raises(ValueError, match="metric_for_best_model 'accuracy' is none of the .*'concept_gain'") as error:
-        make_trainer(tokenizer, pieces, tmp_path, metric_for_best_model="accuracy", **options)
-    known = error.value.args[0].split(": ")[1]
-    for name in {name.removeprefix("eval_") for name in measured if name.startswith("eval_")} - {
-        "model_preparation_time"
-    }:
-        assert repr(name) in known
-    torch.manual_seed(5)
-    state = torch.random.get_rng_state()
-    trainer = make_trainer(tokenizer, pieces, tmp_path, metric_for_best_model="eval_concept_gain", **options)
-    assert trainer.training_model.training
-    torch.manual_seed(5)
-    trainer.check_best_metric()
-    assert torch.equal(torch.random.get_rng_state(), state)
-    with pytest.raises(ValueError, match="'loss' is none of .*'a_loss', .*'b_loss'"):
-        make_trainer(
-            tokenizer, pieces, tmp_path, eval_dataset={"a": pieces, "b": pieces}, metric_for_best_model="loss",
-            **{**options, "objective": "denoising", "concept_metric_samples": 0},
-        )  # fmt: skip
 
 
 def test_an_undefined_metric_of_the_best_model_is_told(tokenizer, pieces, tmp_path, monkeypatch):
@@ -334,6 +282,7 @@ def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path
     assert progress.prediction_bar is None
     shown = capsys.readouterr().err
     assert "evaluation: 100%" in shown and "4/4" in shown
+    assert all("evaluation:" in tick for tick in shown.split("\r") if "%|" in tick)
     trainer.train()
     assert progress.prediction_bar is progress.training_bar is None
     shown = capsys.readouterr().err
@@ -342,8 +291,8 @@ def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path
 
 def test_bars_that_tqdm_itself_turned_off_end_no_run(tokenizer, pieces, tmp_path, monkeypatch):
     """What TQDM_DISABLE=1 does to each bar."""
-    bar = "transformers.trainer_callback.tqdm"
-    monkeypatch.setattr(bar, lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
+    for bar in ("transformers.trainer_callback.tqdm", "trainers.trainer.tqdm"):
+        monkeypatch.setattr(bar, lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
     trainer = make_trainer(tokenizer, pieces, tmp_path, disable_tqdm=False, eval_strategy="steps", eval_steps=1)
     trainer.evaluate()
     trainer.train()

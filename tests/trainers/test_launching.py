@@ -11,7 +11,7 @@ import yaml
 from accelerate.commands.launch import launch_command, launch_command_parser
 
 from trainers import ConceptTrainingArguments
-from trainers.tasks.fine_tuning import FineTuningArguments
+from trainers.fine_tuning.training import FineTuningArguments
 
 from ..conftest import ROOT
 

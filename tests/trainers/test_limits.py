@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainers.limits import check_at_least
-from trainers.runs import readable_names
+from trainers.utils.limits import check_at_least
+from trainers.utils.runs import readable_names
 
 
 @pytest.mark.parametrize("value", [1, 2.5, None, [], [1, 3]])

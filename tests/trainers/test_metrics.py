@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from trainers.metrics import (
+from trainers.evaluation.metrics import (
     concept_metrics,
     effective_rank,
     reconstruction_metrics,

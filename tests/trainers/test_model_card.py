@@ -8,8 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 from transformers import TrainingArguments
 
-from trainers.model_card import (
-    CardArguments,
+from trainers.evaluation.results import MAJORITY, Result
+from trainers.publishing.model_card import (
     RunFacts,
     TaskFacts,
     add_results,
@@ -18,8 +18,7 @@ from trainers.model_card import (
     make_card,
     make_task_card,
 )
-from trainers.results import MAJORITY, Result
-from trainers.script import command_line
+from trainers.utils.script import command_line
 
 from ..hub_server import card_errors
 from .kit import make_model
@@ -50,7 +49,7 @@ def test_names_and_texts_are_no_markup_in_a_card(model):
     html = MarkdownIt("commonmark").enable("table").render(card.text)
     assert "<script" not in re.sub("<!--.*?-->", "", html) and card_errors(str(card)) == []
     for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL):
-        assert row.count("<td>") in (0, 2, 3, 4)
+        assert row.count("<td") in (0, 2, 3, 4)
     before = card.text
     add_results(card, [Result(NASTY, NASTY, "spearman", NASTY, 0.5)], "sentence-similarity", files=[f"{NASTY}.html"])
     assert card.text == before  # the section is found again
@@ -101,17 +100,6 @@ def test_local_paths_stay_out(model, tmp_path, monkeypatch):
     assert str(tmp_path) not in str(card) and "runs" not in str(card) and "from `base`" in card.text
     assert card.data.base_model is None and card.data.datasets is None
     assert card_errors(str(card)) == []
-
-
-@pytest.mark.parametrize("language", ["en", "pl,de", "zh-Hant", "multilingual", None])
-def test_codes_of_languages(language):
-    assert CardArguments(language=language).language == language
-
-
-@pytest.mark.parametrize("language", ["English", "en;de", "e", "en,"])
-def test_what_is_no_code_of_a_language_is_refused(language):
-    with pytest.raises(ValueError, match="--language takes codes of languages"):
-        CardArguments(language=language)
 
 
 def test_the_code_of_a_card_reads_the_tokenizer(model):

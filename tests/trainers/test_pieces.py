@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Texts cut into pieces of tokens without loss, and pairs."""
+"""Texts cut into pieces of tokens without loss."""
 
 import random
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from trainers.pieces import PairMaker, PieceMaker, make_pairs, make_pieces, special_ends, token_rows, whole_pairs
-from trainers.rare_text import rare_text
-from trainers.tokenizer_training import train_tokenizer
+from trainers.data.pieces import PieceMaker, make_pieces, special_ends, token_rows
+from trainers.data.rare_text import rare_text
+from trainers.data.tokenizers import train_tokenizer
 
 from ..conftest import TEXTS
 from .kit import make_trainer
@@ -67,12 +67,12 @@ def test_tokenizers_of_others(shared):
 @settings(max_examples=40, deadline=None)
 def test_long_texts_are_tokenized_in_stretches(texts, together):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainers.pieces.TOGETHER", together)
+        patch.setattr("trainers.data.pieces.TOGETHER", together)
         assert token_rows(TOKENIZER, texts) == TOKENIZER(texts, add_special_tokens=False)["input_ids"]
 
 
 def test_long_texts_without_a_space_lose_nothing(monkeypatch):
-    monkeypatch.setattr("trainers.pieces.TOGETHER", 50)
+    monkeypatch.setattr("trainers.data.pieces.TOGETHER", 50)
     plain = train_tokenizer(TEXTS, vocab_size=320, max_length=64)
     text = "你好" * 100
     assert plain.decode(token_rows(plain, [text])[0]).replace(" ", "") == text
@@ -101,37 +101,9 @@ def test_a_tokenizer_of_small_letters_reads_capitals_as_them():
     assert TOKENIZER("The Old House")["input_ids"] != TOKENIZER("the old house")["input_ids"]
 
 
-def test_pairs_keep_their_texts_and_tell_what_was_cut(tokenizer):
-    rows = datasets.Dataset.from_dict({"a": TEXTS, "b": TEXTS[::-1]})
-    whole = make_pairs(rows, "a", "b", PairMaker(tokenizer, 64))
-    assert whole["input_ids"] == tokenizer(TEXTS)["input_ids"]
-    assert whole["pair_input_ids"] == tokenizer(TEXTS[::-1])["input_ids"]
-    assert sum(whole["cut_tokens"]) == 0
-    cut = make_pairs(rows, "a", "b", PairMaker(tokenizer, 12))
-    assert all(len(ids) == 12 and ids[-1] == full[-1] for ids, full in zip(cut["input_ids"], whole["input_ids"]))
-    missing = sum(map(len, whole["input_ids"])) - sum(map(len, cut["input_ids"]))
-    assert sum(cut["cut_tokens"]) == 2 * missing
-    with pytest.raises(ValueError, match="There is no column 'c'"):
-        make_pairs(rows, "a", "c", PairMaker(tokenizer, 12))
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_pairs_that_lack_a_text_are_left_out_and_counted(streaming, caplog):
-    rows = datasets.Dataset.from_dict({"a": ["x", None, "y", " "], "b": ["1", "2", "", "4"]})
-    rows = rows.to_iterable_dataset() if streaming else rows
-    assert [row["a"] for row in whole_pairs(rows, "a", "b", "train")] == ["x"]
-    assert streaming or caplog.messages == ["3 of 4 train pairs lack a text and are left out."]
-    with pytest.raises(ValueError, match="no column 'c' in the train text"):
-        whole_pairs(rows, "a", "c", "train")
-    if not streaming:
-        with pytest.raises(ValueError, match="No train pair has both its texts, in the columns 'a' and 'b'"):
-            whole_pairs(rows.select([1, 2]), "a", "b", "train")
-
-
-@pytest.mark.parametrize("make", [lambda: PairMaker(TOKENIZER, 5), lambda: PieceMaker(TOKENIZER, 5, 0.0, False, 0)])
-def test_a_length_without_room_for_text_is_told(make):
+def test_a_length_without_room_for_text_is_refused():
     with pytest.raises(ValueError, match="max_seq_length 5 leaves no room for text beside the special tokens"):
-        make()
+        PieceMaker(TOKENIZER, 5, 0.0, False, 0)
 
 
 def test_pieces_are_made_once(tokenizer, tmp_path):
@@ -209,10 +181,10 @@ def test_rare_text_is_text(seed, length):
     assert text.encode("utf-8").decode("utf-8") == text and "\ufffd" not in text
 
 
-@pytest.mark.parametrize("options", [(5, 0.0), (-0.1, 0.0), (0.1, 1.0), (0.1, float("nan"))])
-def test_what_is_no_share_is_told(options):
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_outside_its_range_is_refused(share):
     with pytest.raises(ValueError, match="is a share"):
-        PieceMaker(TOKENIZER, 16, options[0], False, 0, options[1])
+        PieceMaker(TOKENIZER, 16, 0.1, False, 0, share)
 
 
 def test_the_ends_of_a_tokenizer_without_the_letter_a():

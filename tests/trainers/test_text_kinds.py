@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Kinds of text that are read back: the texts are fixed, and the numbers are those of a reader that is known."""
+"""Kinds of text: fixed texts, and the numbers of a decoder with known errors."""
 
 import re
 from types import SimpleNamespace
@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
-from trainers.text_kinds import KINDS, TOLD, kinds_markdown, read_back_kinds, text_kinds
+from trainers.evaluation.text_kinds import COUNTING_NOTE, KINDS, kinds_markdown, reconstruct_kinds, text_kinds
 
 
 class Reader:
-    """Gives back all tokens but the one that is `wrong`."""
+    """Reconstructs all tokens but the one that is `wrong`."""
 
     def __init__(self, tokenizer, wrong=-1, length=200):
         self.tokenizer, self.wrong, self.device = tokenizer, wrong, torch.device("cpu")
@@ -37,32 +37,30 @@ def test_texts_are_the_same_for_a_seed_and_of_their_kind():
         compile(text, "code", "exec")
 
 
-def test_what_comes_back_is_counted(tokenizer):
-    found = read_back_kinds(Reader(tokenizer), 6, batch_size=4)
+def test_reconstruction_is_counted(tokenizer):
+    found = reconstruct_kinds(Reader(tokenizer), 6, batch_size=4)
     assert [row["kind"] for row in found] == list(KINDS)
     assert {(row["texts"], row["accuracy"], row["exact"], row["unknown"]) for row in found} == {(6, 1.0, 1.0, 0.0)}
-    assert all(row["read"] == row["example"] for row in found)
+    assert all(row["reconstruction"] == row["example"] for row in found)
     wrong = tokenizer.convert_tokens_to_ids("7")
-    numbers = {row["kind"]: row for row in read_back_kinds(Reader(tokenizer, wrong), 6)}["numbers"]
+    numbers = {row["kind"]: row for row in reconstruct_kinds(Reader(tokenizer, wrong), 6)}["numbers"]
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in text_kinds(6)["numbers"]]
     tokens, lost = sum(map(len, ids)), sum(row.count(wrong) for row in ids)
     assert lost and numbers["accuracy"] == pytest.approx(1 - lost / tokens)
     assert numbers["exact"] == sum(wrong not in row for row in ids) / 6 and numbers["tokens"] == tokens / 6
-    cut = {row["kind"]: row["cut"] for row in read_back_kinds(Reader(tokenizer, length=16), 6)}
-    assert cut["a number of 40 digits"] == 6 and cut["1 to 3 words"] < 6
 
 
-def test_unknown_tokens_are_wrong_though_they_come_back():
+def test_unknown_tokens_are_errors_even_if_predicted():
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"0123456789", *(f"##{n}" for n in range(10))]
     tokenizer = BertTokenizerFast(vocab={token: place for place, token in enumerate(vocabulary)})
-    found = {row["kind"]: row for row in read_back_kinds(Reader(tokenizer), 4)}
+    found = {row["kind"]: row for row in reconstruct_kinds(Reader(tokenizer), 4)}
     assert (found["emoji"]["unknown"], found["emoji"]["accuracy"], found["emoji"]["exact"]) == (1.0, 0.0, 0.0)
     assert found["a number of 40 digits"]["accuracy"] == found["a number of 40 digits"]["exact"] == 1.0
 
 
-def test_the_table_says_what_the_decoder_is_told(tokenizer):
-    lines = kinds_markdown(read_back_kinds(Reader(tokenizer), 4)).splitlines()
-    assert lines[0].startswith("| 4 texts of each kind | tokens right | whole texts right | [UNK] |")
+def test_the_table_has_a_note_on_counting(tokenizer):
+    lines = kinds_markdown(reconstruct_kinds(Reader(tokenizer), 4)).splitlines()
+    assert lines[0].startswith("| 4 texts of each kind | tokens right | texts right | \\[UNK\\] |")
     assert lines[2].startswith("| sentences | 100.0% | 100% | 0% |") and len(lines) == 2 + len(KINDS) + 2
-    assert lines[-1] == TOLD and "told how many tokens" in TOLD
+    assert lines[-1] == COUNTING_NOTE and "knows the number of tokens" in COUNTING_NOTE
     assert {line.count("|") for line in lines[:-2]} == {6}

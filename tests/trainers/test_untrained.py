@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from modeling_concept import ConceptEncoderForSequenceClassificationViaDecoder
-from trainers.backbone import read_backbone
-from trainers.untrained import UntrainedError, untrained_like
+from trainers.models.backbone import read_backbone
+from trainers.models.untrained import UntrainedError, untrained_like
 
 from ..modeling.zoo import stir
 from .test_backbone import make_model, save_source
@@ -67,10 +67,10 @@ def test_a_backbone_whose_start_is_not_known_has_no_untrained_network(source, tm
     model = saved(stir(make_model(read_backbone(str(copied), 1)), 0.1), tmp_path / "model", copied)
     assert untrained_like(model, 0) is not None
     stir(transformers.BertModel.from_pretrained(copied), 0.1).save_pretrained(copied)
-    with pytest.raises(UntrainedError, match="cannot be read again from .*source': its weights are not those"):
+    with pytest.raises(UntrainedError, match="the weights of .*source' are not those"):
         untrained_like(model, 0)
     shutil.rmtree(copied)
-    with pytest.raises(UntrainedError, match="cannot be read again from .*source': "):
+    with pytest.raises(UntrainedError, match="compare with: The checkpoint .*source' cannot be read"):
         untrained_like(model, 0)
     (tmp_path / "model" / "training_run.json").unlink()
     with pytest.raises(UntrainedError, match="is not recorded beside the checkpoint"):
