@@ -35,6 +35,23 @@ def assert_same_with_gradients(fast, plain, *inputs, atol=1e-5):
 shapes = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 9))
 
 
+def written_out_rotary(states, rotary):
+    """The plain form of `apply_rotary`."""
+    first, second = states.chunk(2, dim=-1)
+    return torch.cat([first * rotary.cos - second * rotary.sin, second * rotary.cos + first * rotary.sin], dim=-1)
+
+
+@given(rows=st.integers(1, 3), length=st.integers(0, 4), half=st.integers(1, 4), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_rotary_encoding_equals_its_formula(rows, length, half, seed):
+    """Also its second derivatives, and of transposed states."""
+    torch.manual_seed(seed)
+    states = torch.randn(rows, length, 2, 2 * half, dtype=torch.float64).transpose(1, 2).requires_grad_()
+    rotary = make_rotary(10 * torch.rand(rows, length), 2 * half, 100.0, torch.float64)
+    assert_same_with_gradients(lambda x: apply_rotary(x, rotary), lambda x: written_out_rotary(x, rotary), states)
+    torch.autograd.gradgradcheck(lambda x: apply_rotary(x, rotary), states)
+
+
 @given(shape=shapes, size=st.sampled_from([1e-3, 1.0, 1e3]), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_rms_norm_equals_torch(shape, size, seed):
