@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from examples import run_classification
-from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning import TASKS, Parts, load_task
 from trainers.fine_tuning.classifiers import read_checkpoint
 
@@ -43,7 +43,7 @@ def test_own_classes_from_training_to_predictions(start, checkpoints, tmp_path):
     columns = ["--text_column_names", "text", "other", "--label_column_name", "kind"]
     given = ["--model_name_or_path", checkpoints["concept"], "--train_file", "films.TSV", *columns]
     start(*given, "--output_dir", "out", "--do_train", "--do_eval", "--do_predict", "--test_file", "new.csv")
-    systems = [result.system for result in read_results("out/results.json")]
+    systems = [result.system for result in read_report("out/results.json")["results"]]
     assert systems == ["concept", UNTRAINED, MAJORITY, BAG_OF_WORDS]
     model = AutoModelForSequenceClassification.from_pretrained("out/films")
     assert model.config.id2label == {0: "bad", 1: "good", 2: "odd"}

@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 from examples import run_concept_analysis
-from trainers.evaluation.results import Result, read_results, write_results
+from trainers.evaluation.results import Result, read_report, write_results
 from trainers.evaluation.text_kinds import KINDS
 from trainers.models.untrained import UntrainedError
 
@@ -70,8 +70,8 @@ def test_table_numbers_and_report(analyse):
     assert "probe: words" in progress
 
     content = json.loads((output / "results.json").read_text())
-    systems = {(r.task, r.system) for r in read_results(output / "results.json")}
-    values = [result.value for result in read_results(output / "results.json") if "probe" in result.task]
+    systems = {(r.task, r.system) for r in read_report(output / "results.json")["results"]}
+    values = [result.value for result in read_report(output / "results.json")["results"] if "probe" in result.task]
     assert len(values) == 2 * 2 * 4 and not any(map(math.isnan, values))
     assert ("geometry", "untrained") in systems and ("reconstruction", "majority class") in systems
     analysis = content["analysis"]
@@ -106,7 +106,7 @@ def test_several_checkpoints_stand_side_by_side(analyse, folder):
     for word in ("recursive_mlm", "prefix_diffusion", "content_erank", "content_erank, untrained", "ref_rank",
                  "STS-B Pearson, fine-tuned", "Chinese, accuracy", "0.4", "width"):  # fmt: skip
         assert word in side, word
-    records = read_results(output / "results.json")
+    records = read_report(output / "results.json")["results"]
     values = {(r.metric, r.system): r.value for r in records if not r.task.startswith("rank")}
     assert values["STS-B Pearson, fine-tuned", "recursive_mlm"] == 0.4
     assert ("STS-B Pearson, fine-tuned", "prefix_diffusion") not in values
@@ -144,7 +144,7 @@ def test_without_an_untrained_network_the_rest_is_measured(analyse, monkeypatch)
     monkeypatch.setattr(run_concept_analysis, "untrained_like", undefined)
     (printed, _), output, report = analyse("recursive_mlm")
     assert printed.startswith("There is no untrained network.\n")
-    assert {r.system for r in read_results(output / "results.json")} == {
+    assert {r.system for r in read_report(output / "results.json")["results"]} == {
         "recursive_mlm", "majority class", "bag of words (tf-idf)"
     }  # fmt: skip
     assert len(images(report)) == 3 and "There is no untrained network." in report
@@ -157,7 +157,7 @@ def test_numbers_are_written_before_the_report(analyse, folder, monkeypatch):
     monkeypatch.setattr(run_concept_analysis, "plot_geometry", fail)
     with pytest.raises(RuntimeError, match="no picture"):
         analyse("recursive_mlm", "--output_dir", "kept")
-    assert read_results(folder / "kept" / "results.json")
+    assert read_report(folder / "kept" / "results.json")["results"]
 
 
 def test_a_model_without_a_decoder_of_the_text_says_so(analyse):

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from examples import run_long_context
-from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.utils.script import run_script
 
 from ..conftest import TEXTS
@@ -58,7 +58,7 @@ def test_the_table_has_its_baselines(run, folder, capsys):
     systems = [f"{name}, {pooling}" for name in ("model", UNTRAINED)
                for pooling in ("mean", "centred mean", "best concept")]  # fmt: skip
     by_metric = {}
-    for result in read_results(folder / "out" / "results.json"):
+    for result in read_report(folder / "out" / "results.json")["results"]:
         by_metric.setdefault(result.metric, {})[result.system] = result.value
     for length in (16, 48):
         for metric in ("R@1", "R@5", "MRR"):

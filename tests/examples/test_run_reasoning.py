@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from examples import run_reasoning
-from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning.reasoning import TEST
 
 from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
@@ -56,7 +56,7 @@ def test_one_fine_tuned_model_at_several_iterations(
     given = ["--model_name_or_path", checkpoints[start], "--dataset_name", prontoqa, "--output_dir", "out", *FAST]
     monkeypatch.setattr(sys, "argv", ["run_reasoning.py", *map(str, given), *options])
     run_reasoning.main()
-    results = {result.system: result for result in read_results("out/results.json")}
+    results = {result.system: result for result in read_report("out/results.json")["results"]}
     rows = [system, *(f"{system}, K={count}" for count in counts)]
     others = [MAJORITY] if "--recursive" in options else [UNTRAINED, MAJORITY, BAG_OF_WORDS]
     assert list(results) == [*rows, *others]

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from examples import run_sts
-from trainers.evaluation.results import read_results
+from trainers.evaluation.results import read_report
 from trainers.utils.script import run_script as as_script
 
 from ..conftest import TEXTS
@@ -63,7 +63,7 @@ def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher, monke
         content["model_name_or_path"] == "outputs/run" and content["max_eval_samples"] is None and content["seed"] == 0
     )
     assert content["datasets"] == {"one": ["one", "one"]} and content["texts_truncated"] == {"one": 0}
-    results = read_results(written)
+    results = read_report(written)["results"]
     systems = ["run", "untrained", "token table", "bag of words (tf-idf)", "teacher", "majority class"]
     assert list(dict.fromkeys(result.system for result in results)) == systems
     assert {(result.task, result.split, result.count) for result in results} == {("one", "validation", 12)}
@@ -78,7 +78,7 @@ def test_several_tasks_have_an_average(place, monkeypatch, capsys):
     for word in ("stsb (validation of one, 9 pairs); sickr (test of two, 9 pairs)", "average", "│ spearman, centred "):
         assert word in printed, word
     assert "pearson" not in printed.split("centred:")[0]
-    results = read_results("both/results.json")
+    results = read_report("both/results.json")["results"]
     assert {result.task for result in results} == {"stsb", "sickr", "average"}
     content = json.loads((place / "both" / "results.json").read_text())
     assert content["task_type"] == "sentence-similarity" and content["datasets"]["stsb"] == ["one", "stsb"]

@@ -13,7 +13,7 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification
 
-from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_results
+from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning import TASKS, classifiers, load_task, own_task, runner, training
 from trainers.fine_tuning.classifiers import read_checkpoint
 from trainers.fine_tuning.metrics import compute_metrics
@@ -52,7 +52,7 @@ def test_every_type_beside_its_baselines(kind, source, task, checkpoints, toy_gl
     assert "% of the rows are longer than 64 tokens" in shown and BAG_OF_WORDS.split()[0] in shown
 
     report = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert read_results(tmp_path / "out" / "results.json") == results
+    assert read_report(tmp_path / "out" / "results.json")["results"] == results
     assert [run["system"] for run in report["runs"]] == [source, UNTRAINED, *further]
     assert report["data"][0]["selection_from"] == "a part of train" and report["classifier_type"] == kind
 
@@ -119,7 +119,7 @@ def test_what_is_known_is_on_the_disk_before_anything_else_is_begun(checkpoints,
     monkeypatch.setattr(runner, "fine_tune", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         run(["cola", "mrpc"], checkpoints["concept"], {"baselines": list(runner.BASELINE_NAMES)}, max_steps=1)
-    results = read_results(tmp_path / "out" / "results.json")
+    results = read_report(tmp_path / "out" / "results.json")["results"]
     assert [result.system for result in results] == ["concept", MAJORITY, BAG_OF_WORDS]
     assert read_checkpoint(str(tmp_path / "out" / "cola")).load(TASKS["cola"], 0)[1] == []
     assert "accuracy" not in (card := (tmp_path / "out" / "cola" / "README.md").read_text()) and MAJORITY in card

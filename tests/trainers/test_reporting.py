@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.evaluation.results import ReportingArguments, Result, read_results, results_folder, write_results
+from trainers.evaluation.results import ReportingArguments, Result, read_report, results_folder, write_results
 from trainers.utils.runs import folder_name
 
 
@@ -19,7 +19,7 @@ def test_results_go_to_file_and_tracker(tmp_path):
     folder = args.folder("sts", "outputs/model")
     assert folder == tmp_path / "out"
     written = args.report(folder, RESULTS, {"seed": 1}, "sentence-similarity", {"stsb": ("me/stsb", "STS-B")})
-    assert read_results(written) == RESULTS
+    assert read_report(written)["results"] == RESULTS
     facts = json.loads(written.read_text())
     assert (facts["seed"], facts["task_type"]) == (1, "sentence-similarity")
     assert facts["datasets"] == {"stsb": ["me/stsb", "STS-B"]}
@@ -40,13 +40,13 @@ def test_a_tracker_that_is_not_installed_is_refused_at_once():
 
 def test_results_are_never_written_over_others(tmp_path):
     args = ReportingArguments(output_dir=str(tmp_path / "out"))
-    folder = args.folder("sts", "model", "report.html")
+    folder = args.folder("sts", "model", "report.md")
     (folder / "notes.txt").touch()
-    assert args.folder("sts", "model", "report.html") == folder  # nothing of ours is there
-    for name in ("results.json", "report.html"):
+    assert args.folder("sts", "model", "report.md") == folder  # nothing of ours is there
+    for name in ("results.json", "report.md"):
         (folder / name).touch()
         with pytest.raises(ValueError, match=f"already holds {name}; choose another --ou"):
-            args.folder("sts", "model", "report.html")
+            args.folder("sts", "model", "report.md")
         (folder / name).unlink()
 
 
@@ -61,7 +61,7 @@ def test_values_that_are_not_defined_are_null_in_json_and_a_dash_in_tables(tmp_p
     undefined = Result("stsb", "test", "spearman", "tf-idf", float("nan"))
     path = write_results(tmp_path / "results.json", [undefined], {})
     assert '"value": null' in path.read_text() and "NaN" not in path.read_text()
-    (found,) = read_results(path)
+    (found,) = read_report(path)["results"]
     assert math.isnan(found.value) and found.shown() == "–"
     path.write_text(path.read_text().replace("null", "NaN", 1))
-    assert math.isnan(read_results(path)[0].value)
+    assert math.isnan(read_report(path)["results"][0].value)

@@ -18,7 +18,7 @@ from trainers.evaluation.results import (
     Result,
     choose_trackers,
     eval_results,
-    read_results,
+    read_report,
     results_table,
     write_results,
 )
@@ -35,7 +35,7 @@ RECORDS = [
 
 def test_results_survive_json_and_a_table_holds_each_once(tmp_path):
     path = write_results(tmp_path / "new" / "results.json", RECORDS[:2], {"seed": 1, "odd": {1}})
-    assert read_results(path) == RECORDS[:2] and json.loads(path.read_text())["seed"] == 1
+    assert read_report(path)["results"] == RECORDS[:2] and json.loads(path.read_text())["seed"] == 1
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(results_table(RECORDS, "title"))
     text = console.export_text()

@@ -134,11 +134,6 @@ def read_report(path: str | Path) -> dict:
         raise ValueError(f"{path} cannot be read as results of an evaluation: {first_line(error)}") from error
 
 
-def read_results(path: str | Path) -> list[Result]:
-    """The records alone."""
-    return read_report(path)["results"]
-
-
 def model_name(model: str | Path) -> str:
     """The name of a folder or Hub id in tables: its last part."""
     return Path(model).resolve().name
