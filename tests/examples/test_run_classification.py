@@ -15,7 +15,7 @@ from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_
 from trainers.fine_tuning import TASKS, Parts, load_task
 from trainers.fine_tuning.classifiers import read_checkpoint
 
-from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
+from ..fine_tuning.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
 from .test_run_reasoning import FAST
 

@@ -15,7 +15,7 @@ from trainers.evaluation.results import Result, read_report, write_results
 from trainers.evaluation.text_kinds import KINDS
 from trainers.models.untrained import UntrainedError
 
-from ..analysis.conftest import make_sentences
+from ..evaluation.conftest import make_sentences
 from ..trainers.kit import make_model
 from .kit import refusal
 

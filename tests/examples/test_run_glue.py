@@ -9,7 +9,7 @@ import pytest
 
 from examples import run_glue, run_paws, run_sick
 
-from ..tasks.conftest import checkpoints, toy_glue  # noqa: F401 (fixtures)
+from ..fine_tuning.conftest import checkpoints, toy_glue  # noqa: F401 (fixtures)
 from .kit import refusal, run_here
 
 

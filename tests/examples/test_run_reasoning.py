@@ -12,7 +12,7 @@ from examples import run_reasoning
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning.reasoning import TEST
 
-from ..tasks.conftest import checkpoints  # noqa: F401 (fixture)
+from ..fine_tuning.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
 
 

@@ -15,7 +15,7 @@ from trainers.data.rare_text import rare_text
 from trainers.data.tokenizers import train_tokenizer
 
 from ..conftest import TEXTS
-from .kit import make_trainer
+from ..trainers.kit import make_trainer
 
 
 @given(

@@ -14,7 +14,7 @@ from trainers.data import token_frequency
 from trainers.data.token_frequency import inverse_frequency, order_digest, token_counts, unigram_entropy
 from trainers.models.untrained import untrained_like
 
-from .kit import make_model
+from ..trainers.kit import make_model
 
 
 def pieces_of(rows, streaming=False):

@@ -30,7 +30,7 @@ from trainers.objectives.vocabulary import CleanBatch, Vocabulary
 
 from ..conftest import TEXTS
 from ..modeling.zoo import make_config, stir
-from .kit import clean_batch, make_model, make_objective, step_noise, text_noise
+from ..trainers.kit import clean_batch, make_model, make_objective, step_noise, text_noise
 
 
 TOKEN_OBJECTIVES = [name for name, kind in OBJECTIVES.items() if issubclass(kind, TokenObjective)]

@@ -8,7 +8,7 @@ from transformers import BertConfig
 from modeling_concept import ConceptEncoder
 from trainers.models.loading import load_model, load_weights, read_config
 
-from .kit import make_model
+from ..trainers.kit import make_model
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ from trainers.models.loading import load_model
 from trainers.models.untrained import UntrainedError, untrained_like
 
 from ..conftest import TEXTS
-from .kit import make_model
-from .test_backbone import fetch
+from ..models.test_backbone import fetch
+from ..trainers.kit import make_model
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from trainers.publishing.model_card import TaskFacts, add_results, make_task_car
 from ..conftest import ROOT, TEXTS
 from ..hub_server import File, Hub, Repo, card_errors
 from ..modeling.zoo import make_config, stir
-from .kit import make_model, make_trainer
+from ..trainers.kit import make_model, make_trainer
 
 
 TEXT = "The dog sleeps on the roof of the old house."
@@ -310,7 +310,7 @@ def pushed(hub, tmp_path_factory):
     """What the first process says; everything is on the Hub then."""
     folder = tmp_path_factory.mktemp("pushed")
     # What reads HF_HUB_OFFLINE comes before the package of tests, which sets it.
-    code = "import sys, pathlib, transformers; from tests.trainers.test_hub import push_everything as push; "
+    code = "import sys, pathlib, transformers; from tests.publishing.test_hub import push_everything as push; "
     code += "push(pathlib.Path(sys.argv[1]))"
     printed = run_client(hub, code, folder / "home", folder, cwd=ROOT, PYTHONPATH=str(ROOT))
     return {**json.loads((folder / "pushed.json").read_text()), "printed": printed, "folder": folder}

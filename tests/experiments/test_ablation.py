@@ -24,8 +24,8 @@ from trainers.experiments.ablation.summary import average_seeds, summarise
 from trainers.experiments.ablation.table import Row
 from trainers.models.loading import load_model
 
-from ..analysis.conftest import make_sentences
 from ..conftest import ROOT, TEXTS
+from ..evaluation.conftest import make_sentences
 from ..trainers.kit import make_model
 
 

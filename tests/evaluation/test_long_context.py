@@ -34,7 +34,7 @@ from trainers.evaluation.long_context.evaluator import (
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY
 
 from ..conftest import TEXTS
-from .kit import make_model
+from ..trainers.kit import make_model
 
 
 LONG = " ".join(TEXTS * 2)

@@ -21,7 +21,7 @@ from trainers.publishing.model_card import (
 from trainers.utils.script import command_line
 
 from ..hub_server import card_errors
-from .kit import make_model
+from ..trainers.kit import make_model
 
 
 NASTY = "a|b\n## Not a heading\n<script>x</script> `c` *d* [e](f) <!-- end of results -->"
