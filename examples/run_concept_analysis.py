@@ -206,7 +206,7 @@ def main():
         screen(WIDTH).print(Markdown(report.read_text(encoding="utf-8")))
     else:
         facts = {**facts, **measured_on(paths[0]), "analysis": analyses[0].facts()}
-    numbers = reporting.report(folder, results, facts, "feature-extraction")
+    numbers = write_results(folder / "results.json", results, {**facts, "task_type": "feature-extraction"})
     screen(WIDTH).print(f"report: {report}\nnumbers: {numbers}", soft_wrap=True)
 
 

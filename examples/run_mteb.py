@@ -10,7 +10,14 @@ does what `mteb run -m … -t STSBenchmark SICK-R` does, which (mteb 2.26) takes
 from dataclasses import dataclass, field
 
 import modeling_concept  # noqa: F401 (registers concept models)
-from trainers.evaluation.results import ReportingArguments, Result, measured_on, model_name, results_table
+from trainers.evaluation.results import (
+    ReportingArguments,
+    Result,
+    measured_on,
+    model_name,
+    results_table,
+    write_results,
+)
 from trainers.evaluation.similarity import load_sentence_model
 from trainers.utils.limits import check_at_least
 from trainers.utils.plain_text import screen
@@ -24,7 +31,6 @@ class Arguments:
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Any SentenceTransformer; the newest checkpoint in outputs/ by default."}
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of another model's repository."})
     task_name: list[str] = field(default_factory=lambda: ["STSBenchmark"], metadata={"help": "Names of MTEB's tasks."})
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
 
@@ -43,7 +49,7 @@ def main():
         tasks = mteb.get_tasks(tasks=args.task_name)
     except KeyError as error:
         raise ValueError(error.args[0]) from error
-    model = load_sentence_model(path, args.trust_remote_code)
+    model = load_sentence_model(path)
     folder = reporting.folder("mteb", path)
     found = mteb.evaluate(
         model, tasks, encode_kwargs={"batch_size": args.batch_size}, cache=ResultCache(folder),
@@ -56,8 +62,8 @@ def main():
         for scores in rows
     ]
     screen(110).print(results_table(results, f"{name} on MTEB"))
-    facts = run_facts(args, reporting, measured_on(path))
-    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity')}")
+    facts = run_facts(args, reporting, measured_on(path), {"task_type": "sentence-similarity"})
+    print(f"results: {write_results(folder / 'results.json', results, facts)}")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,12 @@ from trainers.evaluation.results import (
     MAJORITY,
     UNTRAINED,
     ReportingArguments,
-    Result,
     measured_on,
     model_name,
     results_table,
+    write_results,
 )
 from trainers.evaluation.similarity import (
-    METRICS,
     STS_DATASETS,
     TOKEN_TABLE,
     TextPairs,
@@ -47,39 +46,8 @@ from trainers.utils.script import newest_checkpoint, parse_arguments, run_facts,
 
 
 @dataclass
-class DataArguments:
-    """Pairs of texts."""
-
-    task_name: list[str] | None = field(
-        default=None, metadata={"choices": list(STS_DATASETS), "help": "Tasks of the Hub; stsb by default."}
-    )
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": "Other pairs: Hub id, local folder or file, with the columns text1, text2 and score."},
-    )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
-    split: str | None = field(default=None, metadata={"help": "test, or validation where there is none, by default."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of each set."})
-
-    def __post_init__(self):
-        if self.task_name and self.dataset_name:
-            raise ValueError("Give one of --task_name and --dataset_name, not both.")
-        if self.dataset_config_name and not self.dataset_name:
-            raise ValueError("--dataset_config_name goes with --dataset_name only.")
-        check_at_least(self, max_eval_samples=2)
-
-    def load(self) -> list[TextPairs]:
-        """The sets of pairs, each under a name of its own."""
-        limit = self.max_eval_samples
-        if self.dataset_name:
-            return [load_pairs(self.dataset_name, self.dataset_config_name, self.split, limit=limit)]
-        names = dict.fromkeys(self.task_name or ["stsb"])
-        return [load_pairs(STS_DATASETS[name], split=self.split, task=name, limit=limit) for name in names]
-
-
-@dataclass
-class SimilarityArguments:
-    """Models."""
+class Arguments:
+    """Models and pairs of texts."""
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest in outputs/ by default."}
@@ -87,40 +55,44 @@ class SimilarityArguments:
     baseline_models: list[str] = field(
         default_factory=list, metadata={"help": "SentenceTransformers to stand beside it, folders or Hub ids."}
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code of these models' repositories."})
+    task_name: list[str] | None = field(
+        default=None, metadata={"choices": list(STS_DATASETS), "help": "Tasks of the Hub; stsb by default."}
+    )
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "Other pairs: Hub id, local folder or file, with the columns text1, text2 and score."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    split: str | None = field(default=None, metadata={"help": "test, or validation where there is none, by default."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of each set."})
     batch_size: int = field(default=128, metadata={"help": "Texts at a time."})
     seed: int = field(default=0, metadata={"help": "Seed of the untrained network."})
 
     def __post_init__(self):
-        check_at_least(self, batch_size=1, seed=0)
+        if self.task_name and self.dataset_name:
+            raise ValueError("Give one of --task_name and --dataset_name, not both.")
+        check_at_least(self, max_eval_samples=2, batch_size=1, seed=0)
 
-
-def make_table(name: str, sets: list[TextPairs], results: list[Result], notes: str):
-    """Metrics by system of one set; Spearman correlations by set of several."""
-    title = f"{name}, zero-shot: " + "; ".join(map(str, sets))
-    if len(sets) == 1:
-        table = results_table(results, title, rows=("metric",))
-    else:
-        results = [result for result in results if result.metric.startswith(METRICS[0])]
-        table = results_table(results, title, rows=("metric", "system"), columns="task")
-    table.columns[0].no_wrap = True
-    table.caption, table.title_justify, table.caption_justify = notes, "left", "left"
-    return table
+    def load_pairs(self) -> list[TextPairs]:
+        """The sets of pairs, each under a name of its own."""
+        sources = {name: STS_DATASETS[name] for name in self.task_name or ["stsb"]}
+        if self.dataset_name:
+            sources = {None: self.dataset_name}
+        return [
+            load_pairs(source, self.dataset_config_name, self.split, name, self.max_eval_samples)
+            for name, source in sources.items()
+        ]
 
 
 def main():
-    data_args, args, reporting = parse_arguments(DataArguments, SimilarityArguments, ReportingArguments)
+    args, reporting = parse_arguments(Arguments, ReportingArguments)
     path = args.model_name_or_path or newest_checkpoint()
     model = load_model(path, encoder_only=True).to("cuda" if torch.cuda.is_available() else "cpu")
-    sets = data_args.load()
-    name = model_name(path)
-    taken = [name, UNTRAINED, TOKEN_TABLE, BAG_OF_WORDS, MAJORITY]
-    others = {
-        other: load_sentence_model(model_path, args.trust_remote_code)
-        for model_path, other in readable_names(args.baseline_models, taken).items()
-    }
+    sets, name = args.load_pairs(), model_name(path)
+    others = readable_names(args.baseline_models, [name, UNTRAINED, TOKEN_TABLE, BAG_OF_WORDS, MAJORITY])
+    encoders = {other: load_sentence_model(model_path) for model_path, other in others.items()}
     folder = reporting.folder("sts", path)
-    systems = make_systems(model, name, args.batch_size, args.seed, others)
+    systems = make_systems(model, name, args.batch_size, args.seed, encoders)
     results = [result for pairs in sets for result in similarity_results(pairs, systems)]
     if len(sets) > 1:
         results += averages(results)
@@ -130,12 +102,13 @@ def main():
         "centred: minus the mean over the texts of the set, without their scores; tf-idf is fitted on them, too. "
         f"{sum(truncated.values())} texts were truncated to {model.config.max_sequence_length} tokens."
     )
-    screen(120).print(make_table(name, sets, results, notes))
+    shown = results if len(sets) == 1 else [result for result in results if result.primary]
+    screen(140).print(results_table(shown, f"{name}, zero-shot: {'; '.join(map(str, sets))}"), notes)
 
-    about = {**measured_on(path), "pairs": [str(pairs) for pairs in sets], "texts_truncated": truncated}
-    facts = run_facts(data_args, args, reporting, about)
     datasets = {pairs.task: (pairs.source, pairs.task) for pairs in sets}
-    print(f"results: {reporting.report(folder, results, facts, 'sentence-similarity', datasets)}")
+    about = {"texts_truncated": truncated, "task_type": "sentence-similarity", "datasets": datasets}
+    facts = run_facts(args, reporting, measured_on(path), about)
+    print(f"results: {write_results(folder / 'results.json', results, facts)}")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,6 @@ def test_the_names_that_are_answered_are_options_of_scripts(monkeypatch, capsys)
         ("run_ablation.py --seeds two", "--seeds: invalid int value: 'two'."),
         ("run_pretraining.py --report_to nothing", "--report_to nothing is not installed"),
         ("run_glue.py --report_to tensorboard nothing", "--report_to nothing is not installed"),
-        ("run_sts.py --report_to nothing", "--report_to nothing is not installed"),
     ],
 )
 def test_an_option_that_is_none_is_answered_by_the_one_that_was_meant(line, message, tmp_path, monkeypatch):
@@ -110,11 +109,10 @@ def test_options_of_a_file_are_checked_like_those_of_the_command_line(content, m
 
 
 def test_trackers_are_a_list_in_every_script(monkeypatch):
-    from trainers.evaluation.results import ReportingArguments
     from trainers.fine_tuning.runner import FineTuningArguments
     from trainers.training_args import ConceptTrainingArguments
 
-    for kind in (ReportingArguments, FineTuningArguments, ConceptTrainingArguments):
+    for kind in (FineTuningArguments, ConceptTrainingArguments):
         for words, expected in ((["none"], []), (["tensorboard", "none"], ["tensorboard"]), ([], [])):
             line = ["--report_to", *words] if words else []
             monkeypatch.setattr(sys, "argv", ["script", "--output_dir", "out", *line])

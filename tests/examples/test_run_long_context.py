@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from examples import run_long_context
-from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
+from trainers.evaluation.results import BAG_OF_WORDS, UNTRAINED, read_report
 from trainers.utils.script import run_script
 
 from ..conftest import TEXTS
@@ -51,25 +51,22 @@ def run(folder, monkeypatch):
 
 def test_the_table_has_its_baselines(run, folder, capsys):
     given = ["--model_name_or_path", "model", "--dataset_name", "data", "--lengths", 16, 48]
-    assert run(*given, "--output_dir", "out", "--report_to", "tensorboard") is None
+    assert run(*given, "--output_dir", "out") is None
     shown = " ".join(capsys.readouterr().out.split())
     for words in ("Texts of more than 32 tokens are encoded in windows.", "8 documents, 16 queries; 1 others"):
         assert words in shown, words
     systems = [f"{name}, {pooling}" for name in ("model", UNTRAINED)
-               for pooling in ("mean", "centred mean", "best concept")]  # fmt: skip
+               for pooling in ("mean", "best concept")]  # fmt: skip
     by_metric = {}
     for result in read_report(folder / "out" / "results.json")["results"]:
         by_metric.setdefault(result.metric, {})[result.system] = result.value
     for length in (16, 48):
         for metric in ("R@1", "R@5", "MRR"):
             assert list(by_metric[f"{metric}, {length} tokens"]) == [*systems, BAG_OF_WORDS, "chance"]
-        assert list(by_metric[f"accuracy, {length} tokens"]) == [*systems, BAG_OF_WORDS, MAJORITY]
-        assert by_metric[f"accuracy, {length} tokens"][MAJORITY] == 0.5
         assert by_metric[f"R@1, {length} tokens"]["chance"] == 1 / 8
     assert by_metric["R@1, 48 tokens"][BAG_OF_WORDS] > 3 / 8  # the queries stand in the documents
     facts = json.loads((folder / "out" / "results.json").read_text())
     assert facts["dataset_name"] == "data" and facts["caption"] in shown and facts["torch"]
-    assert list((folder / "out").rglob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_the_table_has_its_baselines(run, folder, capsys):
     [
         (["--model_name_or_path", "nowhere"], "'nowhere' cannot be read"),
         (["--dataset_name", "nowhere"], "'nowhere' cannot be read"),
-        (["--split", "dev"], "no split 'dev'; its splits are ['validation']"),
+        (["--split", "dev"], "data has no split dev, only ['validation']"),
         (["--lengths", "4"], "--lengths must be at least 8, not 4"),
         (["--max_eval_samples", "1"], "data has one document, which any model finds; give two documents or more."),
         (["--batch_size", "0"], "--batch_size must be at least 1, not 0"),

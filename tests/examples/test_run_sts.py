@@ -49,10 +49,10 @@ def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher, monke
         "token",
         "bag of words",
         "majority",
-        "│ spearman ",
-        "│ spearman, centred ",
-        "│ spearman, matrix ",
-        "│ pearson, first 1, centred ",
+        " spearman ",
+        " spearman, centred ",
+        " spearman, matrix ",
+        " pearson, first 1,",
     ):
         assert word in printed.out, word
     assert "0 texts were truncated to 64 tokens." in " ".join(printed.out.split())
@@ -72,12 +72,12 @@ def test_the_newest_checkpoint_stands_beside_its_baselines(place, teacher, monke
 def test_several_tasks_have_an_average(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setattr(run_sts, "STS_DATASETS", {"stsb": "one", "sickr": "two"})
-    options = ["--max_eval_samples", "9", "--report_to", "none", "--output_dir", "both"]
+    options = ["--max_eval_samples", "9", "--output_dir", "both"]
     run("--model_name_or_path", "outputs/run", "--task_name", "stsb", "sickr", *options)
     printed = capsys.readouterr().out
-    for word in ("stsb (validation of one, 9 pairs); sickr (test of two, 9 pairs)", "average", "│ spearman, centred "):
+    for word in ("stsb (validation of one, 9 pairs); sickr (test of two, 9 pairs)", "average", "2 tasks"):
         assert word in printed, word
-    assert "pearson" not in printed.split("centred:")[0]
+    assert "pearson" not in printed
     results = read_report("both/results.json")["results"]
     assert {result.task for result in results} == {"stsb", "sickr", "average"}
     content = json.loads((place / "both" / "results.json").read_text())

@@ -21,7 +21,6 @@ from trainers.utils.plain_text import (
     one_line,
     picture_text,
     screen,
-    table_text,
 )
 
 
@@ -74,10 +73,9 @@ def test_names_stand_in_tables_as_they_are(name):
     console = screen(200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     records = [Result("stsb", "test", "spearman", system, value) for system, value in ((name, 0.5), ("other", 0.4))]
     console.print(results_table(records, f"{name}, zero-shot"))
-    console.print(table_text(name))
     console.print(one_line(name))
     text = console.export_text()
-    assert text.count(one_line(name)) >= 4 and "0.5000" in text
+    assert text.count(one_line(name)) >= 3 and "0.5000" in text
 
 
 @pytest.mark.parametrize("name", NAMES)

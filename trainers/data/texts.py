@@ -6,7 +6,6 @@ import glob
 import math
 import re
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -172,6 +171,27 @@ def load_files(files: dict[str, str], options: dict, written: bool = False) -> D
     return raw
 
 
+def load_split(source: str, config: str | None, splits: tuple[str, ...]) -> tuple[Dataset, str]:
+    """
+    The rows of one split of a data set or file, and the name of the split.
+
+    Args:
+        source, config: Hub id, local folder, or file of a format that [`load_files`] reads; configuration.
+        splits: in order of preference; a file is the first of them.
+
+    Raises:
+        ValueError: no such data or configuration, or none of the splits.
+    """
+    if Path(source).is_file():
+        data = load_files({splits[0]: source}, {}, written=True)
+    else:
+        data = load_named(source, config, {"streaming": False})
+    found = next((name for name in splits if name in data), None)
+    if found is None:
+        raise ValueError(f"{source} has no split {' or '.join(splits)}, only {list(data)}; choose one by --split.")
+    return data[found], found
+
+
 def text_cells(rows) -> dict:
     """
     Options of `datasets.load_dataset` with which each cell of csv files stays the text in the file. By default the
@@ -305,18 +325,6 @@ def fill_missing(rows: dict[str, list], columns: list[str], name: str | None) ->
     if name is not None and any(cell is None for column in columns for cell in rows[column]):
         logger.warning_once(f"Texts of the {name} are missing and count as empty.")
     return rows | {column: [cell or "" for cell in rows[column]] for column in columns}
-
-
-def cell_text(cell, column: str) -> str:
-    """The text of one cell; ValueError, which names the column, for a list or a dictionary."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():  # whole numbers beside missing ones
-        return str(int(cell))
-    if isinstance(cell, str | int | float | Decimal):
-        return str(cell)
-    kinds = {list: "a list", dict: "a dictionary"}
-    raise ValueError(f"The column {column!r} holds {kinds.get(type(cell), type(cell).__name__)}, not a text.")
 
 
 def iterate_texts(dataset, column: str, limit: int | None = None) -> Iterator[str]:

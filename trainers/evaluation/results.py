@@ -4,18 +4,18 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from accelerate import Accelerator
 from huggingface_hub import EvalResult
-from rich.table import Table
+from rich.table import Column, Table
 from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import cached_file
 
 from ..utils.errors import first_line
-from ..utils.plain_text import Markdown, markdown_table, table_text
+from ..utils.plain_text import Markdown, markdown_table, one_line
 from ..utils.runs import check_output_dir, file_digest, folder_name
 
 
@@ -55,56 +55,33 @@ class Result:
         return f"{self.value:.4f}{spread}"
 
 
-def pivot(results: Iterable[Result], rows: tuple[str, ...], columns: str) -> tuple[list[str], dict[tuple, dict]]:
-    """
-    Arrange records as a table.
-
-    Args:
-        rows: fields whose values name a row.
-        columns: field whose values name the columns.
-
-    Returns:
-        The names of the columns, and for each row its records by column, both in order of first appearance.
-
-    Raises:
-        ValueError: two records for one cell.
-    """
-    cells, headings = {}, {}
+def tabulate(results: Iterable[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table: a row for each task, split and metric, a column for each system. ValueError for
+    two records of one cell."""
+    systems, found = {}, {}
     for result in results:
-        row = tuple(str(getattr(result, field)) for field in rows)
-        heading = str(getattr(result, columns))
-        headings.setdefault(heading)
-        if heading in cells.setdefault(row, {}):
-            raise ValueError(f"Two results for {row} and {heading!r}.")
-        cells[row][heading] = result
-    return list(headings), cells
-
-
-def results_table(results: Iterable[Result], title: str, rows=("task", "split", "metric"), columns="system") -> Table:
-    """The records for the screen, arranged by [`pivot`]. The best system of a row is bold where columns are
-    systems."""
-    headings, cells = pivot(results, rows, columns)
-    table = Table(title=table_text(title))
-    for heading in (*rows, *headings):
-        justify = "left" if heading in rows else "right"
-        table.add_column(table_text(heading), justify=justify, overflow="fold")
-    for row, found in cells.items():
-        values = [result.value for result in found.values() if not math.isnan(result.value)]
-        best = max(values) if columns == "system" and len(values) > 1 else None
-        texts = [found[heading].shown() if heading in found else "" for heading in headings]
-        styles = ["bold" if heading in found and found[heading].value == best else "" for heading in headings]
-        table.add_row(*map(table_text, row), *map(table_text, texts, styles))
-    return table
+        split = result.split if result.count is None else f"{result.split} ({result.count:,})"
+        cells = found.setdefault((result.task, split, result.metric), {})
+        if result.system in cells:
+            raise ValueError(f"Two results for {result.metric!r} of {result.task!r} by {result.system!r}.")
+        cells[result.system] = result.shown()
+        systems.setdefault(result.system)
+    rows = [[*row, *(cells.get(system, "") for system in systems)] for row, cells in found.items()]
+    return ["task", "split (examples)", "metric", *systems], rows
 
 
 def results_markdown(results: Iterable[Result]) -> Markdown:
-    """The records as a table in Markdown: a row for each task, split and metric, a column for each system."""
-    counted = [r if r.count is None else replace(r, split=f"{r.split} ({r.count:,})") for r in results]
-    systems, cells = pivot(counted, ("task", "split", "metric"), "system")
-    rows = []
-    for row, found in cells.items():
-        rows.append([*row, *(found[system].shown() if system in found else "" for system in systems)])
-    return markdown_table(["task", "split (examples)", "metric", *systems], rows, text_columns=3)
+    """The records as a table in Markdown."""
+    return markdown_table(*tabulate(results), text_columns=3)
+
+
+def results_table(results: Iterable[Result], title: str) -> Table:
+    """The records for the [`screen`]."""
+    headings, rows = tabulate(results)
+    table = Table(*(Column(one_line(heading), overflow="fold") for heading in headings), title=one_line(title))
+    for row in rows:
+        table.add_row(*map(one_line, row))
+    return table
 
 
 def write_results(path: str | Path, results: Iterable[Result], facts: dict) -> Path:
@@ -141,12 +118,10 @@ def model_name(model: str | Path) -> str:
 
 def weights_digest(model: str | Path) -> str | None:
     """The SHA-256 of the weights in a folder, or of a Hub id in the cache; None where there are none."""
-    folder = Path(model)
-    if not folder.is_dir():
-        try:
-            folder = Path(cached_file(str(model), "config.json", local_files_only=True)).parent
-        except (OSError, ValueError, TypeError):
-            return None
+    try:
+        folder = Path(cached_file(str(model), "config.json", local_files_only=True)).parent
+    except (OSError, ValueError):
+        return None
     files = sorted(folder.glob("model*.safetensors"))
     return file_digest(*files) if files else None
 
@@ -184,17 +159,8 @@ def choose_trackers(report_to: list[str]) -> list[str]:
 
 
 def track_results(results: Iterable[Result], report_to: list[str], run_name: str, folder: str, facts: dict) -> None:
-    """
-    Log numbers as `task/split/metric/system` to trackers, through accelerate.
-
-    Args:
-        report_to: values of `--report_to`: "wandb", "tensorboard", "trackio", "all", or "none".
-        run_name: of the run.
-        folder: for trackers that write files.
-
-    Raises:
-        ValueError: a tracker that is not installed.
-    """
+    """Log numbers as `task/split/metric/system` to the trackers of `--report_to`; `folder` is for those that write
+    files."""
     names = choose_trackers(report_to)
     if not names:
         return
@@ -237,19 +203,18 @@ def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, 
     return entries
 
 
+def results_folder(kind: str, model: str) -> str:
+    """`outputs/<kind>_<name of the model>_<time>`, so that no run overwrites an earlier one."""
+    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{datetime.now():%Y%m%d_%H%M%S}"))
+
+
 @dataclass
 class ReportingArguments:
-    """Folder and trackers of the results."""
+    """Folder of the results."""
 
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for results; outputs/<evaluation>_<model>_<time> by default."}
     )
-    report_to: list[str] = field(
-        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
-    )
-
-    def __post_init__(self):
-        choose_trackers(self.report_to)
 
     def folder(self, kind: str, model: str, *files: str) -> Path:
         """
@@ -264,32 +229,3 @@ class ReportingArguments:
         folder = Path(self.output_dir or results_folder(kind, model))
         check_output_dir(folder, ("results.json", *files))
         return folder
-
-    def report(
-        self,
-        folder: Path,
-        results: Iterable[Result],
-        facts: dict,
-        task_type: str,
-        datasets: dict[str, tuple[str, str]] | None = None,
-    ) -> Path:
-        """
-        Write `results.json` into the folder and log it to the trackers.
-
-        Args:
-            facts: of the run, for the JSON.
-            task_type, datasets: as in [`add_results`], for a card to which the results are added later.
-
-        Returns:
-            path of the JSON.
-        """
-        results = list(results)
-        facts = {**facts, "task_type": task_type, "datasets": datasets or {}}
-        written = write_results(folder / "results.json", results, facts)
-        track_results(results, self.report_to, folder.name, str(folder), facts)
-        return written
-
-
-def results_folder(kind: str, model: str) -> str:
-    """`outputs/<kind>_<name of the model>_<time>`, so that no run overwrites an earlier one."""
-    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{datetime.now():%Y%m%d_%H%M%S}"))

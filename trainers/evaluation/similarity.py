@@ -5,8 +5,6 @@ Zero-shot semantic similarity: correlation of the cosine of two texts' vectors w
 P pairs, T different texts, C concepts, H hidden, D width of vectors.
 """
 
-import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import ConstantInputWarning, NearConstantInputWarning, pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sentence_transformers.util import pairwise_cos_sim
 from tokenizers import Tokenizer
 
-from ..data.texts import as_texts, load_files, load_named
+from ..data.texts import as_texts, load_split
 from ..models.untrained import UntrainedError, untrained_like
 from ..utils.errors import UNREADABLE, first_line
-from .bag_of_words import NoWordsError, bag_of_words_vectors
+from .bag_of_words import bag_of_words_vectors
 from .results import BAG_OF_WORDS, MAJORITY, UNTRAINED, Result
 
 
@@ -37,7 +35,6 @@ STS_DATASETS = {
 # Known columns of two texts and their score, in order of preference.
 LAYOUTS = (
     ("sentence1", "sentence2", "score"),
-    ("sentence1", "sentence2", "similarity_score"),
     ("sentence1", "sentence2", "label"),
     ("sentence_A", "sentence_B", "relatedness_score"),
     ("text1", "text2", "score"),
@@ -91,41 +88,28 @@ class TextPairs:
 
 
 def load_pairs(
-    source: str,
-    config: str | None = None,
-    split: str | None = None,
-    task: str | None = None,
-    limit: int | None = None,
+    source: str, config: str | None = None, split: str | None = None, task: str | None = None, limit: int | None = None
 ) -> TextPairs:
     """
     Pairs of a data set or file, whose columns are one of `LAYOUTS`.
 
     Args:
-        source, config: Hub id, local folder, or file of a format that [`load_files`] reads; configuration.
-        split: test, or validation where there is no test, by default; a file is one split.
+        source, config, split: as in [`load_split`]; test, or validation where there is no test, by default.
         task: name in results; the configuration, or the last part of `source`, by default.
         limit: number of pairs, the first ones; all by default.
 
     Raises:
         ValueError: no such data, configuration or split; unknown columns; scores that are no numbers, or are hidden.
     """
-    wanted = (split,) if split else ("test", "validation")
-    if Path(source).is_file():
-        data = load_files({wanted[0]: source}, {}, written=True)
-    else:
-        data = load_named(source, config, {"streaming": False})
-    found = next((name for name in wanted if name in data), None)
-    if found is None:
-        raise ValueError(f"{source} has no split {' or '.join(wanted)}, only {list(data)}; choose one by --split.")
-    names = data[found].column_names
+    data, split = load_split(source, config, (split,) if split else ("test", "validation"))
+    names = data.column_names
     columns = next((columns for columns in LAYOUTS if set(columns) <= set(names)), None)
     if columns is None:
         raise ValueError(f"{source}: its columns {names} are of no known layout; name them text1, text2 and score.")
-    *texts, score = columns
-    rows = as_texts(data[found], texts, [score], f"pairs of {source}")[:limit]
-    scores = np.array([math.nan if value is None else float(value) for value in rows[score]])
+    first, second, score = columns
+    rows = as_texts(data, [first, second], [score], f"pairs of {source}")[:limit]
     name = task or config or Path(source).name.split(".")[0]
-    return TextPairs(name, source, found, rows[texts[0]], rows[texts[1]], scores)
+    return TextPairs(name, source, split, rows[first], rows[second], np.array(rows[score], dtype=float))
 
 
 # -- vectors
@@ -152,10 +136,10 @@ def token_vectors(model, texts: list[str]) -> torch.Tensor:
     return SentenceTransformer(modules=[table], device="cpu").encode(texts, convert_to_tensor=True)
 
 
-def load_sentence_model(path: str, trust_remote_code: bool = False) -> SentenceTransformer:
+def load_sentence_model(path: str) -> SentenceTransformer:
     """Any SentenceTransformer, folder or Hub id; ValueError if it cannot be read."""
     try:
-        return SentenceTransformer(path, trust_remote_code=trust_remote_code)
+        return SentenceTransformer(path)
     except UNREADABLE as error:
         raise ValueError(f"The SentenceTransformer {path!r} cannot be read: {first_line(error)}") from error
 
@@ -174,28 +158,24 @@ def count_truncated(model, texts: list[str]) -> int:
 # -- scores
 
 
-def correlations(pairs: TextPairs, texts: list[str], vectors: torch.Tensor) -> dict[str, float]:
+def correlations(pairs: TextPairs, vectors: torch.Tensor) -> dict[str, float]:
     """
     Spearman and Pearson correlations of cosines with human scores, by `METRICS`; 0 where all cosines are equal.
 
     Args:
-        texts: T texts, among them all of the pairs.
-        vectors: [T, D], dense or sparse.
+        vectors: [T, D] of the texts of the pairs, dense or sparse.
 
     Raises:
         ValueError: vectors that are not finite.
     """
-    places = {text: place for place, text in enumerate(texts)}
+    places = {text: place for place, text in enumerate(pairs.texts)}
     sides = [torch.tensor([places[text] for text in side]) for side in (pairs.first, pairs.second)]
     with torch.sparse.check_sparse_tensor_invariants():
         cosines = pairwise_cos_sim(*(vectors.index_select(0, side) for side in sides)).numpy()
     if not np.isfinite(cosines).all():
         raise ValueError(f"Vectors of texts of {pairs.task} are not finite: the model's weights are broken.")
-    with warnings.catch_warnings():
-        for category in (ConstantInputWarning, NearConstantInputWarning):
-            warnings.simplefilter("ignore", category)
-        values = [correlate(cosines, pairs.scores).statistic for correlate in (spearmanr, pearsonr)]
-    return {metric: float(np.nan_to_num(value)) for metric, value in zip(METRICS, values, strict=True)}
+    values = (correlate(cosines, pairs.scores).statistic for correlate in (spearmanr, pearsonr))
+    return {metric: float(np.nan_to_num(value)) for metric, value in zip(METRICS, values)}
 
 
 def make_systems(
@@ -227,38 +207,25 @@ def similarity_results(pairs: TextPairs, systems: dict[str, Callable]) -> list[R
     Records of all systems of [`make_systems`], and of the majority class, whose correlation is 0 by definition.
     `spearman` and `pearson` are those of a system's own vectors; a suffix names another pooling, and `centred` vectors
     minus their mean over the different texts of the pairs (dense ones only). Centring uses those texts without scores,
-    as tf-idf does. If no bag of words can be made, its numbers are nan and the reason is printed.
+    as tf-idf does.
     """
     found = {}  # correlations by system and suffix
     for system, encode in systems.items():
-        try:
-            by_pooling = encode(pairs.texts)
-        except NoWordsError as error:
-            print(f"{system}: not defined on {pairs.task} ({error}).")
-            found[system, ""] = dict.fromkeys(METRICS, math.nan)
-            continue
+        by_pooling = encode(pairs.texts)
         for pooling, vectors in (by_pooling if isinstance(by_pooling, dict) else {OWN: by_pooling}).items():
             suffix = "" if pooling == OWN else f", {pooling}"
-            found[system, suffix] = correlations(pairs, pairs.texts, vectors)
+            found[system, suffix] = correlations(pairs, vectors)
             if not vectors.is_sparse:
-                centred = vectors - vectors.mean(dim=0)
-                found[system, f"{suffix}, centred"] = correlations(pairs, pairs.texts, centred)
+                found[system, f"{suffix}, centred"] = correlations(pairs, vectors - vectors.mean(dim=0))
     found[MAJORITY, ""] = dict.fromkeys(METRICS, 0.0)
-    count = len(pairs.scores)
     return [
         Result(
-            pairs.task,
-            pairs.split,
-            metric + suffix,
-            system,
-            values[metric],
-            None,
-            count,
-            metric + suffix == METRICS[0],
+            pairs.task, pairs.split, metric + suffix, system, values[metric], count=len(pairs.scores),
+            primary=metric + suffix == METRICS[0],
         )
         for metric in METRICS
         for (system, suffix), values in found.items()
-    ]
+    ]  # fmt: skip
 
 
 def averages(results: list[Result]) -> list[Result]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.text import Text
 
 
 # Characters with a meaning in Markdown; an underscore has one only at the edge of a word.
@@ -20,11 +19,6 @@ def one_line(text: object) -> str:
 def screen(width: int, **options) -> Console:
     """A console that prints texts literally, without rich's markup and emoji codes."""
     return Console(width=width, markup=False, emoji=False, highlight=False, **options)
-
-
-def table_text(text: object, style: str = "") -> Text:
-    """For the cells and titles of tables."""
-    return Text(one_line(text), style=style)
 
 
 def picture_text(text: object) -> str:

@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from ...utils.plain_text import Markdown, code_block, code_span, markdown, markdown_table
-from ..results import MAJORITY, UNTRAINED, Result, pivot
+from ..results import MAJORITY, UNTRAINED, Result, results_markdown
 from ..text_kinds import kinds_markdown
 from .gates import GATES, LIST_CONCEPTS
 from .measures import MEASURES, Measured
@@ -101,15 +101,6 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def records_table(results: list[Result]) -> Markdown:
-    """Records by task and metric, with a column for each system."""
-    systems, cells = pivot(results, ("task", "metric"), "system")
-    rows = []
-    for row, found in cells.items():
-        rows.append([*row, *(number(found[name].value) if name in found else "" for name in systems)])
-    return markdown_table(["task", "metric", *systems], rows, text_columns=2)
-
-
 # -- one checkpoint
 
 
@@ -123,7 +114,7 @@ def results_text(analysis: Analysis) -> str:
                 **analysis.sample
             )
         ),
-        records_table(analysis.records()),
+        results_markdown(analysis.records()),
         PROBES,
     ]
     if analysis.compression is None:
@@ -223,7 +214,7 @@ def comparison_markdown(results: list[Result], reports: dict[str, str], facts: d
     """The records of [`compare`] as a table with a column for each checkpoint, and links to their reports."""
     parts = [
         "# Side by side",
-        records_table(results),
+        results_markdown(results),
         f"untrained: the same network before training. Ranks of {LIST_CONCEPTS} are shares of the largest possible "
         f"rank, times {LIST_CONCEPTS}.",
         "\n".join(f"- [{markdown(name)}]({path})" for name, path in reports.items()),

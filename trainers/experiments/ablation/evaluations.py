@@ -21,7 +21,7 @@ from ...evaluation.analysis import compression
 from ...evaluation.analysis.compression import kept_counts, reconstruct_sample
 from ...evaluation.analysis.sample import Sample, evenly_spaced, load_sample
 from ...evaluation.encoding import encode_ids
-from ...evaluation.long_context.evaluator import retrieval_metrics
+from ...evaluation.long_context import retrieval_metrics
 from ...evaluation.metrics import concept_metrics, repeated_share
 from ...evaluation.results import Result
 from ...evaluation.similarity import OWN, TOKEN_TABLE, similarity_results
