@@ -6,14 +6,14 @@ import random
 import pytest
 import torch
 
-from trainers.evaluation.analysis.probes import words_of
+from trainers.evaluation.analysis.probes import WORD
 from trainers.evaluation.analysis.sample import Sample
 from trainers.objectives.vocabulary import Vocabulary
 
 from ..conftest import TEXTS
 
 
-WORDS = [word for text in TEXTS for word in sorted(words_of(text)) if len(word) > 3]
+WORDS = [word for text in TEXTS for word in sorted(set(WORD.findall(text.lower()))) if len(word) > 3]
 
 
 def make_sentences(count: int = 600) -> list[str]:

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from trainers.evaluation.analysis.attention import mean_attention
+from trainers.evaluation.analysis.lost_words import mean_attention
 
 from ..modeling.zoo import ENCODERS, language_model
 

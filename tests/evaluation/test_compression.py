@@ -6,12 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainers.evaluation.analysis.compression import (
-    edited_concepts,
-    measure_compression,
-    most_frequent_share,
-    without,
-)
+from trainers.evaluation.analysis.compression import measure_compression, without_concepts
 
 from ..modeling.zoo import DECODERS, language_model, stir
 from ..trainers.kit import make_model
@@ -44,11 +39,13 @@ class Output(dict):
 
 def test_a_copier_is_measured_exactly(tokenizer, sample):
     copier = Copier(tokenizer, 24)
-    found = measure_compression(copier, copier, sample, 32)
+    found = measure_compression({"trained": copier}, sample, 32)
     assert found["trained"] == {"accuracy": 1.0, "exact": 1.0}
     # 22 of 24 tokens count; of the first k, k - 1 do.
     kept = {entry["concepts"]: entry["accuracy"] for entry in found["kept"]}
     assert kept == {24: 1.0, **{count: pytest.approx((count - 1) / 22) for count in (18, 12, 6, 3)}}
+    inner = sample.ids[:, 1:-1].flatten()
+    assert found["most_frequent_token"]["accuracy"] == pytest.approx(int(torch.bincount(inner).max()) / len(inner))
     drop = found["drop_one"]
     assert drop["concepts"] == list(range(24))
     expected = torch.eye(24)
@@ -57,15 +54,14 @@ def test_a_copier_is_measured_exactly(tokenizer, sample):
     assert drop["drop"][1:-1] == pytest.approx([1 / 22] * 22)
 
 
-def test_the_most_frequent_token(sample):
-    inner = sample.ids[:, 1:-1].flatten()
-    assert most_frequent_share(sample) == pytest.approx(int(torch.bincount(inner).max()) / len(inner))
-
-
 def test_edits():
-    concepts = torch.randn(3, 4, 64)
-    assert torch.equal(without(concepts, 2)[:, 2], torch.zeros(3, 64)) and concepts[:, 2].abs().min() > 0
-    assert torch.equal(without(concepts, 2)[:, 3], concepts[:, 3])
+    concepts, encoder = torch.randn(3, 4, 64), torch.nn.Identity()
+    given, model = Output(last_hidden_state=concepts), SimpleNamespace(encoder=encoder)
+    with without_concepts(model, 2):
+        found = encoder(given)["last_hidden_state"]
+    assert torch.equal(found[:, 2], torch.zeros(3, 64)) and concepts[:, 2].abs().min() > 0
+    assert torch.equal(found[:, 3], concepts[:, 3])
+    assert torch.equal(encoder(given)["last_hidden_state"], concepts)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -74,9 +70,9 @@ def test_every_decoder_reads_the_edited_concepts(decoder, tokenizer, sample):
     stir(model)  # gates of a diffusion decoder start at zero
     ids = sample.ids[:4]
     plain = model.reconstruct_ids(ids)
-    with edited_concepts(model, lambda concepts: concepts):
+    with without_concepts(model, slice(0)):
         assert torch.equal(model.reconstruct_ids(ids), plain)
-    with edited_concepts(model, torch.zeros_like):
+    with without_concepts(model, slice(None)):
         empty = model.reconstruct_ids(ids)
     assert torch.equal(empty, empty[:1].expand_as(empty)) and not torch.equal(empty, plain)
     assert torch.equal(model.reconstruct_ids(ids), plain)

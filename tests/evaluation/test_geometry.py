@@ -10,45 +10,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.evaluation.analysis.geometry import concept_similarity, constants_like, original_metrics
-from trainers.evaluation.metrics import concept_metrics
+from trainers.evaluation.metrics import concept_metrics, constants_like, original_metrics
 
 
 def test_calibration_iid_gaussian():
     found = original_metrics(torch.randn(1, 128, 512))
     assert found["effective_rank"] == pytest.approx(83.8, abs=1.5)
     assert found["global_effective_rank"] == found["effective_rank"]
-    # The mean of 16 texts is as good a Gaussian matrix; the covariance is that of 16 · 128 vectors in 512 dimensions.
+    # The mean of 16 texts is as good a Gaussian matrix.
     found = original_metrics(torch.randn(16, 128, 512))
     assert found["effective_rank"] == pytest.approx(83.8, abs=1.5)
-    assert found["participation_ratio"] == pytest.approx(512 / (1 + 512 / 2048), rel=0.01)
-    # Marchenko-Pastur edges.
-    edge = math.sqrt(512 / 2048)
-    assert found["isotropy"] == pytest.approx(((1 - edge) / (1 + edge)) ** 2, rel=0.1)
     assert found["mean_concept_similarity"] == pytest.approx(math.sqrt(2 / math.pi / 512), rel=0.02)
-    assert found["uniformity_loss"] == pytest.approx(math.exp(-4), rel=0.05)
 
 
 def test_calibration_orthonormal_constants_pass_nearly_everything():
     concepts = constants_like(torch.randn(20, 16, 64) * 3)
     found = original_metrics(concepts)
     assert found["global_effective_rank"] == pytest.approx(16, abs=1e-3)
-    assert found["dimensions_for_95_variance"] == 16
     assert found["top_1_dominance"] == pytest.approx(1 / 16)
-    assert found["top_1_variance_ratio"] == pytest.approx(1 / 16, abs=1e-4)
-    assert found["top_5_variance_ratio"] == pytest.approx(5 / 16, abs=1e-4)
     assert found["mean_concept_similarity"] == pytest.approx(0, abs=1e-5)
-    assert found["uniformity_loss"] == pytest.approx(math.exp(-4), rel=1e-4)
     assert concept_metrics(concepts)["content_fraction"] == pytest.approx(0, abs=1e-6)
 
 
 def test_calibration_one_vector_for_everything():
     found = original_metrics(torch.ones(20, 8, 32))
     assert found["global_effective_rank"] == pytest.approx(1)
-    assert found["dimensions_for_95_variance"] == 1
     assert found["mean_concept_similarity"] == found["max_concept_similarity"] == pytest.approx(1)
-    assert found["uniformity_loss"] == pytest.approx(1)
-    assert found["collapsed_dimensions"] == 32
 
 
 @settings(max_examples=15, deadline=None)
@@ -59,22 +46,11 @@ def test_formulas(seed, count, width):
     singular = np.linalg.svd(values.mean(axis=0), compute_uv=False)
     assert found["global_effective_rank"] == pytest.approx(singular.sum() / singular.max())
     assert found["top_1_dominance"] == pytest.approx(singular.max() / singular.sum())
-    shares = np.cumsum(singular**2) / (singular**2).sum()
-    assert found["dimensions_for_95_variance"] == (shares < 0.95).sum() + 1
     cosines = [
         a @ b / np.linalg.norm(a) / np.linalg.norm(b) for text in values for a, b in itertools.permutations(text, 2)
     ]
     assert found["mean_concept_similarity"] == pytest.approx(np.abs(cosines).mean())
     assert found["max_concept_similarity"] == pytest.approx(max(cosines))
-    assert found["uniformity_loss"] == pytest.approx(np.exp(-2 * (2 - 2 * np.array(cosines))).mean())
-    rows = values.reshape(-1, width)
-    eigenvalues = np.linalg.eigvalsh(np.cov(rows.T))
-    assert found["isotropy"] == pytest.approx(eigenvalues[0] / eigenvalues[-1], abs=1e-12)
-    assert found["participation_ratio"] == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
-    similarity = concept_similarity(concepts)
-    assert similarity.diagonal().tolist() == pytest.approx([1] * count, abs=1e-5)
-    off = (similarity.sum() - count) / count / (count - 1)
-    assert float(off) == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
 def test_batches_are_averaged_and_a_short_last_one_is_left_out():

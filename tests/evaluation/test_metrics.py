@@ -10,7 +10,6 @@ from trainers.evaluation.metrics import (
     reconstruction_metrics,
     reference_rank,
     repeated_share,
-    singular_spectrum,
 )
 
 
@@ -83,12 +82,6 @@ def test_segments_that_a_text_repeats():
 def test_metrics_refuse_a_single_text():
     with pytest.raises(ValueError, match="T >= 2"):
         concept_metrics(torch.randn(1, 4, 8))
-
-
-def test_spectrum_starts_at_one_and_falls():
-    values = singular_spectrum(torch.randn(10, 6, 32))
-    assert values[0] == pytest.approx(1)
-    assert (values.diff() <= 0).all()
 
 
 def test_reconstruction_counts_real_tokens_only():

@@ -8,21 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
-from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from trainers.data.tokenizers import train_tokenizer
 from trainers.evaluation.analysis.probes import (
-    Probe,
-    coordinates,
+    WORD,
     cross_validate,
     exchange_neighbours,
     make_probes,
-    probed_words,
+    mean_auc,
     run_probes,
-    split_words,
-    words_of,
+    word_labels,
 )
 from trainers.evaluation.analysis.sample import Sample
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED
@@ -41,10 +37,11 @@ def test_probes_have_the_texts_they_are_about(probes, sample, tokenizer):
     assert list(probes) == ["words", "word order"]
     assert all(len(probe.rows) == len(probe.labels) == 72 for probe in probes.values())
     assert all((row[0], row[-1]) == ends for probe in probes.values() for row in probe.rows)
-    texts = sample.texts()
-    words = probed_words(texts)
-    for text, labels in zip(texts, probes["words"].labels, strict=True):
-        assert {word for word, label in zip(words, labels, strict=True) if label} == words_of(text) & set(words)
+    texts = tokenizer.batch_decode(sample.ids.tolist(), skip_special_tokens=True)
+    found = [set(WORD.findall(text.lower())) for text in texts]
+    columns = {tuple(word in words for words in found) for word in set().union(*found)}
+    assert {tuple(map(bool, column)) for column in probes["words"].labels.T} <= columns
+    assert all(0.02 * 72 <= count <= 0.15 * 72 and count >= 4 for count in probes["words"].labels.sum(axis=0))
     changed = probes["word order"].labels[:, 0]
     assert changed.sum() == 36
     for row, text, label in zip(probes["word order"].rows, texts, changed, strict=True):
@@ -54,16 +51,22 @@ def test_probes_have_the_texts_they_are_about(probes, sample, tokenizer):
 
 
 def test_exchanges_move_whole_words(tokenizer):
-    assert exchange_neighbours([[1], [2, 3], [4], [5], [6]]) == [2, 3, 1, 5, 4, 6]
-    words = split_words(tokenizer, "Unbelievably, the lighthouse slept", 64)
-    assert [tokenizer.decode(word).strip() for word in words] == ["Unbelievably", ",", "the", "lighthouse", "slept"]
-    assert sum(map(len, split_words(tokenizer, "Unbelievably, the lighthouse slept", 4))) == 4
+    text = "Unbelievably, the lighthouse slept"
+    ids, changed = exchange_neighbours(tokenizer, text, 64)
+    assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert "".join(tokenizer.decode(changed).split()) == ",Unbelievablylighthousetheslept"
+    assert all(len(tokens) == 4 for tokens in exchange_neighbours(tokenizer, text, 4))
 
 
 def test_words_of_middle_frequency():
     texts = ["common word"] * 90 + [f"common middle{'a' * (n % 2)}" for n in range(10)]
-    assert probed_words(texts) == ["middle", "middlea"]
-    assert probed_words(["one text"] * 30) == []
+    middle = [[text.endswith("middle"), text.endswith("middlea")] for text in texts]
+    assert np.array_equal(word_labels(texts), np.array(middle, dtype=float))
+    assert word_labels(["one text"] * 30).shape == (30, 0)
+    names = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(95)]
+    many = [" ".join(names[place : place + 5]) for place in range(90)]
+    labels = word_labels(many)
+    assert labels.shape == (90, 50) and set(labels.sum(axis=0)) <= {4, 5}
 
 
 @pytest.mark.parametrize(
@@ -77,17 +80,16 @@ def test_words_of_middle_frequency():
     ],
 )
 def test_words_in_any_script(text, words):
-    assert words_of(text) == words
+    assert set(WORD.findall(text.lower())) == words
 
 
 def probes_of(text, length=12):
-    """Probes of 60 pieces of a text, and what is said of those that are left out."""
+    """Probes of 60 pieces of a text."""
     tokenizer = train_tokenizer([text], vocab_size=300, max_length=64)
     stream = tokenizer(text, add_special_tokens=False)["input_ids"] * 2000
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     pieces = [[cls, *stream[length * place : length * place + length], sep] for place in range(60)]
-    told = []
-    return make_probes(Sample(torch.tensor(pieces), Vocabulary.of(tokenizer), "validation"), 0, told.append), told
+    return make_probes(Sample(torch.tensor(pieces), Vocabulary.of(tokenizer), "validation"))
 
 
 @pytest.mark.parametrize(
@@ -98,32 +100,19 @@ def probes_of(text, length=12):
     ],
 )
 def test_probes_that_texts_do_not_allow_are_left_out(text, left_out):
-    probes, reasons = probes_of(text)
-    assert {probe.name for probe in probes} == {"words", "word order"} - left_out
-    assert len(reasons) == len(left_out) and all(any(name in line for line in reasons) for name in left_out)
-
-
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-def test_coordinates_keep_inner_products_so_that_ridge_is_the_same(form):
-    draw = np.random.default_rng(0)
-    features = draw.normal(size=(30, 50)) * (draw.random((30, 50)) < 0.3)
-    scale = np.sqrt((features**2).sum(axis=1).mean())
-    found = coordinates(form(features))
-    assert found.shape == (30, 30)
-    assert np.allclose(found @ found.T, features @ features.T / scale**2)
-    labels = draw.normal(size=30)
-    reference = Ridge(0.1).fit(features[:20] / scale, labels[:20]).predict(features[20:] / scale)
-    assert np.allclose(Ridge(0.1).fit(found[:20], labels[:20]).predict(found[20:]), reference)
+    assert {probe.name for probe in probes_of(text)} == {"words", "word order"} - left_out
 
 
 def test_what_is_there_is_found_and_shuffled_labels_are_not():
     draw = np.random.default_rng(0)
     features = draw.normal(size=(400, 8))
     labels = (features[:, :2] @ draw.normal(size=(2, 3)) + 0.1 * draw.normal(size=(400, 3)) > 0).astype(float)
-    assert cross_validate(Probe("x", [], labels), coordinates(features)).min() > 0.85
-    shuffled = Probe("x", [], draw.permutation(labels))
-    assert cross_validate(shuffled, coordinates(features)).mean() == pytest.approx(0.5, abs=0.1)
-    assert np.isnan(shuffled.score(np.zeros((20, 1)), np.zeros((20, 1))))
+    assert cross_validate(features, labels).min() > 0.85
+    assert np.allclose(cross_validate(1000 * features, labels), cross_validate(features, labels)), (
+        "scale has no effect"
+    )
+    assert cross_validate(features, draw.permutation(labels)).mean() == pytest.approx(0.5, abs=0.1)
+    assert np.isnan(mean_auc(np.zeros((20, 1)), np.zeros((20, 1))))
 
 
 @settings(max_examples=20, deadline=None)
@@ -135,7 +124,7 @@ def test_auc_is_that_of_scikit_learn_averaged_over_labels_with_both_values(seed,
     predicted = draw.integers(0, 4, size=(texts, 3)) / 4  # with ties
     mixed = [k for k in range(3) if 0 < labels[:, k].sum() < texts]
     reference = np.mean([roc_auc_score(labels[:, k], predicted[:, k]) for k in mixed])
-    assert Probe("x", [], labels).score(labels, predicted) == pytest.approx(reference)
+    assert mean_auc(labels, predicted) == pytest.approx(reference)
 
 
 def test_all_systems_stand_beside_each_other(probes, tokenizer):

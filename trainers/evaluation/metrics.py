@@ -5,12 +5,19 @@ Metrics of concepts and of reconstructions.
 T texts, B texts of a batch, N tokens, C concepts, H hidden.
 
 Each concept of each text is its mean over texts plus a part that depends on the text: z[t, c] = mean[c] + r[t, c].
-Concepts that ignore the input have r = 0, however diverse their means are.
+Concepts that ignore the input have r = 0, however diverse their means are; they can reach the best value of each of
+`original_metrics`, beside which reports show the values of such concepts, made by `constants_like`.
 """
 
 from collections.abc import Iterable
+from statistics import mean
 
 import torch
+import torch.nn.functional as F
+
+
+# The original measured batches of 16 texts and averaged over batches.
+BATCH = 16
 
 
 def effective_rank(matrix: torch.Tensor) -> torch.Tensor:
@@ -20,19 +27,18 @@ def effective_rank(matrix: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum(dim=-1).exp().float()
 
 
-def concept_metrics(concepts: torch.Tensor, duplicate_cosine: float = 0.95) -> dict[str, float]:
+def concept_metrics(concepts: torch.Tensor) -> dict[str, float]:
     """
     Geometry of the concepts of several texts.
 
     Args:
         concepts: [T, C, H] with T >= 2, all with the same number of concepts.
-        duplicate_cosine: cosine above which two concepts of a text are near-duplicates.
 
     Returns:
         content_fraction: share of the energy that depends on the text, 1 - sum |mean[c]|² / E sum |z[c]|².
         content_erank: effective rank of r[t] (C x H), averaged over texts; at most min(C, H).
         pooled_erank: effective rank of the texts' mean r[t] (T x H).
-        duplicate_share: share of concepts with a near-duplicate in their text, by the cosine of their r.
+        duplicate_share: share of concepts with a near-duplicate in their text: a cosine of their r above 0.95.
         ref_rank: sum of singular values over the largest of the mean over texts, the original implementation's
             rank. Concepts that ignore the text can reach the maximum.
 
@@ -42,28 +48,26 @@ def concept_metrics(concepts: torch.Tensor, duplicate_cosine: float = 0.95) -> d
     if concepts.dim() != 3 or len(concepts) < 2:
         raise ValueError(f"Concept metrics need concepts [T >= 2, C, H], not {list(concepts.shape)}.")
     concepts = concepts.float()
-    mean = concepts.mean(dim=0)
-    content = concepts - mean
+    common = concepts.mean(dim=0)
+    content = concepts - common
     energy = concepts.square().sum(dim=(1, 2)).mean().clamp(min=1e-30)
     return {
-        "content_fraction": float(1 - mean.square().sum() / energy),
+        "content_fraction": float(1 - common.square().sum() / energy),
         "content_erank": float(effective_rank(content).mean()),
         "pooled_erank": float(effective_rank(content.mean(dim=1))),
-        "duplicate_share": duplicate_share(content, duplicate_cosine),
-        "ref_rank": reference_rank(mean),
+        "duplicate_share": duplicate_share(content),
+        "ref_rank": reference_rank(common),
     }
 
 
-def duplicate_share(content: torch.Tensor, cosine: float) -> float:
-    """Share of the rows of `content` [T, C, H] that have a near-duplicate in their text; 0 for a single concept."""
-    if content.shape[1] < 2:
-        return 0.0
-    directions = torch.nn.functional.normalize(content, dim=-1)
+def duplicate_share(content: torch.Tensor) -> float:
+    """Share of the rows of `content` [T, C, H] that have a near-duplicate in their text, with a
+    cosine above 0.95; 0 for a single concept."""
     count = 0
-    for text in directions:
+    for text in F.normalize(content, dim=-1):
         similarity = text @ text.T
         similarity.fill_diagonal_(-1)
-        count += int((similarity.amax(dim=1) > cosine).sum())
+        count += int((similarity.amax(dim=1) > 0.95).sum())
     return count / (content.shape[0] * content.shape[1])
 
 
@@ -81,10 +85,50 @@ def reference_rank(matrix: torch.Tensor) -> float:
     return float(values.sum() / values[0].clamp(min=1e-30))
 
 
-def singular_spectrum(concepts: torch.Tensor) -> torch.Tensor:
-    """Singular values [min(C, H)] of r[t], each text's divided by its largest, averaged over texts."""
-    values = torch.linalg.svdvals((concepts - concepts.mean(dim=0)).double())
-    return (values / values[:, :1].clamp(min=1e-30)).mean(dim=0).float()
+def original_metrics(concepts: torch.Tensor) -> dict[str, float]:
+    """
+    The metrics of the original concept analysis that the experiment list reports, under their original names.
+
+    Args:
+        concepts: [T, C, H].
+
+    Returns:
+        global_effective_rank: sum over largest singular value of the uncentred mean over all texts [C, H].
+        top_1_dominance: its inverse.
+        effective_rank: the same of the mean over a batch.
+        mean_concept_similarity: mean absolute cosine between two concepts of a text; max_concept_similarity: largest
+            signed one in the batch. 0 for a single concept.
+
+        The last three are means over batches of 16 texts; a smaller last batch is left out unless it is the only one.
+    """
+    concepts = concepts.double()
+    rank = reference_rank(concepts.mean(dim=0))
+    batches = [part for part in concepts.split(BATCH) if len(part) == BATCH] or [concepts]
+    cosines = [pair_cosines(part) for part in batches]
+    return {
+        "global_effective_rank": rank,
+        "top_1_dominance": 1 / rank,
+        "effective_rank": mean(reference_rank(part.mean(dim=0)) for part in batches),
+        "mean_concept_similarity": mean(float(part.abs().mean()) for part in cosines),
+        "max_concept_similarity": mean(float(part.max()) for part in cosines),
+    }
+
+
+def pair_cosines(concepts: torch.Tensor) -> torch.Tensor:
+    """Cosines between the concepts [B, C, H] of each text: [B, C (C - 1)]; one 0 for a single concept."""
+    directions = F.normalize(concepts, dim=-1)
+    cosines = (directions @ directions.transpose(1, 2))[:, ~torch.eye(concepts.shape[1], dtype=torch.bool)]
+    return cosines if cosines.numel() else concepts.new_zeros(1, 1)
+
+
+def constants_like(concepts: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """Concepts [T, C, H] that are equal in all texts, mutually orthogonal if C <= H, with the mean norm of
+    `concepts`."""
+    texts, count, width = concepts.shape
+    made = torch.randn(max(count, width), min(count, width), generator=torch.Generator().manual_seed(seed))
+    made = torch.linalg.qr(made).Q
+    made = F.normalize(made.T if count <= width else made, dim=-1) * concepts.norm(dim=-1).mean()
+    return made.expand(texts, -1, -1)
 
 
 @torch.no_grad()

@@ -2,12 +2,10 @@
 """
 Reconstruction from fewer concepts, and without single concepts.
 
-B texts of a batch, T texts, N tokens, C concepts, H hidden.
+T texts, N tokens, C concepts.
 """
 
-from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from tqdm.auto import tqdm
@@ -25,11 +23,13 @@ KEPT_TEXTS, DROP_ONE_TEXTS, DROP_ONE_CONCEPTS = 128, 32, 32
 
 
 @contextmanager
-def edited_concepts(model, edit: Callable[[torch.Tensor], torch.Tensor]):
-    """Within, the decoder of `model` gets `edit(concepts)` instead of the concepts [B, C, H]."""
+def without_concepts(model, index: int | slice):
+    """Within, the decoder of `model` gets zeros instead of these concepts."""
 
     def replace(module, arguments, output):
-        return type(output)(**{**output, "last_hidden_state": edit(output.last_hidden_state)})
+        concepts = output.last_hidden_state.clone()
+        concepts[:, index] = 0
+        return type(output)(**{**output, "last_hidden_state": concepts})
 
     handle = model.encoder.register_forward_hook(replace)
     try:
@@ -38,11 +38,12 @@ def edited_concepts(model, edit: Callable[[torch.Tensor], torch.Tensor]):
         handle.remove()
 
 
-def without(concepts: torch.Tensor, index: int) -> torch.Tensor:
-    """Concepts of which one is set to zero."""
-    concepts = concepts.clone()
-    concepts[:, index] = 0
-    return concepts
+def correct_tokens(model, ids: torch.Tensor, batch_size: int, without: int | slice = slice(0)) -> torch.Tensor:
+    """Whether each token of `ids` [T, N], without padding, is reconstructed when the concepts `without` are zero, bool
+    [T, N]; by default with all concepts."""
+    with without_concepts(model, without):
+        batches = id_batches(model, ids.tolist(), batch_size)
+        return torch.cat([(model.reconstruct_ids(**batch) == batch["input_ids"]).cpu() for batch in batches])
 
 
 def kept_counts(concept_num: int) -> list[int]:
@@ -54,30 +55,30 @@ def reconstruct_sample(model, sample: Sample, batch_size: int, **options) -> dic
     """`accuracy` (share of tokens) and `exact` (share of texts) of reconstructing the texts; `options` of
     `reconstruct_ids`."""
     batches = id_batches(model, sample.ids.tolist(), batch_size)
-    found = reconstruction_metrics(model, batches, sample.tokenizer.all_special_ids, **options)
+    found = reconstruction_metrics(model, batches, model.tokenizer.all_special_ids, **options)
     return {"accuracy": found["reconstruction_accuracy"], "exact": found["exact_match"]}
 
 
-def measure_compression(model, untrained, sample: Sample, batch_size: int) -> dict:
+def measure_compression(networks: dict, sample: Sample, batch_size: int) -> dict:
     """
     Reconstruction under compression into fewer concepts.
 
     Args:
-        model, untrained: with a decoder of the text; `untrained` may be None.
+        networks: `trained` and possibly `untrained`, with a decoder of the text.
         sample: the texts.
         batch_size: texts at a time.
 
     Returns:
-        trained, untrained (if there is one), most_frequent_token: `accuracy` (share of tokens) and `exact` (share of
-            texts).
+        Of each network, and of `most_frequent_token`, `accuracy` (share of tokens) and `exact` (share of texts).
         kept: the same on 128 of the texts by number of `concepts`.
         drop_one: as in [`drop_one`], for 32 of the concepts.
     """
-    few, count = sample.take(KEPT_TEXTS), model.config.concept_num
-    networks = {"trained": model} | ({} if untrained is None else {"untrained": untrained})
+    model, few = networks["trained"], sample.take(KEPT_TEXTS)
+    count = model.config.concept_num
+    tokens = sample.ids[~sample.vocabulary.special[sample.ids]]
     return {
         **{key: reconstruct_sample(network, sample, batch_size) for key, network in networks.items()},
-        "most_frequent_token": {"accuracy": most_frequent_share(sample), "exact": 0.0},
+        "most_frequent_token": {"accuracy": float(tokens.bincount().max() / len(tokens)), "exact": 0.0},
         "kept": [
             {"concepts": kept, **reconstruct_sample(model, few, batch_size, concept_num=kept)}
             for kept in tqdm(kept_counts(count), desc="fewer concepts", leave=False)
@@ -99,25 +100,13 @@ def drop_one(model, sample: Sample, concepts: list[int], batch_size: int) -> dic
     """
     few = sample.take(DROP_ONE_TEXTS)
     counted = (~few.vocabulary.special[few.ids]).float()
-
-    def correct():
-        batches = id_batches(model, few.ids.tolist(), batch_size)
-        return torch.cat([(model.reconstruct_ids(**batch) == batch["input_ids"]).cpu() for batch in batches]) * counted
-
-    intact, drops, texts = correct(), [], counted.sum(dim=0)
+    intact, tokens = correct_tokens(model, few.ids, batch_size) * counted, counted.sum(dim=0)
+    drops = []
     for index in tqdm(concepts, desc="drop one concept", leave=False):
-        with edited_concepts(model, partial(without, index=index)):
-            drops.append((intact - correct()).sum(dim=0))
+        drops.append((intact - correct_tokens(model, few.ids, batch_size, index) * counted).sum(dim=0))
     return {
         "concepts": concepts,
         "texts": len(few.ids),
-        "drop": [float(drop.sum() / texts.sum()) for drop in drops],
-        "drop_by_position": [(drop / texts.clamp(min=1)).tolist() for drop in drops],
+        "drop": [float(drop.sum() / tokens.sum()) for drop in drops],
+        "drop_by_position": [(drop / tokens.clamp(min=1)).tolist() for drop in drops],
     }
-
-
-def most_frequent_share(sample: Sample) -> float:
-    """Share of the most frequent token among all tokens that are not special."""
-    counts = torch.bincount(sample.ids.flatten(), minlength=sample.vocabulary.size)
-    counts[sample.vocabulary.special] = 0
-    return float(counts.max() / counts.sum())

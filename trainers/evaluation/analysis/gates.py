@@ -7,176 +7,217 @@ Ranks in the list are of 128 concepts; here a rank is a share of its maximum min
 text can pass, and one by `content_erank`, which they cannot.
 """
 
+import json
+import math
 import operator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from ...models.loading import read_record
-from .measures import MEASURES, Measured
+from ..results import measured_model, model_name, read_report
 
 
 LIST_CONCEPTS = 128
 
-REFERENCE_RANK, CONTENT_RANK = "ref_rank", "content_erank"
-
 SIGNS = {">": operator.gt, "≥": operator.ge, "<": operator.lt, "≤": operator.le}
 
-
-class Run(NamedTuple):
-    """The training of a checkpoint: whether its encoder is recursive, its only objective (None for several, or without
-    a record of the run), and whether it had concept losses."""
-
-    recursive: bool
-    objective: str | None = None
-    losses: bool = False
-
-    @classmethod
-    def read(cls, checkpoint: str, config) -> "Run":
-        """The run of a folder or Hub id; ValueError if its record is damaged."""
-        record = read_record(checkpoint)
-        objectives = list(record.get("objectives", ()))
-        objective = objectives[0] if len(objectives) == 1 else None
-        return cls(config.is_recursive, objective, bool(record.get("concept_losses")))
+# Measures that are one record of a results.json: its script, task, metric and a part of the split's name.
+SOURCES = {
+    "STS-B Pearson, fine-tuned": ("run_glue.py", "stsb", "pearson", ""),
+    "STS-B Pearson, zero-shot": ("run_sts.py", "stsb", "pearson", ""),
+    "QQP F1": ("run_glue.py", "qqp", "f1", ""),
+    "MNLI-m accuracy": ("run_glue.py", "mnli", "accuracy", "_matched"),
+    "QMSum R@1 at 4,096 tokens": ("run_long_context.py", "qmsum retrieval", "R@1, 4,096 tokens", ""),
+}
+STSB, ZERO_SHOT, QQP, MNLI, QMSUM = SOURCES
+RANK, CONCEPTS, TASK_LOSS, SUFFIX_LOSS = "rank", "concepts", "task loss", "suffix loss"
+RECURSION_GAP, DEPTH_GAIN = "points below the standard encoder", "MNLI-m accuracy at K = 12 minus K = 6"
 
 
-# -- gates
-
-
-Condition = tuple[str, str, float]  # measure, sign, threshold
-
-
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """
     Args:
         name: in the experiment list.
-        rules: conditions by verdict; the first whose conditions all hold decides.
+        rules: conditions (measure, sign, threshold) by verdict; the first whose conditions all hold decides.
         otherwise: verdict if no rule holds.
-        objectives: of the runs that it is about; any if empty.
-        losses: whether these runs have concept losses; None for both.
-        recursive: whether their encoder is recursive; None for both.
+        runs: of which it is judged, as values that [`read_run`] may have.
     """
 
     name: str
-    rules: dict[str, list[Condition]]
-    otherwise: str = "between the gates"
-    objectives: tuple[str, ...] = ()
-    losses: bool | None = None
-    recursive: bool | None = False
+    rules: dict[str, list[tuple[str, str, float]]]
+    otherwise: str
+    runs: dict[str, list]
 
-    def is_about(self, run: Run) -> bool:
-        """Whether it is judged for a run."""
-        right_objective = not self.objectives or run.objective in self.objectives
-        return right_objective and self.losses in (None, run.losses) and self.recursive in (None, run.recursive)
+    @property
+    def measures(self) -> list[str]:
+        """Those that it needs."""
+        return list(dict.fromkeys(measure for conditions in self.rules.values() for measure, _, _ in conditions))
 
     def thresholds(self) -> list[str]:
         """The rules in words."""
         lines = []
         for verdict, conditions in self.rules.items():
-            words = (f"{MEASURES[measure].label} {sign} {threshold:g}" for measure, sign, threshold in conditions)
+            words = (f"{measure} {sign} {threshold:g}" for measure, sign, threshold in conditions)
             lines.append(f"{' and '.join(words)}: {verdict}")
-        return lines
-
-    @property
-    def measures(self) -> list[str]:
-        """Names of the measures that it needs."""
-        return list(dict.fromkeys(measure for conditions in self.rules.values() for measure, _, _ in conditions))
+        return [*lines, f"otherwise: {self.otherwise}"]
 
 
-def target(name: str, *conditions: Condition, met="target met", missed="target missed", **runs) -> Gate:
-    """A gate that is met if all conditions hold; `runs` that it is about."""
-    return Gate(name, {met: list(conditions)}, missed, **runs)
-
-
-MASKED_LM, DENOISING, DIFFUSION, PREFIX = ("masked_lm",), ("denoising",), ("masked_diffusion",), ("prefix_diffusion",)
-TRACK_A = (*DENOISING, *DIFFUSION, *PREFIX)
+STANDARD, RECURSIVE = {"recursive": [False]}, {"recursive": [True]}
+MASKED_LM = {**STANDARD, "objectives": [["masked_lm"]]}
+DENOISING = {**STANDARD, "objectives": [["denoising"]]}
+DIFFUSION = {**STANDARD, "objectives": [["masked_diffusion"]], "losses": [False]}
+PREFIX = {**STANDARD, "objectives": [["prefix_diffusion"]]}
+TRACK_A = {**STANDARD, "objectives": [["denoising"], ["masked_diffusion"], ["prefix_diffusion"]]}
+WITH_LOSSES = {"losses": [True]}
+MET, MISSED = "target met", "target missed"
 
 GATES = (
-    target("TODO 0: STS-B", ("stsb", ">", 0.60), objectives=MASKED_LM),
-    target("TODO 0: rank", ("rank", ">", 30), objectives=MASKED_LM),
-    target("TODO 0: QQP", ("qqp", ">", 0.70), objectives=MASKED_LM),
-    Gate("TODO 4", {
-        "abandon the concept-loss track; slot attention or diffusion": [("rank", "<", 20)],
-        "the concept-loss track goes on": [("rank", "≥", 20)],
-    }, objectives=MASKED_LM, losses=True),
-    Gate("TODO 6", {
-        "diffusion alone is insufficient": [("rank", "<", 30)],
-        "diffusion alone may do": [("rank", "≥", 30)],
-    }, objectives=DIFFUSION, losses=False),
-    target("TODO 7", ("task_loss", "<", 2.0), ("rank", ">", 60), objectives=MASKED_LM, losses=True),
-    target("TODO 10", ("rank", ">", 64), objectives=DENOISING),
+    Gate("TODO 0: STS-B", {MET: [(STSB, ">", 0.60)]}, MISSED, MASKED_LM),
+    Gate("TODO 0: rank", {MET: [(RANK, ">", 30)]}, MISSED, MASKED_LM),
+    Gate("TODO 0: QQP", {MET: [(QQP, ">", 0.70)]}, MISSED, MASKED_LM),
+    Gate("TODO 4", {"abandon the concept-loss track; slot attention or diffusion": [(RANK, "<", 20)]},
+         "the concept-loss track goes on", MASKED_LM | WITH_LOSSES),
+    Gate("TODO 6", {"diffusion alone is insufficient": [(RANK, "<", 30)]}, "diffusion alone may do", DIFFUSION),
+    Gate("TODO 7", {MET: [(TASK_LOSS, "<", 2.0), (RANK, ">", 60)]}, MISSED, MASKED_LM | WITH_LOSSES),
+    Gate("TODO 10", {MET: [(RANK, ">", 64)]}, MISSED, DENOISING),
     Gate("TODO 11: STS-B", {
-        "the diffusion objective is viable": [("stsb", ">", 0.50)],
-        "partial: add a contrastive loss or prefix generation": [("stsb", "≥", 0.30)],
-        "pivot to prefix generation": [("stsb", "<", 0.30)],
-    }, objectives=DIFFUSION, losses=False),
-    target("TODO 11: rank", ("rank", ">", 20), objectives=DIFFUSION, losses=False,
-           met="depth helps the geometry", missed="depth does not help the geometry"),
+        "the diffusion objective is viable": [(STSB, ">", 0.50)],
+        "partial: add a contrastive loss or prefix generation": [(STSB, "≥", 0.30)],
+    }, "pivot to prefix generation", DIFFUSION),
+    Gate("TODO 11: rank", {"depth helps the geometry": [(RANK, ">", 20)]}, "depth does not help the geometry",
+         DIFFUSION),
     Gate("TODO 11b", {
-        "regularisation works: go on with it": [("rank", ">", 30), ("task_loss", "<", 3.0)],
-        "the weight is too large: reduce it to 0.01": [("rank", ">", 30), ("task_loss", ">", 3.5)],
-        "t_regs_mst is insufficient: slot attention or prefix generation": [("rank", "<", 20)],
-    }, objectives=DIFFUSION, losses=True),
-    target("TODO 13", ("suffix_loss", "<", 3.0), objectives=PREFIX),
+        "regularisation works: go on with it": [(RANK, ">", 30), (TASK_LOSS, "<", 3.0)],
+        "the weight is too large: reduce it to 0.01": [(RANK, ">", 30), (TASK_LOSS, ">", 3.5)],
+        "t_regs_mst is insufficient: slot attention or prefix generation": [(RANK, "<", 20)],
+    }, "between the gates", DIFFUSION | WITH_LOSSES),
+    Gate("TODO 13", {MET: [(SUFFIX_LOSS, "<", 3.0)]}, MISSED, PREFIX),
     Gate("Gate 1: rank", {
-        "go on to track B, data scaling": [("rank", ">", 64)],
-        "slot attention": [("rank", "≥", 30)],
-        "rethink": [("rank", "<", 30)],
-    }, objectives=TRACK_A),
-    target("Gate 1: STS-B", ("stsb", ">", 0.70), objectives=TRACK_A),
-    target("Gate 1: suffix loss", ("suffix_loss", "<", 3.0), objectives=PREFIX),
-    target("Gate 2", ("stsb", ">", 0.75), ("mnli", ">", 0.65), ("rank", ">", 64),
-           met="passed", missed="not passed"),
-    target("Gate 3: size", ("recursion_gap", "≤", 2), recursive=True,
-           met="the recursive encoder keeps up", missed="the recursive encoder falls behind"),
-    target("Gate 3: depth", ("depth_gain", ">", 0), recursive=True,
-           met="more iterations help", missed="more iterations do not help"),
-    Gate("Gate 4", {
-        "measured; the list names no threshold": [("scrolls", "≥", 0), ("concept_num", "≥", 512)],
-        "measured, but with fewer than 512 concepts": [("scrolls", "≥", 0), ("concept_num", "<", 512)],
-    }, recursive=None),
-    target("Gate 5", ("stsb", ">", 0.75), ("rank", ">", 64), ("zero_shot", ">", 0.60), recursive=None,
-           met="passed", missed="not passed"),
+        "go on to track B, data scaling": [(RANK, ">", 64)],
+        "slot attention": [(RANK, "≥", 30)],
+    }, "rethink", TRACK_A),
+    Gate("Gate 1: STS-B", {MET: [(STSB, ">", 0.70)]}, MISSED, TRACK_A),
+    Gate("Gate 1: suffix loss", {MET: [(SUFFIX_LOSS, "<", 3.0)]}, MISSED, PREFIX),
+    Gate("Gate 2", {"passed": [(STSB, ">", 0.75), (MNLI, ">", 0.65), (RANK, ">", 64)]}, "not passed", STANDARD),
+    Gate("Gate 3: size", {"the recursive encoder keeps up": [(RECURSION_GAP, "≤", 2)]},
+         "the recursive encoder falls behind", RECURSIVE),
+    Gate("Gate 3: depth", {"more iterations help": [(DEPTH_GAIN, ">", 0)]}, "more iterations do not help", RECURSIVE),
+    Gate("Gate 4", {"measured; the list names no threshold": [(QMSUM, "≥", 0), (CONCEPTS, "≥", 512)]},
+         "measured, but with fewer than 512 concepts", {}),
+    Gate("Gate 5", {"passed": [(STSB, ">", 0.75), (RANK, ">", 64), (ZERO_SHOT, ">", 0.60)]}, "not passed", {}),
 )  # fmt: skip
 
 
-# -- verdicts
-
-
 def judge(gate: Gate, values: dict[str, float]) -> str:
-    """The verdict on `values`, from which unknown measures are absent; "not measured" only if they can change it."""
-    undecided = {}
+    """The verdict on `values`, from which unknown measures are absent."""
+    if missing := [measure for measure in gate.measures if measure not in values]:
+        return f"not measured: {', '.join(missing)}"
     for verdict, conditions in gate.rules.items():
-        missing = [measure for measure, _, _ in conditions if measure not in values]
-        if all(SIGNS[sign](values[measure], limit) for measure, sign, limit in conditions if measure in values):
-            if not missing and not undecided:
-                return verdict
-            undecided |= {MEASURES[measure].label: None for measure in missing}
-    return f"not measured: {', '.join(undecided)}" if undecided else gate.otherwise
+        if all(SIGNS[sign](values[measure], threshold) for measure, sign, threshold in conditions):
+            return verdict
+    return gate.otherwise
 
 
-def judge_all(measured: Measured, ranks: dict[str, float], run: Run) -> dict[str, dict[str, str]]:
+def judge_run(run: dict, values: dict[str, float], notes: dict[str, str], ranks: dict[str, float]) -> dict:
     """
-    Verdicts on the gates that are about a run.
+    The gates that are about a run.
 
     Args:
-        measured: known measures without the rank.
-        ranks: of 128 concepts, by `REFERENCE_RANK` and `CONTENT_RANK`.
-        run: the training of the checkpoint.
+        run: of [`read_run`].
+        values, notes: of [`find_measures`].
+        ranks: of [`list_ranks`].
 
     Returns:
-        By the name of the gate its verdicts: by rank, or one under "" if the gate does not need the rank.
+        measures: values and ranks.
+        gates: rows of the name of a gate, and lists of words: what is measured, its thresholds, and its verdicts,
+            which are two if it needs the rank.
     """
-    verdicts = {}
+    shown = {name: f"{name}: {value:.4g}{notes.get(name, '')}" for name, value in values.items()}
+    shown[RANK] = f"rank: {', '.join(f'{value:.4g} ({name})' for name, value in ranks.items())}"
+    rows = []
     for gate in GATES:
-        if gate.is_about(run):
-            known = {name: {**measured.values, "rank": rank} for name, rank in ranks.items()}
-            known = known if "rank" in gate.measures else {"": measured.values}
-            verdicts[gate.name] = {name: judge(gate, values) for name, values in known.items()}
-    return verdicts
+        if all(run[name] in allowed for name, allowed in gate.runs.items()):
+            verdicts = [f"{name}: {judge(gate, {**values, RANK: rank})}" for name, rank in ranks.items()]
+            verdicts = verdicts if RANK in gate.measures else [judge(gate, values)]
+            measured = [shown.get(measure, f"{measure}: –") for measure in gate.measures]
+            rows.append([[gate.name], measured, gate.thresholds(), verdicts])
+    return {"measures": values | {f"{name} of {LIST_CONCEPTS}": ranks[name] for name in ranks}, "gates": rows}
 
 
 def list_ranks(geometry: dict[str, float], config) -> dict[str, float]:
     """Both ranks as they would be of 128 concepts; `geometry` is the result of [`concept_metrics`]."""
     scale = LIST_CONCEPTS / min(config.concept_num, config.hidden_size)
-    return {name: geometry[name] * scale for name in (REFERENCE_RANK, CONTENT_RANK)}
+    return {name: geometry[name] * scale for name in ("ref_rank", "content_erank")}
+
+
+def read_run(checkpoint: str, config) -> dict:
+    """The training of a folder or Hub id: whether its encoder is `recursive`, its `objectives` (empty without a record
+    of the run), and whether it had concept `losses`; ValueError if its record is damaged."""
+    record = read_record(checkpoint)
+    return {
+        "recursive": config.is_recursive,
+        "objectives": list(record.get("objectives", ())),
+        "losses": bool(record.get("concept_losses")),
+    }
+
+
+# -- measures
+
+
+def read_evaluation(path: str) -> dict:
+    """The content of a results.json without undefined numbers, with the `script` that wrote it, its `model`, and a
+    `note` on whether its classifier saw the concepts alone; ValueError if it names no script or no model."""
+    content = read_report(path)
+    script, (model, _) = re.search(r"run_\w+\.py", str(content.get("command"))), measured_model(content)
+    if script is None or not model:
+        raise ValueError(f"{path} cannot be read as results of an evaluation: it names no script or no model.")
+    seen = "through the concepts alone" if content.get("through_concepts_alone") else "tokens bypass the concepts"
+    note = f" ({content['classifier_type']}, {seen})" if content.get("classifier_type") else ""
+    results = [result for result in content["results"] if not math.isnan(result.value)]
+    return {**content, "script": script[0], "model": model, "note": note, "results": results}
+
+
+def find_values(reports: list[dict], script: str, task: str, metric: str, split: str, variant: str = "") -> Iterator:
+    """Numbers of the model, or of a `variant` such as `, K=6`, in reports of [`read_evaluation`], with their notes."""
+    for report in [report for report in reports if report["script"] == script]:
+        systems = [model_name(report["model"]) + ending for ending in (variant, ", mean")]
+        for result in report["results"]:
+            if (result.task, result.metric) == (task, metric) and split in result.split and result.system in systems:
+                yield result.value, report["note"]
+
+
+def find_measures(reports: list[dict], references: list[dict], checkpoint: str, config) -> tuple[dict, dict]:
+    """
+    The known measures of a checkpoint but for the rank.
+
+    Args:
+        reports: evaluations of this checkpoint, of [`read_evaluation`].
+        references: of the standard encoder that a recursive one is compared with.
+        checkpoint: its folder, with the `eval_results.json` of its training run; or a Hub id.
+        config: of the model.
+
+    Returns:
+        Values by measure, and notes on those of other scripts.
+    """
+    found = {name: next(find_values(reports, *source), (None, "")) for name, source in SOURCES.items()}
+    values = {name: value for name, (value, _) in found.items()}
+    deep, usual = (next(find_values(reports, *SOURCES[MNLI], f", K={count}"), None) for count in (12, 6))
+    gaps = []  # in points (hundredths), of the primary metrics that both encoders have
+    for reference in references:
+        for result in reference["results"]:
+            own = next(find_values(reports, reference["script"], result.task, result.metric, result.split), None)
+            if own and result.primary and result.system == model_name(reference["model"]):
+                gaps.append(100 * (result.value - own[0]))
+    path = Path(checkpoint) / "eval_results.json"
+    losses = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    own_loss = SUFFIX_LOSS if config.decoder_target == "continuation" else TASK_LOSS
+    values[own_loss] = losses.get("eval_loss")
+    if "eval_prefix_diffusion_loss" in losses:
+        values[SUFFIX_LOSS] = losses["eval_prefix_diffusion_loss"]
+    values[CONCEPTS] = config.concept_num
+    values[DEPTH_GAIN] = deep[0] - usual[0] if deep and usual else None
+    values[RECURSION_GAP] = sum(gaps) / len(gaps) if gaps else None
+    notes = {name: note for name, (_, note) in found.items()}
+    return {name: value for name, value in values.items() if value is not None}, notes

@@ -1,20 +1,12 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""
-The pictures of an analysis.
-
-T texts, N tokens, C concepts, H hidden.
-"""
+"""The pictures of an analysis. T texts, N tokens, C concepts, H hidden."""
 
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
-from ..metrics import singular_spectrum
 from ..plots import NEUTRAL, TRAINED, UNTRAINED, make_figure, save_picture, style_axes
-from .geometry import concept_similarity
-
-
-COLORS = {"trained": TRAINED, "untrained": UNTRAINED}
 
 
 def heat_map(axes, values: torch.Tensor, colors: str, low: float, high: float, label: str, **labels) -> None:
@@ -29,14 +21,16 @@ def plot_geometry(concepts: dict[str, torch.Tensor], path: Path) -> None:
     are `trained` and possibly `untrained`."""
     figure, (cosines_axes, spectrum_axes) = make_figure(2)
     trained = concepts["trained"]
-    cosines = concept_similarity(trained - trained.mean(dim=0))
+    directions = F.normalize(trained - trained.mean(dim=0), dim=-1)
+    cosines = torch.einsum("tch,tdh->cd", directions, directions) / len(directions)
     high = max(0.2, float((cosines - torch.eye(len(cosines))).abs().max()))  # the diagonal is 1
     heat_map(cosines_axes, cosines, "RdBu", -high, high, "mean cosine", xlabel="concept")
     noise = torch.randn(trained.shape, generator=torch.Generator().manual_seed(0))
+    colors = {"trained": TRAINED, "untrained": UNTRAINED, "independent noise": NEUTRAL}
     for label, values in {**concepts, "independent noise": noise}.items():
-        spectrum = singular_spectrum(values)
-        style = {"color": COLORS[label]} if label in COLORS else {"color": NEUTRAL, "linestyle": "--"}
-        spectrum_axes.plot(range(1, len(spectrum) + 1), spectrum, label=label, **style)
+        spectra = torch.linalg.svdvals((values - values.mean(dim=0)).double())
+        spectrum = (spectra / spectra[:, :1].clamp(min=1e-30)).mean(dim=0)
+        spectrum_axes.plot(range(1, len(spectrum) + 1), spectrum, label=label, color=colors[label])
     spectrum_axes.set(xlabel="singular value", ylabel="relative to the largest", ylim=(0, 1.04))
     spectrum_axes.xaxis.get_major_locator().set_params(integer=True)
     style_axes(spectrum_axes)

@@ -5,13 +5,13 @@ The texts of an analysis, all of one length.
 T texts, N tokens.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ...data.pieces import PieceMaker, make_pieces
-from ...data.texts import column_names, load_files, load_text, text_column
+from ...data.texts import load_files, load_text, text_column
 from ...objectives.vocabulary import Vocabulary
 
 
@@ -22,8 +22,7 @@ FEWEST_TEXTS = 60
 ROWS_PER_TEXT = 10
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """
     Texts of equal length.
 
@@ -36,14 +35,6 @@ class Sample:
     ids: torch.LongTensor
     vocabulary: Vocabulary
     split: str
-
-    @property
-    def tokenizer(self):
-        return self.vocabulary.tokenizer
-
-    def texts(self) -> list[str]:
-        """The texts without special tokens."""
-        return self.tokenizer.batch_decode(self.ids.tolist(), skip_special_tokens=True)
 
     def take(self, count: int) -> "Sample":
         """`count` of the texts, evenly spaced; all if there are no more."""
@@ -64,36 +55,28 @@ def load_sample(
     dataset_config_name: str | None = None,
     column: str | None = None,
     split: str = "validation",
-    streaming: bool = False,
 ) -> Sample:
     """
-    Pieces of `length` tokens from anywhere in a text.
+    At most `count` pieces of `length` tokens, with special tokens, from anywhere in a text.
 
     Args:
         tokenizer: of the model.
-        length: N with special tokens.
-        count: of texts wanted; fewer if the data have no more.
         dataset_name: Hub id, local folder or file; the embedded corpus by default.
-        dataset_config_name: configuration of the data set.
-        column: of the text.
-        split: of the data; of a file, its name in reports.
-        streaming: read without downloading all.
+        dataset_config_name, column, split: of the data set; of a file, the split is its name in reports.
 
     Raises:
         ValueError: data, split or column do not exist, or fewer than 60 such pieces.
     """
     if dataset_name is not None and Path(dataset_name).is_file():
-        raw = load_files({split: dataset_name}, {"streaming": streaming})
+        raw = load_files({split: dataset_name}, {})
     else:
-        raw = load_text(dataset_name, dataset_config_name, streaming=streaming)
+        raw = load_text(dataset_name, dataset_config_name)
     if split not in raw:
         raise ValueError(f"The data has no split {split!r}; its splits are {sorted(raw)}.")
     rows = raw[split].take(ROWS_PER_TEXT * count)
-    names, column = column_names(rows), text_column(rows, column)
-    if dataset_name is not None and len(names) > 1:
-        print(f"Text: column {column!r} of {', '.join(names)}.")
     maker = PieceMaker(tokenizer, length, short_piece_probability=0.0, line_by_line=False, seed=0)
-    whole = [row["input_ids"] for row in make_pieces(rows, column, maker) if len(row["input_ids"]) == length]
+    pieces = make_pieces(rows, text_column(rows, column), maker)
+    whole = [row["input_ids"] for row in pieces if len(row["input_ids"]) == length]
     if len(whole) < FEWEST_TEXTS:
         raise ValueError(
             f"The text gives {len(whole)} pieces of {length} tokens, and an analysis needs at least {FEWEST_TEXTS}: "
