@@ -176,7 +176,7 @@ class ModelStart:
         }
         if backbone is not None:
             values |= backbone_options(backbone)
-            values["vocab_size"] = max(values["vocab_size"], backbone.vocab_size)
+            values["vocab_size"] = max(values["vocab_size"], len(backbone.table))
         for token in ("pad", "mask", "cls", "sep"):
             values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id", None)
         if self.mixture.mean_only:  # the objectives read nothing else of the concepts

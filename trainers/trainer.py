@@ -21,12 +21,12 @@ from modeling_concept.base_concept import load_state_dict
 from .checkpoints import CheckpointError
 from .data.collator import ConceptDataCollator, cut_data
 from .data.pieces import SHORT_PIECE_PROBABILITY
-from .data.token_frequency import lacks_token_weights, token_counts, weigh_tokens
+from .data.token_frequency import inverse_frequency, lacks_token_weights, token_counts
 from .data.tokenizers import tokenizer_mismatch
 from .evaluation.metrics import concept_metrics
 from .gradient_cache import cache_joint_losses
 from .losses.terms import make_weighting, parse_terms
-from .models.backbone import adapter_state, backbone_parameters, has_adapters, merged_state_dict
+from .models.backbone import adapter_state, backbone_parameters, merged_state_dict
 from .models.loading import RUN_RECORD
 from .objectives import Mixture, Objective
 from .objectives.noise import Noise, make_key
@@ -166,7 +166,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         self._reset_logs()
         resumes = args.resume_from_checkpoint is not None
         if args.do_train and not resumes and train_dataset is not None and lacks_token_weights(model):
-            weigh_tokens(model, self.token_counts, processing_class.all_special_ids)
+            weights = inverse_frequency(self.token_counts, processing_class.all_special_ids)
+            model.base_model.token_weights.weights.copy_(weights)
 
     @cached_property
     def token_counts(self) -> torch.Tensor:
@@ -384,7 +385,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             state_dict = {n.removeprefix("model."): v for n, v in state_dict.items() if n.startswith("model.")}
         wrapped, self.model = self.model, self.training_model.model
         try:
-            if has_adapters(self.model):
+            if adapter_state(self.model):
                 state_dict = merged_state_dict(self.model)
             super()._save(output_dir, state_dict=state_dict)
         finally:
@@ -407,7 +408,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         model = self.training_model.model
         state = torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
         self.training_model.load_state_dict(state["own"], strict=False)
-        if has_adapters(model):
+        if adapter_state(model):
             # Saved weights have the updates merged; the backbone's own came with the model.
             kept = {id(parameter) for parameter in backbone_parameters(model)}
             wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}

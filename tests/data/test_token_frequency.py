@@ -6,11 +6,10 @@ import math
 import datasets
 import pytest
 import torch
-from datasets import Dataset, Features, Sequence, Value, load_from_disk
+from datasets import Dataset, Features, Sequence, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.data import token_frequency
 from trainers.data.token_frequency import inverse_frequency, order_digest, token_counts, unigram_entropy
 from trainers.models.untrained import untrained_like
 
@@ -31,14 +30,6 @@ def test_counts_are_those_of_a_loop_over_rows(rows):
         patch.setattr("trainers.data.token_frequency.ROWS", 4)
         for pieces in (data, data.select(range(len(rows))[::-1])):
             assert token_counts(pieces, 7).tolist() == expected
-
-
-def test_tokens_are_counted_once(tmp_path, monkeypatch):
-    """The second start reads what the first one has counted."""
-    pieces_of([[1, 2], [3, 4, 0]]).save_to_disk(tmp_path / "pieces")
-    first = token_counts(load_from_disk(tmp_path / "pieces"), 6)
-    monkeypatch.setattr(token_frequency.np, "bincount", None)
-    assert token_counts(load_from_disk(tmp_path / "pieces"), 6).tolist() == first.tolist()
 
 
 def test_rows_in_another_order_have_another_digest():

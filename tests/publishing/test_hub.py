@@ -28,8 +28,8 @@ from trainers import ConceptTrainingArguments
 from trainers.checkpoints import verify_checkpoint
 from trainers.data.tokenizers import train_tokenizer
 from trainers.evaluation.results import MAJORITY, UNTRAINED, Result, measured_on, write_results
-from trainers.publishing.hub import HubPushMixin, model_files, push_folder
-from trainers.publishing.model_card import TaskFacts, add_results, make_task_card
+from trainers.publishing.hub import HubPushMixin, model_files, open_repo
+from trainers.publishing.model_card import RunFacts, add_results, make_card
 
 from ..conftest import ROOT, TEXTS
 from ..hub_server import File, Hub, Repo, card_errors
@@ -73,7 +73,7 @@ def push_runs(root, tokenizer, found):
     pieces = Dataset.from_dict({"input_ids": [row[: 8 + 5 * (place % 7)] for place, row in enumerate(rows)]})
     options = {"push_to_hub": True, "hub_token": "hf_writer", "save_strategy": "steps", "save_steps": 2}
     run = make_trainer(
-        tokenizer, pieces, root / "run", hub_model_id="concept-encoder-tiny", hub_always_push=True, max_steps=4,
+        tokenizer, pieces, root / "run", hub_model_id="concept-encoder-tiny", max_steps=4,
         eval_strategy="steps", eval_steps=2, save_total_limit=1, concept_losses="vicreg:0.01", **options,
     )  # fmt: skip
     run.evaluation_loop(run.get_eval_dataloader(), "Untrained", True)
@@ -81,7 +81,6 @@ def push_runs(root, tokenizer, found):
     found["url"] = run.push_to_hub()
     run.model.tokenizer = tokenizer
     found["vector"] = run.model.encode(TEXT).sentence_embeddings[0].tolist()
-    found["left"] = [path.name for path in (root / "run").glob(".*")]
     make_trainer(
         tokenizer, pieces, root / "open", hub_model_id=OPEN, hub_strategy="checkpoint", hub_private_repo=False,
         **options,
@@ -119,8 +118,8 @@ def push_classifiers(root, tokenizer, found):
             for system, value in zip((repo, MAJORITY, UNTRAINED), values)
         ]
         data_sets = {"mrpc": ("nyu-mll/glue", "GLUE MRPC")}
-        facts = TaskFacts("tiny-mrpc", repo, base_model=TINY, datasets=data_sets, pairs=True)
-        trainer.card = make_task_card(model, arguments, results, facts)
+        facts = RunFacts("tiny-mrpc", repo, base_model=TINY, tasks=data_sets, pairs=True)
+        trainer.card = make_card(model, arguments, facts, results)
         trainer.push_to_hub()
         if repo == CLASSIFIER:
             logits = model.eval()(torch.tensor([tokenizer(TEXT)["input_ids"]])).logits[0]
@@ -186,15 +185,21 @@ def push_by_script(root, found):
         damage(root / name)
         found[name] = attempt(lambda: script("--model_name_or_path", root / name, "--hub_model_id", "damaged"))  # noqa: B023
     found["not results"] = attempt(lambda: script("--model_name_or_path", bare, "--results", bare / "config.json"))
-    found["wrong token"] = attempt(lambda: push_folder(bare, "wrong", token="hf_wrong"))
-    found["foreign"] = attempt(lambda: push_folder(bare, "someone/else"))
+    found["wrong token"] = attempt(lambda: open_repo("wrong", token="hf_wrong"))
+    found["foreign"] = attempt(lambda: open_repo("someone/else"))
 
 
 def push_over_edits(root, tokenizer, found):
-    """Edits of others outlast a push, and so do results of an earlier push of the same folder."""
-    given = ["--model_name_or_path", root / "bare", "--hub_model_id", EDITED]
+    """Results that only the Hub has, and edits of others, outlast a push of the same folder."""
+    for name in ("empty", "measured"):
+        shutil.copytree(root / "bare", root / name, ignore=shutil.ignore_patterns("README.md"))
+    given = ["--model_name_or_path", root / "empty", "--hub_model_id", EDITED]
     script(*given)
-    found["unedited"] = attempt(lambda: script(*given, "--language", "en,pl"))
+    records = [Result("sickr", "test", "spearman", name, value) for name, value in (("empty", 0.5), ("x", 0.1))]
+    facts = {"task_type": "sentence-similarity", **measured_on(str(root / "measured"))}
+    results = write_results(root / "sickr" / "results.json", records, facts)
+    script("--model_name_or_path", root / "measured", "--hub_model_id", EDITED, "--results", results)
+    found["unedited"] = [attempt(lambda: script(*given)) for _ in range(2)]
     card = ModelCard.load(EDITED)
     card.text += "\n## Contact\n\nWrite to us.\n"
     HfApi().upload_file(path_or_fileobj=str(card).encode(), path_in_repo="README.md", repo_id=EDITED)
@@ -202,10 +207,7 @@ def push_over_edits(root, tokenizer, found):
     run = {"push_to_hub": True, "hub_token": "hf_writer", "hub_model_id": EDITED, "max_steps": 1}
     rows = Dataset.from_dict({"input_ids": tokenizer(TEXTS)["input_ids"]})
     found["edited, run"] = attempt(lambda: make_trainer(tokenizer, rows, root / "edited", **run))
-    found["proposed"] = attempt(lambda: script(*given, "--create_pr", "--language", "de"))
     found["overwritten"] = attempt(lambda: script(*given, "--overwrite_card"))
-    found["dry"] = script(*given, "--dry_run", "--output_dir", root / "dry", "--language", "pl")
-    found["dry, again"] = attempt(lambda: script(*given, "--dry_run", "--output_dir", root / "dry"))
 
 
 def use_the_client(found):
@@ -350,7 +352,7 @@ def test_no_request_was_refused_as_unknown(hub, read):
 def test_what_a_run_pushes(hub, pushed, read):
     """Code, weights, tokenizer and card with each push, the optimizer with none."""
     repo = hub.repos[TINY]
-    assert pushed["url"] == f"{hub.endpoint}/{TINY}" and pushed["left"] == []
+    assert pushed["url"] == f"{hub.endpoint}/{TINY}"
     titles = [title for title, _ in repo.commits]
     # The last checkpoint is the model of the end: nothing but its message would be new.
     assert titles[1:3] == ["Training in progress, step 2", "Training in progress, step 4"]
@@ -451,10 +453,10 @@ def test_the_card_of_a_classifier(hub, pushed):
 
 
 def test_the_script_checks_and_pushes(hub, pushed):
-    assert "the card describes only the architecture" in " ".join(pushed["script"].split())
-    for line in (f"{hub.endpoint}/{SCRIPT}", "import AutoModel", f'from_pretrained("{SCRIPT}"'):
-        assert line in pushed["script"]
-    assert "describes only the architecture" not in " ".join(pushed["again"].split())
+    assert "the card describes only the architecture" in pushed["script"]
+    assert f"{hub.endpoint}/{SCRIPT}" in pushed["script"]
+    assert f'from_pretrained("{SCRIPT}"' in hub_card(hub, SCRIPT).text
+    assert "describes only the architecture" not in pushed["again"]
     files = hub.repos[SCRIPT].files
     assert {"results/sts/results.json", "results/sts/report.md", "modeling_concept.py"} <= set(files)
     assert any(entry.metric_value == 0.46 for entry in ModelCard(
@@ -462,28 +464,22 @@ def test_the_script_checks_and_pushes(hub, pushed):
     ).data.eval_results)  # fmt: skip
 
 
-def test_results_and_edits_outlast_a_push(hub, pushed):
+def test_results_and_edits_of_the_hub_outlast_a_push(hub, pushed):
     cards = [ModelCard(files["README.md"].content.decode()) for _, files in hub.repos[EDITED].commits[1:]]
-    first, again, edited, overwritten = cards
-    for card in cards:  # the results are on the card of the folder since it was pushed with them
-        assert card.text.count("## Results: stsb") == 1 and card_errors(str(card)) == []
-        assert [entry.metric_value for entry in card.data.eval_results] == [0.46]
+    first, results, again, edited, overwritten = cards  # a second push of the same is no commit
+    for card in (results, again, edited, overwritten):
+        assert card.text.count("## Results: sickr") == 1 and card_errors(str(card)) == []
+        assert [entry.metric_value for entry in card.data.eval_results] == [0.5]
         assert card.text.count("<!-- pushed: ") == 1
-    assert again.data.language == ["en", "pl"] and pushed["unedited"]
+    assert "Results" not in first.text
+    assert all(f"{hub.endpoint}/{EDITED}" in printed for printed in pushed["unedited"])
     assert "Contact" in edited.text and "Contact" not in overwritten.text
     for case in ("edited", "edited, run"):
         assert pushed[case].startswith(f"The card of {EDITED} is not the one that was pushed from here: "), case
-    ((_, proposed),) = hub.repos[EDITED].pull_requests
-    assert ModelCard(proposed["README.md"].content.decode()).data.language == ["de"]
-
-
-def test_a_dry_run_pushes_nothing_and_shows_card_and_files(hub, pushed):
-    folder = pushed["folder"] / "dry"
-    card, files = (folder / "README.md").read_text(), (folder / "files.txt").read_text()
-    assert card in pushed["dry"] and files in pushed["dry"] and f"Not pushed to {EDITED}" in pushed["dry"]
-    assert "language:\n- pl" in card and f'from_pretrained("{EDITED}"' in card
-    assert re.search(r"^ *[\d,]+  model\.safetensors$", files, re.MULTILINE) and "README.md" in files
-    assert "already holds README.md" in pushed["dry, again"]
+    kept = "keeps results that only it has: sickr (sentence similarity), spearman on sickr"
+    assert pushed["printed"].count(kept) == 3
+    local = (pushed["folder"] / "empty" / "README.md").read_text()
+    assert "sickr" not in local
 
 
 @pytest.mark.parametrize(
@@ -543,7 +539,6 @@ def test_a_push_that_fails_does_not_end_the_training(tokenizer, pieces, tmp_path
     trainer._push_from_checkpoint(tmp_path / "checkpoint-2")  # tests are offline
     (sentence,) = told
     assert sentence.startswith("'Training in progress, step 0' was not pushed to me/run: ")
-    assert not list(tmp_path.glob(".hub-*"))  # the links of the files are gone
 
 
 def test_the_main_jobs_card_is_valid():
@@ -561,6 +556,6 @@ def test_the_folder_decides_what_goes_up(tmp_path):
         (tmp_path / folder / "config.json").touch()
     (tmp_path / "pictures" / "loss.png").touch()
     (tmp_path / "README.md").write_text("![loss](pictures/loss.png) ![logo](https://example.org/logo.png)")
-    assert set(model_files(tmp_path)) == {
+    assert set(model_files(tmp_path, ModelCard.load(tmp_path / "README.md"))) == {
         "config.json", "model.safetensors", "a_concept.py", "training.png", "README.md", "pictures/loss.png"
     }  # fmt: skip

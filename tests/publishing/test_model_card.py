@@ -8,19 +8,13 @@ import pytest
 from markdown_it import MarkdownIt
 from transformers import TrainingArguments
 
+from modeling_concept import ConceptEncoderForSequenceClassificationPerceiver
 from trainers.evaluation.results import MAJORITY, Result
-from trainers.publishing.model_card import (
-    RunFacts,
-    TaskFacts,
-    add_results,
-    hub_id,
-    known_as,
-    make_card,
-    make_task_card,
-)
+from trainers.publishing.model_card import RunFacts, add_results, hub_id, known_as, make_card
 from trainers.utils.script import command_line
 
 from ..hub_server import card_errors
+from ..modeling.zoo import make_config
 from ..trainers.kit import make_model
 
 
@@ -62,12 +56,12 @@ def test_metadata_hold_what_is_known_and_nothing_else(model):
     assert not {"language", "base_model", "datasets", "license"} & set(bare)
     assert "sentence-transformers" in bare["tags"]
     facts = RunFacts(
-        "run", "run", data_ids=("me/a", "b"), base_model="me/base", language="pl,de", trained={"loss": 1.0},
+        "run", "run", data_ids=("me/a", "b"), base_model="me/base", language="pl", trained={"loss": 1.0},
         untrained={"loss": 2.0}, data="me/a, b",
     )  # fmt: skip
     card = make_card(model, None, facts)
     assert card.data.datasets == ["me/a", "b"] and card.data.base_model == "me/base"
-    assert card.data.language == ["pl", "de"] and card_errors(str(card)) == []
+    assert card.data.language == "pl" and card_errors(str(card)) == []
     assert [(e.metric_name, e.metric_value) for e in card.data.eval_results] == [("loss", 1.0)]
     assert "| loss | 1.000 | 2.000 |" in card.text
 
@@ -94,9 +88,10 @@ def test_local_paths_stay_out(model, tmp_path, monkeypatch):
     )
     results = [Result("mrpc", "validation", "f1", system, 0.5) for system in ("base", MAJORITY)]
     data = {"mrpc": (str(checkpoint), "mrpc", None)}
-    facts = TaskFacts("base_mrpc", "base_mrpc", str(checkpoint), datasets=data, command=shown)
+    facts = RunFacts("base_mrpc", "base_mrpc", str(checkpoint), tasks=data, command=shown)
     arguments = TrainingArguments(str(checkpoint), use_cpu=True)
-    card = make_task_card(model, arguments, results, facts)
+    classifier = ConceptEncoderForSequenceClassificationPerceiver(make_config(num_labels=2))
+    card = make_card(classifier, arguments, facts, results)
     assert str(tmp_path) not in str(card) and "runs" not in str(card) and "from `base`" in card.text
     assert card.data.base_model is None and card.data.datasets is None
     assert card_errors(str(card)) == []

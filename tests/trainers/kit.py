@@ -7,7 +7,6 @@ import sys
 import torch
 
 from trainers import ConceptTrainer, ConceptTrainingArguments
-from trainers.data.collator import ConceptDataCollator
 from trainers.model_types import MODEL_TYPES, find_model_type, model_type_for
 from trainers.objectives import OBJECTIVES
 from trainers.objectives.noise import Noise
@@ -37,7 +36,8 @@ def make_objective(name, teacher, **options):
 
 def clean_batch(tokenizer, rows) -> CleanBatch:
     """Texts, token ids, as an objective gets them."""
-    batch = ConceptDataCollator(tokenizer).pad(rows)
+    rows = [list(row) for row in rows]
+    batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right")
     return CleanBatch(batch["input_ids"], batch["attention_mask"], Vocabulary.of(tokenizer))
 
 

@@ -24,7 +24,9 @@ class ConceptDataCollator:
         """`examples`: dicts with a list of token ids `input_ids` -> `input_ids`, `attention_mask` [B, N]. Rows may be
         padded already: tokens whose `attention_mask` is 0 are left out. ValueError for rows without tokens, or with
         ids outside the vocabulary."""
-        return self.pad([self.attended(example) for example in examples])
+        rows = [self.attended(example) for example in examples]
+        padded = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right")
+        return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
     def attended(self, example: Mapping) -> list[int]:
         """The token ids of a row, without those that its `attention_mask`, if it has one, hides."""
@@ -40,18 +42,11 @@ class ConceptDataCollator:
             )
         return ids.tolist()
 
-    def pad(self, rows) -> dict[str, torch.Tensor]:
-        """Lists of token ids -> `input_ids`, `attention_mask` [B, N]."""
-        padded = self.tokenizer.pad(
-            {"input_ids": [list(row) for row in rows]}, return_tensors="pt", padding_side="right"
-        )
-        return {name: padded[name] for name in ("input_ids", "attention_mask")}
-
 
 def cut_data(data, tokenizer, config, args, short_piece_probability: float = 0.0):
     """
-    Pieces of tokens of the texts in the column `text` of a data set, a stream or a sequence of texts or rows, or of a
-    dict of these, as `run_pretraining.py` cuts them. Data with token ids, or of another kind, stay unchanged.
+    Pieces of tokens of the texts in the column `text` of a data set or stream, or of a dict of these, as
+    `run_pretraining.py` cuts them. Data with token ids, or of another kind, stay unchanged.
 
     Args:
         tokenizer: of the model.
@@ -64,40 +59,21 @@ def cut_data(data, tokenizer, config, args, short_piece_probability: float = 0.0
     """
     if isinstance(data, dict):
         return {name: cut_data(part, tokenizer, config, args, short_piece_probability) for name, part in data.items()}
-    data = rows_of_text(data)
     transformed = isinstance(data, Dataset) and data.format["type"] == "custom"  # rows differ from the columns
-    if not isinstance(data, (Dataset, IterableDataset)) or (transformed and "input_ids" in data[0]):
+    if not isinstance(data, (Dataset, IterableDataset)) or transformed:
         return data
     data = data.with_format(None)
     columns = column_names(data)
-    if "input_ids" not in columns and "text" not in columns:
-        raise ValueError(
-            "ConceptTrainer needs a column input_ids of token ids, or a column text, but the data have "
-            f"{columns}; give the column of text this name by dataset.rename_column(..., 'text')."
-        )
     if "input_ids" not in columns:
+        if "text" not in columns:
+            raise ValueError(
+                "ConceptTrainer needs a column input_ids of token ids, or a column text, but the data have "
+                f"{columns}; give the column of text this name by dataset.rename_column(..., 'text')."
+            )
         length = min(config.max_sequence_length, tokenizer.model_max_length)
         maker = PieceMaker(tokenizer, length, short_piece_probability, False, args.seed)
         with args.main_process_first(desc="tokenizing"):
             data = make_pieces(data, "text", maker)
-    check_rows(data)
-    return data
-
-
-def rows_of_text(data):
-    """A data set of a sequence of texts, or of rows without token ids; anything else unchanged."""
-    if isinstance(data, (Dataset, torch.utils.data.IterableDataset)) or not hasattr(data, "__len__"):
-        return data
-    check_rows(data)
-    first, places = data[0], range(len(data))
-    if isinstance(first, str):
-        return Dataset.from_dict({"text": [data[place] for place in places]})
-    if isinstance(first, dict) and "input_ids" not in first:
-        return Dataset.from_list([data[place] for place in places])
-    return data
-
-
-def check_rows(data) -> None:
-    """ValueError for data with a length of 0."""
-    if hasattr(data, "__len__") and len(data) == 0:
+    if isinstance(data, Dataset) and not len(data):
         raise ValueError("The data have no row, or no token of text.")
+    return data

@@ -49,15 +49,8 @@ class DataTrainingArguments:
         check_at_least(self, max_train_samples=1, max_eval_samples=1)
 
     def read_texts(self, seed: int) -> tuple[dict, str]:
-        """
-        Texts of the splits `train` and `validation`, and the column that holds them.
-
-        Args:
-            seed: of the validation rows where the data has none.
-
-        Raises:
-            ValueError: data that cannot be read, or whose texts cannot be found.
-        """
+        """Texts of the splits `train` and `validation`, whose rows are drawn with `seed` where the data has none, and
+        the column that holds them; ValueError for data that cannot be read, or whose texts cannot be found."""
         raw = load_text(
             self.dataset_name, self.dataset_config_name, self.train_file, self.validation_file, self.streaming,
             seed=seed, revision=self.dataset_revision,
@@ -69,12 +62,8 @@ class DataTrainingArguments:
         return {split: as_texts(raw[split], [column], name=f"{split} text") for split in splits}, column
 
     def cut_texts(self, texts: dict, column: str, tokenizer, seed: int) -> dict:
-        """
-        Pieces of the texts of `read_texts` in tokens; of validation without random lengths and rare text.
-
-        Raises:
-            ValueError: a split without a token.
-        """
+        """Pieces of the texts of `read_texts` in tokens; of validation without random lengths and rare text.
+        ValueError for a split without a token."""
         pieces = {}
         for split, short, rare, limit in (
             ("train", SHORT_PIECE_PROBABILITY, self.rare_text_share, self.max_train_samples),

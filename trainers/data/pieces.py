@@ -3,8 +3,10 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, groupby
 
-from datasets import Dataset
+from transformers import PreTrainedTokenizerFast
 
 from .rare_text import rare_text
 from .texts import as_texts
@@ -22,27 +24,8 @@ RARE_TEXT_SHARE = 0.05
 TOGETHER = 1_000_000
 
 
-def text_room(tokenizer, max_length: int) -> tuple[list[int], list[int], int]:
-    """
-    The special tokens of [`special_ends`], and the number of tokens of text that fit between them.
-
-    Raises:
-        ValueError: fewer than 4.
-    """
-    before, after = special_ends(tokenizer)
-    room = max_length - len(before) - len(after)
-    if room < 4:
-        raise ValueError(f"max_seq_length {max_length} leaves no room for text beside the special tokens.")
-    return before, after, room
-
-
 def special_ends(tokenizer) -> tuple[list[int], list[int]]:
-    """
-    The special tokens that the tokenizer puts before and after a text.
-
-    Raises:
-        ValueError: it has only special tokens.
-    """
+    """The special tokens that the tokenizer puts before and after a text; ValueError if it has no others."""
     special = set(tokenizer.all_special_ids)
     for token in ("a", *tokenizer.get_vocab()):
         text = tokenizer.convert_tokens_to_string([token])
@@ -55,27 +38,16 @@ def special_ends(tokenizer) -> tuple[list[int], list[int]]:
 
 
 def token_rows(tokenizer, texts: list[str]) -> list[list[int]]:
-    """
-    Token ids of texts without special tokens. About `TOGETHER` characters are tokenized at a time, even of one long
-    text, because a tokenizer needs some 160 bytes of memory for each.
-    """
-    rows, numbers, parts, size = [[] for _ in texts], [], [], 0
-
-    def read():
-        found = tokenizer(parts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        for number, ids in zip(numbers, found, strict=True):
-            rows[number] += ids
-
-    for number, text in enumerate(texts):
-        for part in stretches(text):
-            if parts and size + len(part) > TOGETHER:
-                read()
-                numbers, parts, size = [], [], 0
-            numbers.append(number)
-            parts.append(part)
-            size += len(part)
-    if parts:
-        read()
+    """Token ids of texts without special tokens. About `TOGETHER` characters are tokenized at a time, even of one long
+    text, because a tokenizer needs some 160 bytes of memory for each."""
+    rows = [[] for _ in texts]
+    parts = [(row, part) for row, text in zip(rows, texts, strict=True) for part in stretches(text)]
+    ends = accumulate(len(part) for _, part in parts)
+    for _, group in groupby(zip(parts, ends, strict=True), key=lambda item: item[1] // TOGETHER):
+        owners, batch = zip(*(part for part, _ in group), strict=True)
+        found = tokenizer(list(batch), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        for row, ids in zip(owners, found["input_ids"], strict=True):
+            row += ids
     return rows
 
 
@@ -90,6 +62,7 @@ def stretches(text: str) -> Iterator[str]:
     yield text[start:]
 
 
+@dataclass
 class PieceMaker:
     """
     Cuts text into pieces of tokens; used with `Dataset.map(batched=True)`.
@@ -110,21 +83,20 @@ class PieceMaker:
         ValueError: a length without room for text, or a share outside its range.
     """
 
-    def __init__(
-        self,
-        tokenizer,
-        max_length: int,
-        short_piece_probability: float,
-        line_by_line: bool,
-        seed: int,
-        rare_text_share: float = 0.0,
-    ):
-        if not 0 <= rare_text_share < 1:
-            raise ValueError(f"rare_text_share is a share from 0 to less than 1, not {rare_text_share}.")
-        self.tokenizer, self.line_by_line, self.seed = tokenizer, line_by_line, seed
-        self.rare_text_share = rare_text_share
-        self.before, self.after, self.length = text_room(tokenizer, max_length)
-        self.short_piece_probability = short_piece_probability
+    tokenizer: PreTrainedTokenizerFast
+    max_length: int
+    short_piece_probability: float
+    line_by_line: bool
+    seed: int
+    rare_text_share: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.rare_text_share < 1:
+            raise ValueError(f"rare_text_share is a share from 0 to less than 1, not {self.rare_text_share}.")
+        self.before, self.after = special_ends(self.tokenizer)
+        self.length = self.max_length - len(self.before) - len(self.after)
+        if self.length < 4:
+            raise ValueError(f"max_seq_length {self.max_length} leaves no room for text beside the special tokens.")
 
     def __call__(self, texts: list[str], indices: list[int]) -> dict[str, list[list[int]]]:
         rows = token_rows(self.tokenizer, texts)
@@ -164,8 +136,6 @@ class PieceMaker:
 
 def make_pieces(dataset, column: str, maker: PieceMaker):
     """Apply a [`PieceMaker`] to a data set or a stream; the result has the column `input_ids`."""
-    dataset = as_texts(dataset, [column])
-    options = {"desc": "Cutting text into pieces"} if isinstance(dataset, Dataset) else {}
-    return dataset.map(
-        maker, with_indices=True, input_columns=[column], batched=True, remove_columns=[column], **options
+    return as_texts(dataset, [column]).map(
+        maker, with_indices=True, input_columns=[column], batched=True, remove_columns=[column]
     )

@@ -4,7 +4,6 @@
 import csv
 import glob
 import math
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -84,30 +83,14 @@ def load_text(
         raise ValueError(f"The data has no train split, only {sorted(raw)}.")
     if "validation" not in raw and "test" in raw:
         raw["validation"] = raw["test"]
-    if "validation" not in raw:
-        divide = divide_stream if streaming else divide_rows
-        raw["train"], raw["validation"] = divide(raw["train"], seed)
+    if "validation" not in raw and streaming:
+        raw["validation"] = raw["train"].take(STREAMED_VALIDATION_ROWS)
+        raw["train"] = raw["train"].skip(STREAMED_VALIDATION_ROWS)
+    elif "validation" not in raw:
+        count = min(math.ceil(VALIDATION_SHARE * len(raw["train"])), MOST_VALIDATION_ROWS)
+        parts = raw["train"].train_test_split(count, seed=seed)
+        raw["train"], raw["validation"] = parts["train"], parts["test"]
     return raw
-
-
-def divide_rows(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Training and validation rows of one split; ValueError for a single row."""
-    if len(rows) < 2:
-        raise ValueError("The data has a single row, which cannot be divided: give --validation_file.")
-    parts = rows.train_test_split(min(math.ceil(VALIDATION_SHARE * len(rows)), MOST_VALIDATION_ROWS), seed=seed)
-    return parts["train"], parts["test"]
-
-
-def divide_stream(rows, seed: int) -> tuple:
-    """Training and validation rows of a stream, whose first rows are those of validation; ValueError if there are no
-    others."""
-    train, validation = rows.skip(STREAMED_VALIDATION_ROWS), rows.take(STREAMED_VALIDATION_ROWS)
-    if next(iter(train), None) is None:
-        raise ValueError(
-            f"The stream has no row beyond the first {STREAMED_VALIDATION_ROWS:,}, which are the validation text: "
-            "give --validation_file, or leave --streaming out."
-        )
-    return train, validation
 
 
 def load_named(
@@ -133,7 +116,7 @@ def load_named(
     joined = type(found[0])()
     for split in set.intersection(*(set(raw) for raw in found)):
         parts = [raw[split].select_columns(sorted(common)) for raw in found]
-        if options["streaming"]:
+        if options.get("streaming"):
             joined[split] = datasets.interleave_datasets(parts, stopping_strategy="all_exhausted")
         else:
             joined[split] = datasets.concatenate_datasets(parts)
@@ -194,11 +177,9 @@ def load_split(source: str, config: str | None, splits: tuple[str, ...]) -> tupl
 
 def text_cells(rows) -> dict:
     """
-    Options of `datasets.load_dataset` with which each cell of csv files stays the text in the file. By default the
-    reader turns `007` into 7, `1.10` into 1.1, and `NA` and `null` into missing values. An empty cell is missing.
-
-    Args:
-        rows: of these files, loaded without these options; may be a stream.
+    Options of `datasets.load_dataset` with which each cell of csv files, given as `rows` loaded without these options,
+    stays the text in the file. By default the reader turns `007` into 7, `1.10` into 1.1, and `NA` and `null` into
+    missing values. An empty cell is missing.
     """
     features = features_of(rows)
     if not features or "__index_level_0__" in features:  # refused by `check_fields`
@@ -232,34 +213,21 @@ def column_names(dataset) -> list[str]:
     return list(features_of(dataset))
 
 
-def is_text(feature) -> bool:
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
-
-
-def text_columns(dataset) -> list[str]:
+def text_columns(features: Features) -> list[str]:
     """The columns that hold texts."""
-    return [name for name, feature in features_of(dataset).items() if is_text(feature)]
+    types = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
+    return [name for name, dtype in types.items() if dtype in ("string", "large_string")]
 
 
 def check_text_column(dataset, name: str, data: str = "data") -> None:
-    """
-    Refuse a column that holds neither texts nor numbers.
-
-    Args:
-        data: name of the data set in messages.
-
-    Raises:
-        ValueError: there is no column `name`, or it holds something else.
-    """
+    """ValueError unless a data set, called `data` in messages, has a column `name` of texts."""
     features = features_of(dataset)
+    found = text_columns(features)
     if name not in features:
         raise ValueError(f"There is no column {name!r} in the {data}; the columns are {list(features)}.")
-    feature = features[name]
-    is_number = isinstance(feature, Value) and re.match("u?int|float|bool|decimal", feature.dtype)
-    if not (is_text(feature) or is_number):
-        found = text_columns(dataset)
+    if name not in found:
         others = f"the columns of text are {found}" if found else "no column holds texts"
-        raise ValueError(f"In the {data} the column {name!r} holds {feature}, not texts; {others}.")
+        raise ValueError(f"In the {data} the column {name!r} holds {features[name]}, not texts; {others}.")
 
 
 def text_column(dataset, name: str | None = None) -> str:
@@ -267,15 +235,13 @@ def text_column(dataset, name: str | None = None) -> str:
     The column that holds the text: `name`, else "text", else the only column of texts.
 
     Raises:
-        ValueError: `name` does not exist or cannot be read as texts; without it, none or several columns hold texts.
+        ValueError: `name` does not exist or holds no texts; without it, none or several columns hold texts.
     """
     features = features_of(dataset)
-    if name is None and "text" in features:
-        name = "text"
-    if name is not None:
-        check_text_column(dataset, name)
-        return name
-    found = text_columns(dataset)
+    if name is not None or "text" in features:
+        check_text_column(dataset, name or "text")
+        return name or "text"
+    found = text_columns(features)
     if not found:
         raise ValueError(f"No column holds texts: {features}.")
     if len(found) > 1:
@@ -285,14 +251,8 @@ def text_column(dataset, name: str | None = None) -> str:
 
 def as_texts(dataset, columns: Iterable[str], keep: Iterable[str] = (), name: str = "data"):
     """
-    A data set or stream with the columns `columns` as strings, and the unchanged columns `keep`.
-
-    A number becomes its digits, and a missing text the empty one, with a warning.
-
-    Args:
-        columns: that hold texts.
-        keep: further columns.
-        name: of the data, in messages.
+    A data set or stream, called `name` in messages, with the columns `columns` of texts, and the unchanged columns
+    `keep`. A missing text becomes the empty one; those of a data set are counted in a warning.
 
     Raises:
         ValueError: as `check_text_column`, or all texts of a column are missing.
@@ -300,30 +260,19 @@ def as_texts(dataset, columns: Iterable[str], keep: Iterable[str] = (), name: st
     columns = list(columns)
     for column in columns:
         check_text_column(dataset, column, name)
-    known = features_of(dataset)
     dataset = dataset.select_columns([*columns, *keep])
-    features = Features(
-        {c: known[c] if c in keep or is_text(known[c]) else Value("string") for c in [*columns, *keep]}
-    )
-    if dataset.features != features:
-        dataset = dataset.cast(features)
     if isinstance(dataset, Dataset):
-        parts = dataset.select_columns(columns).with_format("arrow").iter(10_000)
-        counts = [[part[column].null_count for column in columns] for part in parts]
-        missing = [sum(count) for count in zip(*counts, strict=True)]
+        # Of the whole table, also where the data set is a selection of its rows.
+        missing = [dataset.data.column(column).null_count for column in columns]
         if not any(missing):
             return dataset
-        if max(missing) == len(dataset):
+        if max(missing) == len(dataset.data):
             raise ValueError(f"All texts of a column of the {name} are missing; its columns are {columns}.")
         logger.warning_once(f"{sum(missing):,} texts of the {name} are missing and count as empty.")
-        name = None
-    return dataset.map(partial(fill_missing, columns=columns, name=name), batched=True, features=features)
+    return dataset.map(partial(fill_missing, columns=columns), batched=True, features=dataset.features)
 
 
-def fill_missing(rows: dict[str, list], columns: list[str], name: str | None) -> dict[str, list]:
-    """Rows with empty texts for missing ones; with a warning if `name`, that of a stream, is given."""
-    if name is not None and any(cell is None for column in columns for cell in rows[column]):
-        logger.warning_once(f"Texts of the {name} are missing and count as empty.")
+def fill_missing(rows: dict[str, list], columns: list[str]) -> dict[str, list]:
     return rows | {column: [cell or "" for cell in rows[column]] for column in columns}
 
 

@@ -3,11 +3,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import islice
 
 import numpy as np
-import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 from torch.utils.data import DataLoader
@@ -24,16 +22,16 @@ def token_counts(pieces, vocab_size: int, collator: Callable | None = None) -> t
     The number of occurrences of each token in the training data, float64 [V].
 
     Args:
-        pieces: a data set with the column `input_ids`, whose counts are cached by `Dataset.map`; of a stream, and of
-            any other kind of data, the first `STREAMED_ROWS` rows are counted.
+        pieces: a data set with the column `input_ids`; of a stream, and of any other kind of data, the first
+            `STREAMED_ROWS` rows are counted.
         collator: makes a batch of rows of these others.
     """
     if isinstance(pieces, Dataset) and "input_ids" in pieces.column_names:
-        rows = pieces.select_columns("input_ids").with_format("arrow")
-        counter = partial(count_rows, vocab_size=vocab_size)
-        options = {"batched": True, "batch_size": ROWS, "remove_columns": "input_ids", "desc": "Counting tokens"}
-        parts = rows.map(counter, **options).with_format("numpy")["counts"]
-        return torch.from_numpy(sum(parts, start=np.zeros(vocab_size, dtype=np.int64))).double()
+        total = np.zeros(vocab_size, dtype=np.int64)
+        for part in pieces.select_columns("input_ids").with_format("arrow").iter(ROWS):
+            for chunk in part["input_ids"].chunks:
+                total += np.bincount(chunk.flatten().to_numpy(), minlength=vocab_size)
+        return torch.from_numpy(total).double()
     counts, size = torch.zeros(vocab_size, dtype=torch.float64), min(1000, STREAMED_ROWS)
     generator = torch.Generator()  # a loader draws a seed, here not from the global generator
     loader = DataLoader(pieces, batch_size=size, collate_fn=collator, generator=generator)
@@ -50,12 +48,6 @@ def order_digest(pieces: Dataset | IterableDataset) -> str:
             for digest, values in ((ids, chunk.flatten()), (lengths, chunk.value_lengths())):
                 digest.update(values.to_numpy().astype(np.int64).tobytes())
     return ids.hexdigest()[:6] + lengths.hexdigest()[:6]
-
-
-def count_rows(rows: pa.Table, vocab_size: int) -> dict[str, list[np.ndarray]]:
-    """One row of counts [V]."""
-    ids = [chunk.flatten().to_numpy() for chunk in rows["input_ids"].chunks]
-    return {"counts": [np.bincount(np.concatenate(ids), minlength=vocab_size)]}
 
 
 def unigram_entropy(counts: torch.Tensor, ignored: Iterable[int] = ()) -> float:
@@ -89,10 +81,3 @@ def lacks_token_weights(model) -> bool:
     whose states are not those of single tokens, they always do, and need no weights."""
     weights = getattr(model.base_model, "token_weights", None)
     return weights is not None and model.config.backbone_config is None and bool((weights.weights == 1).all())
-
-
-@torch.no_grad()
-def weigh_tokens(model, counts: torch.Tensor, ignored: Iterable[int] = ()) -> None:
-    """Give the tokens of a model with `concept_mean="weighted"` their weights in the mean of the concepts:
-    [`inverse_frequency`] of `counts` [V] in the training text."""
-    model.base_model.token_weights.weights.copy_(inverse_frequency(counts, ignored))

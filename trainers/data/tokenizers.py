@@ -114,7 +114,13 @@ def read_tokenizer(
             raise ValueError(f"{error} Give --tokenizer_name, the one that it was trained with.") from error
         own = None
     tokenizer = own if tokenizer_name is None else load_tokenizer(tokenizer_name, trust_remote_code)
-    mismatch = tokenizer_mismatch(tokenizer, config) if own is None else other_tokens(tokenizer, own)
+    mismatch = None
+    if own is None:
+        mismatch = tokenizer_mismatch(tokenizer, config)
+    elif tokenizer.get_vocab() != own.get_vocab():
+        mismatch = "it has another vocabulary"
+    elif tokenizer(PROBE, verbose=False)["input_ids"] != own(PROBE, verbose=False)["input_ids"]:
+        mismatch = "it divides text into other tokens"
     if mismatch is not None:
         raise ValueError(f"The tokenizer {tokenizer_name!r} is not that of the checkpoint {path!r}: {mismatch}.")
     if len(tokenizer) > config.vocab_size:
@@ -122,12 +128,3 @@ def read_tokenizer(
     if tokenizer.pad_token_id is None:
         raise ValueError(f"The tokenizer of {path!r} has no padding token, which batches of texts need.")
     return tokenizer
-
-
-def other_tokens(tokenizer: PreTrainedTokenizerBase, own: PreTrainedTokenizerBase) -> str | None:
-    """The difference between two tokenizers by which their tokens differ."""
-    if tokenizer.get_vocab() != own.get_vocab():
-        return "it has another vocabulary"
-    if tokenizer(PROBE, verbose=False)["input_ids"] != own(PROBE, verbose=False)["input_ids"]:
-        return "it divides text into other tokens"
-    return None

@@ -20,7 +20,7 @@ from ..evaluation.results import (
     write_results,
 )
 from ..models.untrained import UntrainedError
-from ..publishing.model_card import TaskFacts, make_task_card
+from ..publishing.model_card import RunFacts, make_card
 from ..utils.plain_text import screen
 from ..utils.runs import RUN_FILES, check_output_dir, readable_names
 from ..utils.script import command_line, newest_checkpoint, run_facts
@@ -264,11 +264,11 @@ def save_classifier(tuned: FineTuned, checkpoint: Checkpoint, data: TaskData, de
     training |= {"steps": args.max_steps} if args.max_steps > 0 else {"epochs": args.num_train_epochs}
     training["classifier"] = description
     name = f"{checkpoint.name}_{task.name}"
-    facts = TaskFacts(
-        name, name, checkpoint.path, datasets=data_names([data]), pairs=task.is_pair,
+    facts = RunFacts(
+        name, name, checkpoint.path, tasks=data_names([data]), pairs=task.is_pair,
         command=command_line(shared=True), training=training, score_range=task.score_range,
     )  # fmt: skip
-    make_task_card(tuned.model, args, results, facts).save(folder / "README.md")
+    make_card(tuned.model, args, facts, results).save(folder / "README.md")
 
 
 def run_tasks(

@@ -39,16 +39,12 @@ class Backbone(NamedTuple):
         config: its configuration cut to the layers that are used, or None for the token table alone.
         table: [V, E] float32, the rows as the model looks them up (where it scales them, scaled).
         layers: weights of the layers, float32, by their names in [`PretrainedTokens`].
-        width: E.
-        vocab_size: V.
         source: Hub id or folder that it was read from.
     """
 
     config: dict[str, Any] | None
     table: torch.Tensor
     layers: dict[str, torch.Tensor]
-    width: int
-    vocab_size: int
     source: str = ""
 
 
@@ -63,16 +59,11 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
         num_layers: how many of its layers to take; 0 for the table alone.
 
     Raises:
-        ValueError: the model cannot be read, is no single stack of layers over a text, has fewer layers or no token
-            table of its width, lacks weights, or is of an architecture whose states cannot be reproduced.
+        ValueError: the model cannot be read, has fewer layers or no token table of its width, lacks weights, or is of
+            an architecture whose states cannot be reproduced.
     """
     config = read_config(name_or_path, concepts=False)
-    depth, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
-    if config.is_encoder_decoder or depth is None or width is None:
-        raise ValueError(
-            f"{name_or_path} ({config.model_type}) is no single stack of layers over a text; a backbone is Llama-like "
-            "or BERT-like, not an encoder-decoder or a model of several parts."
-        )
+    depth, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", None)
     if not 0 <= num_layers <= depth:
         raise ValueError(f"{name_or_path} has {depth} layers; give 0 to {depth} of them, not {num_layers}.")
     source, info = load_weights(AutoModel, name_or_path, trust_remote_code=False)
@@ -81,7 +72,8 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
         raise ValueError(f"{name_or_path} ({config.model_type}) has no token table of its width {width}.")
     cut = cut_config(config, num_layers) if num_layers else None
     tokens = None if cut is None else PretrainedTokens(cut, "sdpa", max_length=2 * PROBE_LENGTH).eval()
-    needed = {} if tokens is None else first_layers(source, tokens, name_or_path)
+    weights = source.state_dict()
+    needed = {} if tokens is None else {name: weights[name] for name in tokens.model.state_dict()}
     table_names = {name for name, value in source.named_parameters() if value is embedding.weight}
     if missing := sorted(set(info["missing_keys"]) & (set(needed) | table_names)):
         raise ValueError(f"{name_or_path} does not hold the weights {missing[:3]}, which would be random.")
@@ -92,15 +84,7 @@ def read_backbone(name_or_path: str, num_layers: int) -> Backbone:
     if tokens is not None:
         tokens.load_state_dict(layers)
         check_states(source.eval(), tokens, table, num_layers, name_or_path)
-    return Backbone(cut, table, layers, width, embedding.num_embeddings, name_or_path)
-
-
-def first_layers(source: PreTrainedModel, tokens: PretrainedTokens, name: str) -> dict[str, torch.Tensor]:
-    """Weights of `source` that are those of `tokens`, its first layers; ValueError if they do not fit."""
-    own, weights = tokens.model.state_dict(), source.state_dict()
-    if wrong := [key for key in own if key not in weights or own[key].shape != weights[key].shape]:
-        raise ValueError(f"The first layers of {name} ({source.config.model_type}) alone do not have {wrong[:3]}.")
-    return {key: weights[key] for key in own}
+    return Backbone(cut, table, layers, name_or_path)
 
 
 def cut_config(config: PreTrainedConfig, num_layers: int) -> dict[str, Any]:
@@ -122,11 +106,16 @@ def check_states(source, tokens: PretrainedTokens, table: torch.Tensor, num_laye
     """ValueError unless `tokens` turns rows of `table` into what layer `num_layers` of `source` gives."""
     ids = torch.tensor([token for token in range(len(table)) if token != source.config.pad_token_id])
     ids = ids[torch.linspace(0, len(ids) - 1, PROBE_LENGTH).long()]
-    expected = layer_states(source, ids[None], num_layers)
+    depth, outputs = source.config.num_hidden_layers, []
+    layers = next(part for part in source.modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
+    # These states come before any final norm, unlike the last of `output_hidden_states`.
+    layers[num_layers - 1].register_forward_hook(lambda layer, inputs, output: outputs.append(output))
+    source(input_ids=ids[None])
+    expected = (outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]).squeeze(0)
     # The same text with as much around it that must not be read, on the left and on the right.
     mask = torch.tensor([[0, 1], [1, 0]]).repeat_interleave(PROBE_LENGTH, dim=1)
     found = tokens(table[ids.repeat(2, 2)], text_layout(mask, None, 2 * PROBE_LENGTH, None, mask.device))
-    fits = expected is not None and found.shape == (*mask.shape, expected.shape[-1])
+    fits = found.shape == (*mask.shape, expected.shape[-1])
     # Relative to the largest state: some models have a few very large channels.
     if not (fits and (found[mask.bool()] - expected.repeat(2, 1)).abs().max() <= 1e-5 * expected.abs().max()):
         raise ValueError(
@@ -135,24 +124,9 @@ def check_states(source, tokens: PretrainedTokens, table: torch.Tensor, num_laye
         )
 
 
-def layer_states(source: PreTrainedModel, ids: torch.Tensor, number: int) -> torch.Tensor | None:
-    """States [N, E] after layer `number` (from 1) of a text `ids` [1, N], before any final norm; None if the model
-    does not hold its layers in a list."""
-    depth = source.config.num_hidden_layers
-    stacks = [part for part in source.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
-    if not stacks:
-        return None
-    caught = []
-    hook = stacks[0][number - 1].register_forward_hook(lambda layer, inputs, output: caught.append(output))
-    source(input_ids=ids)
-    hook.remove()
-    return (caught[0][0] if isinstance(caught[0], tuple) else caught[0]).squeeze(0)
-
-
 def backbone_options(backbone: Backbone) -> dict[str, Any]:
-    """Values of [`ConceptEncoderConfig`] for a model on this backbone. `vocab_size` must be at least
-    `backbone.vocab_size`."""
-    return {"backbone_config": backbone.config, "token_embedding_dim": backbone.width}
+    """Values of [`ConceptEncoderConfig`] for a model on this backbone. `vocab_size` must be at least V."""
+    return {"backbone_config": backbone.config, "token_embedding_dim": backbone.table.shape[1]}
 
 
 @torch.no_grad()
@@ -169,23 +143,24 @@ def load_backbone(model: PreTrainedModel, backbone: Backbone) -> None:
     embeddings = model.base_model.embeddings
     table = embeddings.token_embeddings.weight
     own, given = model.config.backbone_config or {}, backbone.config or {}
+    size, width = backbone.table.shape
     # Dropout is a matter of training.
     differing = sorted(key for key in {*own, *given} if own.get(key) != given.get(key) and "drop" not in key)
-    if differing or table.shape[1] != backbone.width or len(table) < backbone.vocab_size:
+    if differing or table.shape[1] != width or len(table) < size:
         raise ValueError(
             f"The model was not made for this backbone ({', '.join(differing) or f'its table is {list(table.shape)}'}"
             "): make its configuration with `backbone_options`, and vocab_size at least the backbone's."
         )
     if embeddings.backbone is not None:
         embeddings.backbone.load_state_dict(backbone.layers)
-    table[: backbone.vocab_size] = backbone.table.to(table)
-    table[backbone.vocab_size :] = backbone.table.mean(dim=0).to(table)
+    table[:size] = backbone.table.to(table)
+    table[size:] = backbone.table.mean(dim=0).to(table)
     scale_tied_head(model)
     model.config.backbone_source = {
         # A folder is recorded beside the checkpoint only, which does not go to the Hub.
         "name_or_path": None if Path(backbone.source).is_dir() else backbone.source,
         "num_layers": 0 if backbone.config is None else make_backbone_config(backbone.config).num_hidden_layers,
-        "vocab_size": backbone.vocab_size,
+        "vocab_size": size,
         "sha256": fingerprint(backbone.table, backbone.layers),
     }
 
@@ -254,11 +229,6 @@ def backbone_of(model: PreTrainedModel) -> nn.Module | None:
     return getattr(getattr(model.base_model, "embeddings", None), "backbone", None)
 
 
-def has_adapters(model: PreTrainedModel) -> bool:
-    """Whether `train_backbone` gave the model LoRA updates."""
-    return any(ADAPTER_MARK in name for name, _ in model.named_parameters())
-
-
 def backbone_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
     """Token table and pretrained layers of a concept model, LoRA updates among them, trained or not."""
     backbone = backbone_of(model)
@@ -268,8 +238,8 @@ def backbone_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
 @torch.no_grad()
 def merged_state_dict(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """
-    Weights of `model` as the same architecture without LoRA has them, the updates added to what they update. Give it
-    to `save_pretrained` as `state_dict`. The model itself does not change; other tensors are its own, not copies.
+    Weights of `model` as the same architecture without LoRA has them, the updates added to what they update, for
+    `save_pretrained(state_dict=…)`. The model itself does not change; other tensors are its own, not copies.
     """
     state = model.state_dict()
     merged = {name.replace(".base_layer.", "."): value for name, value in state.items() if ADAPTER_MARK not in name}
@@ -282,4 +252,4 @@ def merged_state_dict(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def adapter_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The LoRA updates of a model by name; none where it has none."""
-    return {name: value for name, value in model.state_dict().items() if ADAPTER_MARK in name}
+    return {name: value.detach() for name, value in model.named_parameters() if ADAPTER_MARK in name}

@@ -57,12 +57,10 @@ def load_weights(
     Raises:
         ValueError: the weights cannot be read, or do not fit the class.
     """
-    skips_shapes = options.pop("ignore_mismatched_sizes", False)
+    always = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        model, info = model_class.from_pretrained(
-            path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
-        if info["mismatched_keys"] and not skips_shapes:
+        model, info = model_class.from_pretrained(path, dtype=dtype, **{**options, **always})
+        if info["mismatched_keys"] and not options.get("ignore_mismatched_sizes"):
             name, saved, own = min(info["mismatched_keys"])
             raise ValueError(f"{name} is {list(saved)} there, not {list(own)}")
     except UNREADABLE as error:

@@ -50,10 +50,10 @@ def untrained_like(model, seed: int):
 
 def start_backbone(untrained, model, source: dict) -> None:
     """Give `untrained` the table and the layers with which the backbone of `model` started (`backbone_source`)."""
-    embeddings, config, size = model.base_model.embeddings, model.config.backbone_config, source["vocab_size"]
-    table = embeddings.token_embeddings.weight[:size]
+    embeddings = model.base_model.embeddings
+    table = embeddings.token_embeddings.weight[: source["vocab_size"]]
     layers = {} if embeddings.backbone is None else embeddings.backbone.state_dict()
-    backbone = Backbone(config, table, layers, table.shape[1], size)
+    backbone = Backbone(model.config.backbone_config, table, layers)
     try:
         if fingerprint(table, layers) != source["sha256"]:
             name = source["name_or_path"] or read_record(model.name_or_path).get("backbone")
