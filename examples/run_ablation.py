@@ -10,95 +10,78 @@ are reused: a table that was interrupted, or has new rows, continues where it wa
 
     python examples/run_ablation.py --table examples/ablations/architecture.json --seeds 1 2
 
-Options of run_pretraining.py after the others hold for all rows, `--train_tokens` for their length:
+Options of run_pretraining.py hold for all rows:
 
     python examples/run_ablation.py --table my_table.json --dataset_name Salesforce/wikitext \\
         --dataset_config_name wikitext-103-raw-v1 --train_tokens 20000000
-
-`--report_only true` writes the report of an existing `--output_dir` again.
 """
 
-import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
+from transformers.hf_argparser import HfArg
 
 from trainers.evaluation.results import write_results
-from trainers.evaluation.similarity import load_sentence_model
-from trainers.experiments.ablation.evaluations import check_data
-from trainers.experiments.ablation.protocol import Protocol
-from trainers.experiments.ablation.report import check_report_dir, write_report
-from trainers.experiments.ablation.runner import AblationArguments, run_table
-from trainers.experiments.ablation.summary import average_seeds
-from trainers.experiments.ablation.table import Row, check_options, read_table
-from trainers.utils.plain_text import screen
+from trainers.experiments.ablation.evaluations import EVALUATIONS, Protocol, check_data
+from trainers.experiments.ablation.models import BASELINES
+from trainers.experiments.ablation.report import average_seeds, check_report_dir, write_report
+from trainers.experiments.ablation.runner import list_models, run_table
+from trainers.experiments.ablation.table import read_table
 from trainers.utils.script import parse_arguments, run_facts, run_script
 
 
-TABLES = Path(__file__).parent / "ablations"
-
-
 @dataclass
-class TableArguments(AblationArguments):
-    """[`AblationArguments`] with the first table as default."""
+class Arguments:
+    """Which runs, baselines and evaluations."""
 
-    table: str = field(default=str(TABLES / "objectives.json"), metadata={"help": "JSON file of rows."})
+    table: str = HfArg(default=str(Path(__file__).parent / "ablations" / "objectives.json"), help="JSON file of rows.")
+    output_dir: str | None = HfArg(
+        default=None, help="Folder, which may hold a part of the runs; outputs/ablation_<table> by default."
+    )
+    rows: list[str] | None = HfArg(default=None, help="Names of rows; all by default.")
+    train_tokens: int | None = HfArg(
+        default=None, help="Tokens that each row is trained on; as in the table by default."
+    )
+    seeds: list[int] = HfArg(default_factory=lambda: [42], help="Every row is trained with each.")
+    baselines: list[str] = HfArg(
+        default_factory=lambda: list(BASELINES), metadata={"choices": [*BASELINES, "none"]},
+        help="Made from the first row, or none.",
+    )  # fmt: skip
+    baseline_models: list[str] = HfArg(
+        default_factory=lambda: ["sentence-transformers/all-MiniLM-L6-v2"],
+        help="SentenceTransformers to compare with, folders or Hub ids, or none.",
+    )
+    evaluations: list[str] = HfArg(
+        default_factory=lambda: list(EVALUATIONS), metadata={"choices": [*EVALUATIONS, "none"]},
+        help="What is measured of all models, or none.",
+    )  # fmt: skip
 
-
-def read_changes(words: list[str]) -> dict:
-    """`--name value …` as options; a single value is read as JSON where it is valid JSON."""
-    changes: dict[str, list] = {}
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.removeprefix("--").partition("=")
-            changes[name] = [value] if equals else []
-        elif not changes:
-            raise ValueError(f"{word!r} belongs to no option.")
-        else:
-            changes[list(changes)[-1]].append(word)
-    return {name: values if len(values) > 1 else read_value(values[0]) for name, values in changes.items()}
-
-
-def read_value(word: str):
-    try:
-        return json.loads(word)
-    except ValueError:
-        return word
-
-
-def make_rows(args: AblationArguments, protocol: Protocol, changes: dict) -> list[Row]:
-    """The rows; ValueError for options and data that cannot be used, before anything takes long."""
-    rows = read_table(args.table, changes, args.rows)
-    check_options(rows)
-    for name in args.baseline_models:
-        load_sentence_model(name)
-    check_data(protocol, args.evaluations)
-    check_report_dir(Path(args.output_dir))
-    return rows
+    def __post_init__(self):
+        self.output_dir = self.output_dir or str(Path("outputs") / f"ablation_{Path(self.table).stem}")
+        for name in ("baselines", "baseline_models", "evaluations"):
+            setattr(self, name, [value for value in getattr(self, name) if value != "none"])
 
 
 def main():
-    args, protocol, rest = parse_arguments(TableArguments, Protocol, keep_unknown=True)
-    console, failed, folder = screen(160), {}, Path(args.output_dir)
-    if not args.report_only:
-        changes = read_changes(rest)
-        rows = make_rows(args, protocol, changes)
-        steps = sum(row.steps for row in rows) * len(args.seeds)
-        console.print(f"{len(rows)} rows, seeds {args.seeds}, {steps:,} steps in all, in {folder}")
-        transformers.logging.set_verbosity_error()
-        measured, failed = run_table(rows, args, protocol, lambda line: console.print(line, soft_wrap=True))
-        facts = {
-            "title": f"Ablation: {Path(args.table).stem.replace('_', ' ')}",
-            "changes": changes,
-            "rows": {row.name: row.options for row in rows},
-            "help_from": {model.name: model.help_from for model, _ in measured if model.help_from},
-            "failed": failed,
-        }
-        results = average_seeds(result for _, results in measured for result in results)
-        write_results(folder / "results.json", results, run_facts(args, protocol, facts))
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    args, protocol, changes = parse_arguments(Arguments, Protocol, keep_unknown=True)
+    folder, rows = Path(args.output_dir), read_table(args.table, changes, args.train_tokens, args.rows)
+    check_data(protocol, args.evaluations)
+    check_report_dir(folder)
+    models = list_models(rows, folder, args.seeds, args.baselines, args.baseline_models)
+    steps = sum(row.steps for row in rows) * len(args.seeds)
+    print(f"{len(rows)} rows, seeds {args.seeds}, {steps:,} steps in all, in {folder}")
+    transformers.logging.set_verbosity_error()
+    results, failed = run_table(models, args.evaluations, protocol)
+    facts = {
+        "title": f"Ablation: {Path(args.table).stem.replace('_', ' ')}",
+        "rows": {row.name: row.words for row in rows},
+        "help_from": {model.name: model.help_from for model in models if model.help_from},
+        "failed": failed,
+    }
+    write_results(folder / "results.json", average_seeds(results), run_facts(args, protocol, facts))
+    print(f"report: {write_report(folder)}")
     if failed:
         sys.exit(f"{len(failed)} models failed: {', '.join(failed)}.")
 

@@ -12,16 +12,14 @@ from datasets import Dataset
 from trainers.evaluation.analysis.sample import load_sample
 from trainers.evaluation.encoding import encode_ids
 from trainers.evaluation.metrics import concept_metrics
-from trainers.evaluation.results import Result, read_report, write_results
-from trainers.evaluation.similarity import correlations
+from trainers.evaluation.results import Result, write_results
+from trainers.evaluation.similarity import correlations, token_vectors
 from trainers.experiments.ablation import evaluations, report, runner
-from trainers.experiments.ablation.evaluations import EVALUATIONS, HALF, check_data
+from trainers.experiments.ablation.evaluations import EVALUATIONS, HALF, Protocol, check_data, read_pairs
 from trainers.experiments.ablation.models import CONCEPTS, SENTENCES, WORDS, EvaluatedModel
-from trainers.experiments.ablation.protocol import Protocol
-from trainers.experiments.ablation.report import Column, summary_table, write_report
-from trainers.experiments.ablation.runner import AblationArguments, list_models, run_table
-from trainers.experiments.ablation.summary import average_seeds, summarise
-from trainers.experiments.ablation.table import Row
+from trainers.experiments.ablation.report import average_seeds, write_report
+from trainers.experiments.ablation.runner import list_models, run_table
+from trainers.experiments.ablation.table import read_table
 from trainers.models.loading import load_model
 
 from ..conftest import ROOT, TEXTS
@@ -64,8 +62,9 @@ def words(folder):
 
 
 @pytest.fixture
-def protocol(text):
-    return Protocol(held_out=text, samples=64, held_out_length=24, sts=[])
+def protocol(text, monkeypatch):
+    monkeypatch.setattr(evaluations, "SAMPLES", 64)
+    return Protocol(held_out=text, held_out_length=24, sts=[])
 
 
 def by_metric(results):
@@ -93,11 +92,11 @@ def test_without_a_decoder_of_the_text_there_is_geometry_only(checkpoints, proto
 
 def test_depth_is_the_loss_at_each_number_of_iterations(checkpoints, protocol):
     chosen = evaluated(checkpoints, "recursive_mlm")
-    own = chosen.language_model.config.num_iterations
+    own = chosen.network.config.num_iterations
     found = by_metric(evaluations.depth(chosen, protocol))
     assert list(found) == [f"K = {count}" for count in evaluations.ITERATIONS]
     assert len(set(found.values())) > 1
-    assert chosen.language_model.config.num_iterations == own
+    assert chosen.network.config.num_iterations == own
     assert found == by_metric(evaluations.depth(chosen, protocol)), "the same tokens are hidden every time"
     assert evaluations.depth(evaluated(checkpoints, "perceiver_posonly_mlm"), protocol) == []
 
@@ -126,21 +125,27 @@ def test_similarity_has_own_vectors_centred_ones_and_the_token_table(checkpoints
         for addition in ("", ", token table")
         for centred in ("", ", centred")
     }
+<<<<<<< HEAD
     (pairs,) = protocol.load_pairs()
     vectors = chosen.token_vectors(pairs.texts)
     expected = correlations(pairs, vectors)["spearman"]
+=======
+    pairs = read_pairs(protocol.sts[0])
+    vectors = token_vectors(chosen.network, pairs.texts)
+    expected = correlations(pairs, pairs.texts, vectors)["spearman"]
+>>>>>>> wip-exp
     assert found["spearman, token table"] == expected
     assert set(by_metric(evaluations.similarity(words(tmp_path), protocol))) == {"spearman", "pearson"}
 
 
 def test_passages_are_found_by_their_own_words(protocol, monkeypatch, tmp_path):
-    passages = evaluations.held_out_passages(protocol.held_out, None)
+    passages = evaluations.held_out_passages(protocol.held_out)
     assert {len(passage.split()) for passage in passages} == {2 * HALF}
     twice = [" ".join([f"word{number}"] * 2 * HALF) for number in range(50)]
-    monkeypatch.setattr(evaluations, "held_out_passages", lambda *source: twice)
+    monkeypatch.setattr(evaluations, "held_out_passages", lambda text: twice)
     assert by_metric(evaluations.retrieval(words(tmp_path), protocol))["R@1"] == 1.0
     same = ["one and the same " * HALF] * 50
-    monkeypatch.setattr(evaluations, "held_out_passages", lambda *source: same)
+    monkeypatch.setattr(evaluations, "held_out_passages", lambda text: same)
     assert by_metric(evaluations.retrieval(words(tmp_path), protocol))["R@1"] == 0.0, "ties are not found"
 
 
@@ -154,117 +159,119 @@ def test_operations_follow_from_the_sizes(checkpoints, tokenizer, protocol, tmp_
     assert 4 < ratio < 16, "between what grows with the width and what grows with its square"
 
 
-ROWS = [Row("perceiver_posonly_mlm", {}, 1)]
-
-
 @pytest.fixture
-def args(tmp_path):
-    return AblationArguments(
-        output_dir=str(tmp_path), seeds=[1], evaluations=["reconstruction"], baselines=["untrained", "tfidf"],
-        baseline_models=["none"],
-    )  # fmt: skip
+def rows(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"train_tokens": 1, "rows": {"perceiver_posonly_mlm": {}}}))
+    return read_table(path)
 
 
 def test_nothing_is_measured_twice_under_one_protocol(checkpoints, protocol, tmp_path, monkeypatch):
     chosen = EvaluatedModel("one", CONCEPTS, str(checkpoints / "perceiver_posonly_mlm"), tmp_path)
     first = runner.evaluate("reconstruction", chosen, protocol)
-    real, calls = EVALUATIONS["reconstruction"], []
+    (real, kinds), calls = EVALUATIONS["reconstruction"], []
 
     def counted(*arguments):
         calls.append(arguments)
-        return real.run(*arguments)
+        return real(*arguments)
 
-    monkeypatch.setitem(EVALUATIONS, "reconstruction", evaluations.Evaluation(counted, real.kinds, real.reads))
+    monkeypatch.setitem(EVALUATIONS, "reconstruction", (counted, kinds))
     assert runner.evaluate("reconstruction", chosen, protocol) == first
+    renamed = dataclasses.replace(chosen, name="two")
+    assert {result.system for result in runner.evaluate("reconstruction", renamed, protocol)} == {"two"}
     assert not calls
-    runner.evaluate("reconstruction", chosen, dataclasses.replace(protocol, samples=60))
+    runner.evaluate("reconstruction", chosen, dataclasses.replace(protocol, held_out_length=16))
     assert len(calls) == 1
     assert runner.evaluate("reconstruction", words(tmp_path), protocol) == []
 
 
-def test_models_of_a_table(args, tmp_path):
-    row, untrained, tfidf = list_models(ROWS, args)
-    others = list_models(ROWS, dataclasses.replace(args, baselines=[], baseline_models=["a/model", "b/model"]))
+def test_models_of_a_table(rows, tmp_path):
+    row, untrained, tfidf = list_models(rows, tmp_path, [1], ["untrained", "tfidf"], [])
+    others = list_models(rows, tmp_path, [1], [], ["a/model", "b/model"])
     assert [(model.name, model.folder.name, model.kind) for model in others[1:]] == [
         ("a/model", "a_model", SENTENCES), ("b/model", "b_model", SENTENCES)
     ]  # fmt: skip
     assert row.path == str(tmp_path / "perceiver_posonly_mlm" / "seed_1")
-    assert (untrained.kind, tfidf.kind, tfidf.path) == (CONCEPTS, WORDS, "")
-    for name in ("baselines", "evaluations"):
-        with pytest.raises(ValueError, match=f"--{name}: unknown 'all'; choose of"):
-            dataclasses.replace(args, **{name: ["all"]})
+    assert (untrained.kind, tfidf.kind, tfidf.path, tfidf.make) == (CONCEPTS, WORDS, "", None)
+    assert untrained.make is not None
+    untrained.folder.mkdir(parents=True)
+    (untrained.folder / "config.json").touch()
+    assert list_models(rows, tmp_path, [1], ["untrained"], [])[1].make is None, "what exists is not made again"
 
 
-def test_a_model_that_fails_is_reported_and_leaves_the_others(args, protocol, monkeypatch):
-    def make(model, first):
-        assert first.name == "perceiver_posonly_mlm"
-        if model.baseline == "untrained":
-            raise RuntimeError("broken")
+def test_a_model_that_fails_is_reported_and_leaves_the_others(protocol, tmp_path, monkeypatch, capsys):
+    def broken():
+        raise RuntimeError("broken")
 
-    monkeypatch.setattr(runner, "make_checkpoint", make)
+    models = [
+        EvaluatedModel(name, WORDS, "", tmp_path / name, make=make) for name, make in (("a", broken), ("b", None))
+    ]
     monkeypatch.setattr(runner, "evaluate", lambda name, model, protocol: [Result("t", "s", "m", model.name, 1.0)])
-    lines = []
-    measured, failed = run_table(ROWS, args, protocol, lines.append)
-    assert [model.name for model, _ in measured] == ["perceiver_posonly_mlm", "bag of words (tf-idf)"]
-    assert failed == {"untrained": "RuntimeError: broken"}
-    assert any(line.startswith("untrained: FAILED, RuntimeError: broken\nTraceback") for line in lines)
+    results, failed = run_table(models, ["retrieval"], protocol)
+    assert [result.system for result in results] == ["b"]
+    assert failed == {str(tmp_path / "a"): "RuntimeError: broken"}
+    assert f"{tmp_path / 'a'}: FAILED\nTraceback" in capsys.readouterr().out
 
 
-def test_an_evaluation_that_fails_leaves_the_results_before_it(checkpoints, args, protocol, monkeypatch):
+def test_an_evaluation_that_fails_leaves_the_results_before_it(checkpoints, protocol, monkeypatch):
     def broken(*arguments):
         raise ValueError("no such text")
 
-    monkeypatch.setitem(EVALUATIONS, "retrieval", evaluations.Evaluation(broken, (CONCEPTS,), ()))
+    monkeypatch.setitem(EVALUATIONS, "retrieval", (broken, (CONCEPTS,)))
     chosen = evaluated(checkpoints, "perceiver_posonly_mlm")
-    monkeypatch.setattr(runner, "list_models", lambda *_: [chosen])
-    args = dataclasses.replace(args, evaluations=["reconstruction", "retrieval"])
-    assert run_table(ROWS, args, protocol, print) == ([], {"perceiver_posonly_mlm": "ValueError: no such text"})
+    found = run_table([chosen], ["reconstruction", "retrieval"], protocol)
+    assert found == ([], {str(chosen.folder): "ValueError: no such text"})
     assert (chosen.folder / "evaluations" / "reconstruction.json").is_file()
 
 
 def test_data_of_the_evaluations_are_checked_before_training(text, tmp_path):
     check_data(Protocol(held_out=text, sts=[]), ["reconstruction", "retrieval", "training"])
-    (tmp_path / "short").mkdir()
-    Dataset.from_dict({"text": ["我爱你"] * 40}).to_parquet(tmp_path / "short" / "train.parquet")
-    short = Protocol(held_out=str(tmp_path / "short"), sts=[], glue=str(tmp_path / "nowhere"))
-    check_data(short, ["reconstruction", "training"])
-    for names, message in ((["cost"], "0 passages of 48 words"), (["rte"], "nowhere.* cannot be read")):
-        with pytest.raises(ValueError, match=message):
-            check_data(short, names)
-    with pytest.raises(ValueError, match="'.*nowhere' cannot be read"):
-        check_data(Protocol(held_out=str(tmp_path / "nowhere"), sts=[]), ["reconstruction"])
+    nowhere = str(tmp_path / "nowhere")
+    check_data(Protocol(held_out=nowhere, sts=[f"a={nowhere}"], glue=nowhere), ["training"])
+    for name in ("rte", "similarity", "reconstruction"):
+        with pytest.raises(ValueError, match="nowhere.* cannot be read"):
+            check_data(Protocol(held_out=nowhere, sts=[f"a={nowhere}"], glue=nowhere), [name])
     with pytest.raises(ValueError, match="each is name=data set, and each name occurs once"):
         Protocol(sts=["stsb=a", "stsb=b"])
 
 
+def test_a_text_without_passages_is_refused(tmp_path):
+    Dataset.from_dict({"text": ["我爱你"] * 40}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="fewer than two passages of 48 words"):
+        evaluations.held_out_passages(str(tmp_path))
+
+
 @pytest.mark.slow
-def test_runs_are_trained_measured_and_told_of_when_they_fail(text, tmp_path):
+def test_runs_are_trained_measured_and_told_of_when_they_fail(text, tmp_path, protocol):
     """Real processes: a run, what is made from it, and a run that cannot be."""
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "concept_num": 4, "vocab_size": 300}
-    options = {"dataset_name": text, "max_seq_length": 24, **sizes}
-    rows = [Row("good", options, 3), Row("bad", {**options, "objective": "masked_lm", "mask_all": 3}, 3)]
-    protocol = Protocol(held_out=text, samples=64, held_out_length=24, sts=[])
-    args = AblationArguments(
-        output_dir=str(tmp_path), seeds=[1], evaluations=["training", "reconstruction", "cost"],
-        baselines=["untrained", "bert"], baseline_models=["none"],
-    )  # fmt: skip
-    measured, failed = run_table(rows, args, protocol, print)
-    assert {model.name for model, _ in measured} == {"good", "untrained", "BERT, masked LM"}
-    assert list(failed) == ["bad, seed 1"]
-    assert "--mask_all" in failed["bad, seed 1"]
-    again, _ = run_table(rows[:1], dataclasses.replace(args, baselines=[]), protocol, print)
-    assert again[0][1] == measured[0][1]
+    table = {
+        "train_tokens": 3 * 32 * 24,
+        "common": {"dataset_name": text, "max_seq_length": 24, **sizes},
+        "rows": {"good": {}, "bad": {}},
+    }
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    good, bad = read_table(tmp_path / "table.json")
+    bad = dataclasses.replace(bad, words=[*bad.words, "--mask_all", "3"])
+    models = list_models([good, bad], tmp_path, [1], ["untrained", "bert"], [])
+    evaluated_by = ["training", "reconstruction", "cost"]
+    results, failed = run_table(models, evaluated_by, protocol)
+    assert {result.system for result in results} == {"good", "untrained", "BERT, masked LM"}
+    assert list(failed) == [str(tmp_path / "bad" / "seed_1")]
+    assert "--mask_all" in failed[str(tmp_path / "bad" / "seed_1")]
+    own = [result for result in results if result.system == "good"]
+    assert {"loss", "shuffled_loss_gap"} <= {r.metric for r in own if r.task == "training"}
+    assert run_table(list_models([good], tmp_path, [1], [], []), evaluated_by, protocol) == (own, {})
 
 
-def test_a_row_with_other_options_is_not_taken_for_the_run_that_is_there(tmp_path):
-    row = Row("a", {"objective": "denoising", "deletion_rate": 0.2}, 10)
-    (tmp_path / runner.OPTIONS_FILE).write_text(json.dumps(row.all_options))
-    runner.check_options_file(row, tmp_path)
-    for other in (Row("a", {**row.options, "deletion_rate": 0.6}, 10), Row("a", {"objective": "denoising"}, 10)):
-        with pytest.raises(RuntimeError, match="a run with deletion_rate 0.2, and the row now has (0.6|None): rename"):
-            runner.check_options_file(other, tmp_path)
-    with pytest.raises(RuntimeError, match="max_steps 10, and the row now has 11"):
-        runner.train_row(Row("a", row.options, 11), tmp_path, 1)
+def test_a_row_with_other_options_is_not_taken_for_the_run_that_is_there(rows, tmp_path):
+    (row,) = rows
+    (tmp_path / "row.json").write_text(json.dumps(row.words))
+    (tmp_path / "eval_results.json").touch()
+    runner.train_row(row, tmp_path, 1)
+    for words in (row.words[:-1] + ["2"], [*row.words, "--deletion_rate", "0.6"]):
+        with pytest.raises(RuntimeError, match="differs from the row, which has .*: rename it, or delete"):
+            runner.train_row(dataclasses.replace(row, words=words), tmp_path, 1)
 
 
 def one_result(name, task, split, metric, value):
@@ -320,16 +327,13 @@ def test_undefined_numbers_are_left_out(tmp_path):
 
 def test_columns_and_models_without_numbers_are_left_out(tmp_path):
     write_toy(tmp_path)
-    lines = summarise(read_report(tmp_path / "results.json"))
-    assert [line.is_baseline for line in lines] == [False, False, True]
-    columns = [Column("accuracy", "reconstruction", "accuracy"), Column("rank", "reconstruction", "ref_rank")]
-    table = summary_table(lines, columns)
+    table = write_report(tmp_path).read_text().partition("## Similarity")[0]
+    assert "| 2 | b (teacher) |" in table
     assert "tf-idf" not in table and "rank" not in table
-    assert summary_table(lines, [Column("x", "nothing", "at all")]) == ""
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "model_cards" / "ablations").glob("*/results.json")), ids=str)
 def test_the_tables_of_the_package_are_those_of_their_results(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "plot_summary", lambda lines, path: True)
+    monkeypatch.setattr(report, "plot_summary", lambda *_: True)
     (tmp_path / "results.json").write_bytes(path.read_bytes())
     assert write_report(tmp_path).read_text() == (path.parent / "README.md").read_text()

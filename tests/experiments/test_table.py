@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainers.experiments.ablation.report import check_report_dir
-from trainers.experiments.ablation.table import check_options, read_table, steps_of
+from trainers.experiments.ablation.table import parse_words, read_table
 from trainers.model_arguments import read_overrides
 from trainers.model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES
 
@@ -30,38 +30,41 @@ def test_rows_get_common_options_and_their_own(tmp_path):
     table = {
         "train_tokens": 2048 * 10,
         "common": {"objective": "denoising", "hidden_size": 64},
-        "rows": {"one": {}, "Two, wide": {"hidden_size": 128}, "longer": {"train_tokens": 2048 * 20}},
+        "rows": {
+            "one": {},
+            "Two, wide": {"hidden_size": 128, "deletion_rate": [0.0, 0.6]},
+            "longer": {"train_tokens": 2048 * 20, "teacher": "a/model"},
+        },
     }
     one, two, longer = read_table(write(tmp_path, table))
-    assert one.options == {"objective": "denoising", "hidden_size": 64}
-    assert two.options == {"objective": "denoising", "hidden_size": 128}
+    assert one.words == ["--objective", "denoising", "--hidden_size", "64", "--max_steps", "10"]
+    assert two.words[3:-2] == ["128", "--deletion_rate", "0.0", "0.6"]
     assert (one.steps, two.steps, longer.steps) == (10, 10, 20)
-    assert two.folder(tmp_path, 3) == tmp_path / "two_wide" / "seed_3"
-    changed = read_table(tmp_path / "table.json", {"hidden_size": 32, "train_tokens": 2048})
-    assert [(row.options["hidden_size"], row.steps) for row in changed] == [(32, 1)] * 3
-    assert [row.name for row in read_table(tmp_path / "table.json", only=["longer", "one"])] == ["one", "longer"]
+    assert (one.help_from, longer.help_from) == ("", "teacher")
+    assert two.folder(tmp_path, 3) == tmp_path / "Two,_wide" / "seed_3"
+    changed = read_table(tmp_path / "table.json", ["--hidden_size=32"], 2048)
+    assert [row.steps for row in changed] == [1] * 3
+    assert [parse_words(row.words)[0].hidden_size for row in changed] == [32] * 3
+    assert [row.name for row in read_table(tmp_path / "table.json", only=["longer", "one"])] == ["longer", "one"]
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.integers(1, 64), accumulation=st.integers(1, 4), length=st.integers(8, 512), steps=st.integers(1, 3000)
 )
-def test_steps_follow_from_tokens(texts, accumulation, length, steps):
+def test_steps_follow_from_tokens(tmp_path, texts, accumulation, length, steps):
     options = {
         "per_device_train_batch_size": texts, "gradient_accumulation_steps": accumulation, "max_seq_length": length
     }  # fmt: skip
-    assert steps_of(options, steps * texts * accumulation * length) == steps
+    tokens = steps * texts * accumulation * length
+    (row,) = read_table(write(tmp_path, {"train_tokens": tokens, "rows": {"a": options}}))
+    assert row.steps == steps
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ({"train_tokens": 10, "rows": {"a": {"seed": 1}}}, "'a' has seed, which the table sets"),
-        ({"train_tokens": 10, "rows": {"a b": {}, "A-b": {}}}, "must differ by letters or digits"),
-    ],
-)
-def test_what_is_no_table_is_refused(tmp_path, table, message):
-    with pytest.raises(ValueError, match=message):
-        read_table(write(tmp_path, table))
+@pytest.mark.parametrize(("options", "changes"), [({"seed": 1}, []), ({}, ["--seed", "1"]), ({}, ["--seed=1"])])
+def test_what_the_table_sets_is_refused(tmp_path, options, changes):
+    with pytest.raises(ValueError, match="'a' has seed, which the table sets"):
+        read_table(write(tmp_path, {"train_tokens": 10, "rows": {"a": options}}), changes)
 
 
 def test_unknown_rows_are_refused(tmp_path):
@@ -83,7 +86,7 @@ def test_unknown_rows_are_refused(tmp_path):
 )
 def test_options_are_checked_before_anything_runs(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        check_options(read_table(write(tmp_path, {"train_tokens": 10, "rows": {"a": options}})))
+        read_table(write(tmp_path, {"train_tokens": 10, "rows": {"a": options}}))
 
 
 def test_there_are_tables():
@@ -93,13 +96,11 @@ def test_there_are_tables():
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_tables_of_the_package_can_be_run(path):
     """Every row has options that exist, and a configuration that is allowed."""
-    rows = read_table(path, {"bf16": "false"})  # which the machine of the tests may not have
-    check_options(rows)
-    for row in rows:
-        options = row.options
-        kind = MODEL_TYPES[options.get("model_type", DEFAULT_MODEL_TYPE)].model_class.config_class
-        overrides = read_overrides(options.get("config_overrides"), kind)
-        sizes = {name: options[name] for name in SIZES if name in options}
+    for row in read_table(path, ["--bf16", "false"]):  # which the machine of the tests may not have
+        options, *_ = parse_words(row.words)
+        kind = MODEL_TYPES[options.model_type or DEFAULT_MODEL_TYPE].model_class.config_class
+        overrides = read_overrides(options.config_overrides, kind)
+        sizes = {name: getattr(options, name) for name in SIZES if getattr(options, name) is not None}
         kind(**{"hidden_size": 128, "num_attention_heads": 4, "concept_num": 16, **sizes, **overrides})
 
 

@@ -2,22 +2,21 @@
 """Tables of runs: a JSON file with options of `run_pretraining.py` for each row; all train on equally many tokens."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...pretraining import PRETRAINING_ARGUMENTS
 from ...utils.errors import first_line
+from ...utils.runs import folder_name
 from ...utils.script import OptionParser, option_words
 
 
 # Options that the table sets for every row.
-TABLE_OPTIONS = (
+TABLE_OPTIONS = {
     "seed", "data_seed", "output_dir", "max_steps", "num_train_epochs", "resume_from_checkpoint", "run_name"
-)  # fmt: skip
+}  # fmt: skip
 
-# Defaults of `run_pretraining.py`: texts per step and tokens per text.
-BATCH_SIZE, LENGTH = 32, 64
+LENGTH = 64  # tokens per text of `run_pretraining.py`, unless given
 
 # Help beside the text, by option.
 HELP = {"teacher": "teacher", "backbone": "backbone", "model_name_or_path": "checkpoint"}
@@ -30,78 +29,58 @@ class Row:
 
     Args:
         name: shown in tables, and the name of its folder.
-        options: of `run_pretraining.py`, without `TABLE_OPTIONS`.
+        words: the command line of `run_pretraining.py` but for seed and folder.
         steps: of the optimizer.
+        help_from: help beside the text; empty for a row from scratch.
     """
 
     name: str
-    options: dict
+    words: list[str]
     steps: int
-
-    @property
-    def slug(self) -> str:
-        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+    help_from: str = ""
 
     def folder(self, root: Path, seed: int) -> Path:
-        return root / self.slug / f"seed_{seed}"
-
-    @property
-    def help_from(self) -> str:
-        """Help beside the text; empty for a row from scratch."""
-        return ", ".join(words for option, words in HELP.items() if self.options.get(option))
-
-    @property
-    def all_options(self) -> dict:
-        """The options that define the run."""
-        return {**self.options, "max_steps": self.steps}
-
-    def words(self, folder: Path, seed: int) -> list[str]:
-        """The command line of `run_pretraining.py`."""
-        return option_words({**self.all_options, "seed": seed, "output_dir": str(folder)})
+        return root / folder_name(self.name) / f"seed_{seed}"
 
 
-def steps_of(options: dict, tokens: int) -> int:
-    """Optimizer steps, at least one, in which a run with `options` sees about `tokens` tokens, padding included."""
-    texts = options.get("per_device_train_batch_size", BATCH_SIZE) * options.get("gradient_accumulation_steps", 1)
-    return max(1, round(tokens / (texts * options.get("max_seq_length", LENGTH))))
+def parse_words(words: list[str]) -> tuple:
+    """The options of a run as objects of `PRETRAINING_ARGUMENTS`; ValueError for one that is refused."""
+    return OptionParser(PRETRAINING_ARGUMENTS).parse_args_into_dataclasses([*words, "--output_dir", "parsed"])
 
 
-def read_table(path: str | Path, changes: dict | None = None, only: list[str] | None = None) -> list[Row]:
+def read_table(
+    path: str | Path, changes: list[str] = (), tokens: int | None = None, only: list[str] | None = None
+) -> list[Row]:
     """
     Rows of a file `{"train_tokens": …, "common": {options}, "rows": {name: {options}}}`. A row may have
-    `train_tokens` of its own.
+    `train_tokens` of its own. It gets as many steps, at least one, as see about so many tokens, padding included.
 
     Args:
-        changes: options, or `train_tokens`, of all rows that replace those of the file.
-        only: names of rows; all by default.
+        changes: options of all rows as on the command line, which take precedence over those of the file.
+        tokens: replaces `train_tokens` of all rows.
+        only: names of rows, in this order; all by default.
 
     Raises:
-        ValueError: an option that the table sets itself, rows with the same folder, or an unknown name in `only`.
+        ValueError: an unknown name in `only`; an option that the table sets itself, that `run_pretraining.py` does not
+            have, or whose value it refuses.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    common = {"train_tokens": content["train_tokens"], **content.get("common", {})}
-    by_name = {name: {**common, **options, **(changes or {})} for name, options in content["rows"].items()}
-    if missing := [name for name in only or [] if name not in by_name]:
-        raise ValueError(f"{path} has no row {missing[0]!r}; its rows are {list(by_name)}.")
-    rows = []
-    for name, options in by_name.items():
-        if taken := [option for option in TABLE_OPTIONS if option in options]:
-            raise ValueError(f"Row {name!r} has {taken[0]}, which the table sets for all rows.")
-        tokens = options.pop("train_tokens")
-        rows.append(Row(name, options, steps_of(options, tokens)))
-    if len({row.slug for row in rows}) < len(rows) or not all(row.slug for row in rows):
-        raise ValueError(f"Rows of {path} must differ by letters or digits: {list(by_name)}.")
-    return [row for row in rows if only is None or row.name in only]
-
-
-def check_options(rows: list[Row]) -> None:
-    """
-    Raises:
-        ValueError: an option that `run_pretraining.py` does not have, or a value that it refuses, with the row.
-    """
-    parser = OptionParser(PRETRAINING_ARGUMENTS)
-    for row in rows:
+    content, rows = json.loads(Path(path).read_text(encoding="utf-8")), []
+    if missing := [name for name in only or [] if name not in content["rows"]]:
+        raise ValueError(f"{path} has no row {missing[0]!r}; its rows are {list(content['rows'])}.")
+    for name in content["rows"] if only is None else only:
+        options = {"train_tokens": content["train_tokens"], **content.get("common", {}), **content["rows"][name]}
+        own_tokens = options.pop("train_tokens")
+        words = [*option_words(options), *changes]
         try:
-            parser.parse_args_into_dataclasses(row.words(Path("checked"), seed=0))
+            parsed = parse_words([*words, "--max_steps", "1"])
         except ValueError as error:
-            raise ValueError(f"Row {row.name!r}: {first_line(error)}") from error
+            raise ValueError(f"Row {name!r}: {first_line(error)}") from error
+        given = {option: value for part in parsed for option, value in vars(part).items()}
+        named = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+        if taken := TABLE_OPTIONS & named:
+            raise ValueError(f"Row {name!r} has {min(taken)}, which the table sets for all rows.")
+        texts = given["per_device_train_batch_size"] * given["gradient_accumulation_steps"]
+        steps = max(1, round((tokens or own_tokens) / (texts * (given["max_seq_length"] or LENGTH))))
+        help_from = ", ".join(shown for option, shown in HELP.items() if given[option])
+        rows.append(Row(name, [*words, "--max_steps", str(steps)], steps, help_from))
+    return rows

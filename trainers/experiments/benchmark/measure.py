@@ -1,34 +1,29 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Time, memory and floating-point operations of steps, and the peak of the machine."""
+"""Time, memory and floating-point operations of steps."""
 
 import platform
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn as nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from modeling_concept.loss_concept import linear_cross_entropy
 
 from ...evaluation.memory import peak_memory
-from .systems import System
+from .systems import SYSTEMS, Shape, encode
 
 
-# Rows of the square products whose rate counts as the machine's peak.
-PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
-
-
-def synchronise(device) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def interleave(
-    steps: dict[str, Callable[[int], None]], warmup: int, rounds: int, device, seconds: float = float("inf")
+    steps: dict[str, Callable[[int], None]], warmup: int, rounds: int, device: str, seconds: float = float("inf")
 ) -> dict[str, list[float]]:
     """
     Time steps alternately, A B A B …, so that other load on the machine affects all of them.
@@ -42,19 +37,18 @@ def interleave(
         Seconds of each timed round, by name.
     """
     times, first = {name: [] for name in steps}, time.perf_counter()
-    for number in range(-warmup, rounds):
-        if number == 0:
+    for number in range(warmup + rounds):
+        if number == warmup:
             first = time.perf_counter()
-        if number >= 3 and time.perf_counter() - first > seconds:
+        if number >= warmup + 3 and time.perf_counter() - first > seconds:
             break
         for name, step in steps.items():
             synchronise(device)
             start = time.perf_counter()
-            step(warmup + number)
+            step(number)
             synchronise(device)
-            if number >= 0:
-                times[name].append(time.perf_counter() - start)
-    return times
+            times[name].append(time.perf_counter() - start)
+    return {name: values[warmup:] for name, values in times.items()}
 
 
 class Step:
@@ -62,25 +56,27 @@ class Step:
     One step of a system: encoding without gradients, or forward, backward and an AdamW update.
 
     Args:
-        system: the system that made `module`.
-        trains: whether `module` is trained.
+        system: name in `SYSTEMS`.
+        task: name in `TASKS`.
         dtype: float32, or the type of autocast. Autocast is entered in each step, since it caches cast weights.
     """
 
-    def __init__(self, system: System, module: nn.Module, trains: bool, dtype: torch.dtype, device):
-        self.system, self.module, self.trains, self.dtype = system, module.to(device), trains, dtype
-        self.device_type = torch.device(device).type
-        self.optimizer = torch.optim.AdamW(module.parameters(), 1e-4, fused=True) if trains else None
+    def __init__(self, system: str, shape: Shape, task: str, dtype: torch.dtype = torch.float32, device: str = "cpu"):
+        torch.manual_seed(0)
+        build, self.loss = SYSTEMS[system]
+        self.trains, self.dtype, self.device = task != "encode", dtype, device
+        self.module = build(shape, task).train(self.trains).to(device)
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), 1e-4, fused=True) if self.trains else None
 
     def gradients(self, inputs: dict, encodes_with_gradients: bool = False) -> None:
         """The step without the update."""
         casts = self.dtype != torch.float32
-        with torch.autocast(self.device_type, self.dtype) if casts else nullcontext():
+        with torch.autocast(self.device, self.dtype) if casts else nullcontext():
             if not self.trains:
                 with torch.set_grad_enabled(encodes_with_gradients):
-                    self.system.encode(self.module, inputs)
+                    encode(self.module, inputs)
                 return
-            loss = self.system.loss(self.module, inputs)
+            loss = self.loss(self.module, inputs)
         loss.backward()
 
     def __call__(self, inputs: dict) -> None:
@@ -95,8 +91,7 @@ class Step:
         with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
             # With gradients, because torch's fast path of nn.MultiheadAttention has no formula.
             self.gradients(inputs, encodes_with_gradients=True)
-        if self.trains:
-            self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         return counter.get_total_flops()
 
 
@@ -123,17 +118,7 @@ FORMULAS = {
 }
 
 
-def matmul_peak(dtype: torch.dtype, device) -> float:
-    """Highest rate of floating-point operations per second among square matrix products, the peak of the machine."""
-    rates = []
-    for size in PRODUCTS[torch.device(device).type]:
-        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        timer = Timer("left @ right", globals={"left": left, "right": right}, num_threads=torch.get_num_threads())
-        rates.append(2 * size**3 / min(timer.blocked_autorange(min_run_time=0.3).times))
-    return max(rates)
-
-
-def peak_of_step(step: Callable[[], object], device="cpu") -> float | None:
+def peak_of_step(step: Callable[[], object], device: str = "cpu") -> float | None:
     """Peak memory of a step in MiB beyond the memory in use before it, None where the operating system does not report
     it. The step runs once before the measurement, so that lasting memory, such as the optimizer's state, exists."""
     step()
@@ -143,12 +128,10 @@ def peak_of_step(step: Callable[[], object], device="cpu") -> float | None:
     return peaks[0]
 
 
-def machine_facts(device) -> dict:
-    """Names and versions that identify the machine."""
+def machine_name(device: str) -> str:
+    """The GPU, or the CPU and the number of threads."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    facts = {"cpu": names[0] if names else platform.processor(), "threads": torch.get_num_threads()}
-    if torch.device(device).type == "cuda":
-        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return facts
+    found = re.search(r"^model name\s*: (.*)", info.read_text() if info.exists() else "", re.MULTILINE)
+    return f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"

@@ -1,167 +1,147 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Groups of systems that are timed alternately, measurements of memory, and the results of both."""
+"""Groups of systems that are timed alternately, their results, and the report: a table and a picture."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
 from scipy.stats import iqr
 
-from ...evaluation.results import Result
+from ...evaluation.plots import make_figure, save_picture, style_axes
+from ...evaluation.results import Result, results_markdown
+from ...utils.plain_text import markdown
 from .measure import Step, interleave, peak_of_step
-from .shapes import TASKS, Shape, make_inputs
-from .systems import CONCEPT, SYSTEMS, System
+from .systems import SYSTEMS, TASKS, Shape, make_inputs
 
 
 BATCHES = 3  # different batches, one per round in rotation
+ROUNDS = {"cpu": (0, 5), "cuda": (10, 20)}  # for warming up, and timed ones
 GROUP_SECONDS = 40.0  # see `seconds` of [`interleave`]
 
 TIME_RATIO, MEMORY_RATIO = "time / concept model's", "peak memory / concept model's"
 TIME = "µs per token"
 
-
-@dataclass(frozen=True)
-class Settings:
-    """
-    Args:
-        tokens, train_tokens: tokens per step of encoding and of training, at least one text.
-        warmup, rounds: as in [`interleave`].
-        dtype: of matrix products.
-    """
-
-    tokens: int
-    train_tokens: int
-    warmup: int = 0
-    rounds: int = 5
-    dtype: torch.dtype = torch.float32
-    device: str = "cpu"
-
-    def make_inputs(self, task: str, shape: Shape, seed: int = 0) -> dict[str, torch.Tensor]:
-        tokens = self.tokens if task == "encode" else self.train_tokens
-        return make_inputs(TASKS[task], shape, tokens, seed, self.device)
-
-    def make_step(self, system: System, shape: Shape, task: str) -> Step:
-        torch.manual_seed(0)
-        return Step(system, system.make(shape, task), task != "encode", self.dtype, self.device)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Systems and shapes of one length that are timed alternately on one task."""
-
-    task: str
-    entries: tuple[tuple[System, Shape], ...]
+CAPTION = (
+    "Ratios compare each system with the concept model of the same width, layers, vocabulary, tokens and head: above "
+    "1 the concept model is cheaper. Medians over rounds ± half the distance between the quartiles."
+)
 
 
 @dataclass
 class Timing:
-    """Measurements of one system: seconds of each round, operations and tokens of a step, number of parameters."""
+    """
+    Measurements of one system.
+
+    Args:
+        times: microseconds per token of each round.
+        mflop: millions of operations per token.
+        parameters: in millions.
+        memory: peak of a step in MiB beyond the memory before it; None where it cannot be measured.
+    """
 
     task: str
     system: str
     shape: Shape
-    seconds: list[float]
-    flops: int
-    tokens: int
-    parameters: int
-
-    @property
-    def times(self) -> list[float]:
-        """Microseconds per token of each round."""
-        return [1e6 * seconds / self.tokens for seconds in self.seconds]
+    times: list[float]
+    mflop: float
+    parameters: float
+    memory: float | None
 
 
 def plan_groups(
     parts: Iterable[str], base: Shape, lengths: list[int], train_lengths: list[int], peers: list[str]
-) -> list[Group]:
-    """Groups of the parts "encode", "train" and "original"; `base` gives all sizes but the length."""
-
-    def group(task, systems, shapes):  # those without concepts get the first shape only
-        entries = ((system, shape) for system in systems for shape in (shapes if system.has_concepts else shapes[:1]))
-        return Group(task, tuple(entries))
-
-    own, groups = [CONCEPT, SYSTEMS["concept-shared"]], []
-    systems, original = [*own, *(SYSTEMS[name] for name in peers)], [*own, SYSTEMS["original"]]
-    if "encode" in parts:
-        for length in lengths:
-            # C = N/8, and N/4 for texts of 128 tokens, for which 16 concepts are too few.
-            fewer = max(min(32, length // 4), length // 8)
-            shapes = [replace(base, length=length), replace(base, length=length, concept_num=fewer)]
-            groups.append(group("encode", systems, list(dict.fromkeys(shapes))))
-    if "train" in parts:
-        groups += [group("masked_lm", systems, [replace(base, length=length)]) for length in train_lengths]
-    if "original" in parts:
-        tasks = ["denoising", "denoising_share", "diffusion"]
-        if "train" not in parts or "original" not in peers:
-            tasks.insert(0, "masked_lm")
-        groups += [group(task, original, [replace(base, length=train_lengths[0])]) for task in tasks]
+) -> list[tuple[str, Shape, list[str]]]:
+    """Task, sizes and systems of each group of the parts "encode", "train" and "original"; `base` gives all sizes but
+    the length."""
+    own, groups = ["concept", "concept-shared"], []
+    for length in lengths if "encode" in parts else ():
+        # C = N/8, and N/4 for texts of 128 tokens, for which 16 concepts are too few.
+        fewer = max(min(32, length // 4), length // 8)
+        for concepts in dict.fromkeys((base.concept_num, fewer)):
+            groups.append(("encode", replace(base, length=length, concept_num=concepts), [*own, *peers]))
+    for length in train_lengths if "train" in parts else ():
+        groups.append(("masked_lm", replace(base, length=length), [*own, *peers]))
+    for task in ("denoising", "denoising_share") if "original" in parts else ():
+        groups.append((task, replace(base, length=train_lengths[0]), [*own, "original"]))
     return groups
 
 
-def run_group(group: Group, settings: Settings) -> list[Timing]:
-    """Time the systems of a group. The operations of each are counted first, which serves as a warm-up."""
-    batches = [settings.make_inputs(group.task, group.entries[0][1], seed) for seed in range(BATCHES)]
+def run_group(
+    task: str, shape: Shape, systems: list[str], tokens: int, dtype: torch.dtype, device: str
+) -> list[Timing]:
+    """Measure systems alternately with about `tokens` tokens a step. Operations and memory of each are measured first,
+    which serves as a warm-up."""
+    batches = [make_inputs(task, shape, tokens, seed, device) for seed in range(BATCHES)]
     tokens = int(batches[0]["attention_mask"].sum())
     steps, timings = {}, {}
-    for system, shape in group.entries:
-        name, step = f"{system.name}, {shape}", settings.make_step(system, shape, group.task)
+    for system in systems:
+        step = Step(system, shape, task, dtype, device)
         parameters = sum(parameter.numel() for parameter in step.module.parameters())
-        timings[name] = Timing(group.task, system.name, shape, [], step.flops(batches[0]), tokens, parameters)
-        steps[name] = lambda number, step=step: step(batches[number % BATCHES])
-    seconds = interleave(steps, settings.warmup, settings.rounds, settings.device, GROUP_SECONDS)
-    return [replace(timing, seconds=seconds[name]) for name, timing in timings.items()]
+        mflop, memory = step.flops(batches[0]) / tokens / 1e6, peak_of_step(partial(step, batches[0]), device)
+        timings[system] = Timing(task, system, shape, [], mflop, parameters / 1e6, memory)
+        steps[system] = lambda number, step=step: step(batches[number % BATCHES])
+    for system, seconds in interleave(steps, *ROUNDS[device], device, GROUP_SECONDS).items():
+        timings[system].times = [1e6 * value / tokens for value in seconds]
+    return list(timings.values())
 
 
-def summarise(task: str, shape: Shape, metric: str, system: str, values: list[float]) -> Result:
-    spread = iqr(values) / 2 if len(values) > 1 else None
-    return Result(TASKS[task].title, str(shape), metric, system, median(values), spread)
-
-
-def time_results(timings: list[Timing], peak: float) -> list[Result]:
+def group_results(timings: list[Timing]) -> list[Result]:
     """
-    Ratios of a group's times to those of the concept model with as many concepts, above 1 where the concept model is
-    faster, and the measurements of each system. Ratios are taken round by round, so that slow changes of the machine's
-    speed cancel.
-
-    Args:
-        timings: of one group.
-        peak: operations per second of the machine, for the share that a step uses (MFU).
+    Ratios of the times and memory of a group to those of its first system, the concept model, above 1 where that is
+    cheaper, and the measurements of each. Ratios of times are taken round by round, so that slow changes of the
+    machine's speed cancel.
     """
-    results = []
-    for own in (timing for timing in timings if timing.system == CONCEPT.name):
-        for other in timings:
-            if other is not own and (other.shape == own.shape or not SYSTEMS[other.system].has_concepts):
-                ratios = [theirs / ours for theirs, ours in zip(other.seconds, own.seconds, strict=True)]
-                results.append(summarise(own.task, own.shape, TIME_RATIO, other.system, ratios))
+    own, results = timings[0], []
+
+    def add(metric, timing, values):
+        spread = iqr(values) / 2 if len(values) > 1 else None
+        results.append(Result(TASKS[own.task].title, str(own.shape), metric, timing.system, median(values), spread))
+
     for timing in timings:
-        results += [
-            summarise(timing.task, timing.shape, metric, timing.system, values)
-            for metric, values in (
-                (TIME, timing.times),
-                ("MFU", [timing.flops / (median(timing.seconds) * peak)]),
-                ("MFLOP per token", [timing.flops / timing.tokens / 1e6]),
-                ("M parameters", [timing.parameters / 1e6]),
-            )
-        ]
+        if timing is not own:
+            add(TIME_RATIO, timing, [theirs / ours for theirs, ours in zip(timing.times, own.times, strict=True)])
+            if own.memory and timing.memory:
+                add(MEMORY_RATIO, timing, [timing.memory / own.memory])
+        add(TIME, timing, timing.times)
+        add("MFLOP per token", timing, [timing.mflop])
+        add("GFLOP per second", timing, [1e3 * timing.mflop / median(timing.times)])
+        add("M parameters", timing, [timing.parameters])
+        if timing.memory is not None:
+            add("peak memory, MiB", timing, [timing.memory])
     return results
 
 
-def memory_results(shape: Shape, peers: list[str], settings: Settings) -> list[Result]:
-    """Peak memory in MiB of steps beyond the memory before them, and its ratio to the concept model's."""
-    results = []
-    for task in ("encode", "masked_lm", "denoising"):
-        peaks = {}
-        for name in (CONCEPT.name, *peers):
-            if task != "encode" and task not in SYSTEMS[name].tasks:
-                continue
-            inputs, step = settings.make_inputs(task, shape), settings.make_step(SYSTEMS[name], shape, task)
-            peaks[name] = peak_of_step(partial(step, inputs), settings.device)
-        for name, peak in peaks.items():
-            if peak is None:
-                continue
-            results.append(summarise(task, shape, "peak memory, MiB", name, [peak]))
-            if name != CONCEPT.name and peaks[CONCEPT.name]:
-                results.append(summarise(task, shape, MEMORY_RATIO, name, [peak / peaks[CONCEPT.name]]))
-    return results
+def write_report(folder: Path, title: str, results: list[Result], timings: list[Timing], concept_num: int) -> Path:
+    """Write `README.md` and `cost.png`; returns the path of the first."""
+    picture = "![Time per token against text length](cost.png)"
+    path = folder / "README.md"
+    text = f"# {markdown(title)}\n\n{CAPTION}\n\n{results_markdown(results)}\n\n{picture}\n"
+    path.write_text(text, encoding="utf-8")
+    plot_timings(timings, concept_num, title, folder / "cost.png")
+    return path
+
+
+def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path) -> None:
+    """Plot time per token against text length, one line per system, for encoding and for masked LM training; dashed
+    where the number of concepts grows with the text."""
+    figure, panels = make_figure(2, title, width=5.5, height=4.8)
+    for axes, task in zip(panels, ("encode", "masked_lm"), strict=True):
+        for number, system in enumerate(SYSTEMS):
+            for fixed, style in ((True, "o-"), (False, ".--")):
+                points = [
+                    (timing.shape.length, median(timing.times))
+                    for timing in timings
+                    if (timing.task, timing.system, timing.shape.concept_num == concept_num) == (task, system, fixed)
+                ]
+                if points and (fixed or "bert" not in system):  # BERT and ModernBERT have no concepts
+                    axes.loglog(*zip(*points, strict=True), style, color=f"C{number}", label=system if fixed else None)
+        axes.set_title(f"{TASKS[task].title}, C={concept_num} (dashed: C grows with N)", fontsize="medium")
+        axes.set(xlabel="tokens per text", ylabel=TIME)
+        lengths = sorted({timing.shape.length for timing in timings if timing.task == task})
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.set_xticks([], minor=True)
+        style_axes(axes)
+    save_picture(figure, path)
