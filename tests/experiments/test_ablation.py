@@ -125,15 +125,9 @@ def test_similarity_has_own_vectors_centred_ones_and_the_token_table(checkpoints
         for addition in ("", ", token table")
         for centred in ("", ", centred")
     }
-<<<<<<< HEAD
-    (pairs,) = protocol.load_pairs()
-    vectors = chosen.token_vectors(pairs.texts)
-    expected = correlations(pairs, vectors)["spearman"]
-=======
     pairs = read_pairs(protocol.sts[0])
     vectors = token_vectors(chosen.network, pairs.texts)
-    expected = correlations(pairs, pairs.texts, vectors)["spearman"]
->>>>>>> wip-exp
+    expected = correlations(pairs, vectors)["spearman"]
     assert found["spearman, token table"] == expected
     assert set(by_metric(evaluations.similarity(words(tmp_path), protocol))) == {"spearman", "pearson"}
 
