@@ -14,7 +14,9 @@ rows, a tenth of the training rows is reported. `--text_column_names a b` compar
 writes `predict_results.txt`. Other options as in `run_glue.py`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+
+from transformers.hf_argparser import HfArg
 
 from trainers.fine_tuning import own_task
 from trainers.fine_tuning.runner import DataArguments, FineTuningArguments, ModelArguments, run_tasks
@@ -26,25 +28,18 @@ from trainers.utils.script import newest_checkpoint, parse_arguments, run_script
 class ClassificationArguments(DataArguments):
     """The texts and labels."""
 
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    text_column_names: list[str] = field(
+    dataset_config_name: str | None = HfArg(default=None, help="Configuration of the data set.")
+    text_column_names: list[str] = HfArg(default_factory=lambda: ["text"], help="Column of the text, or two: a b.")
+    label_column_name: str = HfArg(default="label", help="Column of classes or scores.")
+    do_regression: bool = HfArg(default=None, help="Whether labels are scores; by default, if not all are whole.")
+    metric_name: list[str] = HfArg(
         default_factory=list,
-        metadata={"help": "Column of the text, or two of a pair: a b; by default text, or sentence1 sentence2."},
-    )
-    label_column_name: str = field(default="label", metadata={"help": "Column of classes or scores."})
-    do_regression: bool = field(
-        default=None,
-        metadata={"help": "Whether labels are scores; by default, if they are numbers and not all whole."},
-    )
-    metric_name: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Of classes accuracy, f1 (of the second of two), macro_f1, matthews_correlation; of scores "
-            "pearson, spearman. The first ranks. By default accuracy, or pearson and spearman."
-        },
+        help="Of classes accuracy, f1 (of the second of two), macro_f1, matthews_correlation; of scores pearson, "
+        "spearman. The first ranks. By default accuracy, or pearson and spearman.",
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.dataset_name is None and not self.files:
             raise ValueError("Give the data: --train_file and --validation_file, or --dataset_name.")
 
@@ -55,17 +50,14 @@ def main():
     names, score_range, regression = None, None, data_args.do_regression
     if not args.do_train:  # classes and score range of the trained classifier
         config = read_config(path, concepts=False)
-        names = None if config.num_labels == 1 else list(config.id2label.values())
+        regression = config.num_labels == 1
+        names = None if regression else config.id2label.values()
         score_range = (getattr(config, "fine_tuning", None) or {}).get("score_range")
-        if regression not in (None, names is None):
-            raise ValueError(f"--do_regression: {path} gives {'scores' if names is None else f'classes {names}'}.")
-        regression = names is None
     task = own_task(
         data_args.dataset_name or next(iter(data_args.files.values())), data_args.text_column_names,
-        data_args.label_column_name, regression, data_args.metric_name, names, data_args.dataset_config_name,
-        args.seed,
+        data_args.label_column_name, regression, data_args.metric_name, names, score_range,
+        data_args.dataset_config_name, args.seed,
     )  # fmt: skip
-    task = replace(task, score_range=score_range and tuple(score_range))
     run_tasks("classification", [task], model_args, data_args, args)
 
 

@@ -10,64 +10,45 @@ from a standard checkpoint. ProsQA is not on the Hub: `--task_name prosqa --data
 `--train_file prosqa_train.json --validation_file prosqa_test.json`. Other options as in `run_glue.py`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from transformers.hf_argparser import HfArg
+
 from trainers.evaluation.results import results_folder
-from trainers.fine_tuning.classifiers import is_recursive, read_checkpoint
-from trainers.fine_tuning.reasoning import select_reasoning_tasks, start_recursive
+from trainers.fine_tuning import select_tasks
+from trainers.fine_tuning.classifiers import Checkpoint
+from trainers.fine_tuning.reasoning import REASONING_TASKS, start_recursive
 from trainers.fine_tuning.runner import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
 from trainers.utils.script import newest_checkpoint, parse_arguments, run_script
 
 
 @dataclass
-class ReasoningModelArguments(ModelArguments):
-    """[`ModelArguments`] for recursive encoders."""
+class ReasoningArguments(TaskArguments):
+    """[`TaskArguments`] for whole texts and recursive encoders."""
 
-    recursive: bool = field(
-        default=False, metadata={"help": "Initialise a recursive encoder from a standard checkpoint's first layer."}
-    )
-
-
-@dataclass
-class ReasoningTaskArguments(TaskArguments):
-    """[`TaskArguments`] for whole texts."""
-
-    max_seq_length: int = field(default=100_000, metadata={"help": "Longest text; what the model takes by default."})
-    allow_truncation: bool = field(default=False, metadata={"help": "Allow truncated texts."})
+    max_seq_length: int = HfArg(default=100_000, help="Longest text; what the model takes by default.")
+    recursive: bool = HfArg(default=False, help="Start a recursive encoder from a standard checkpoint's first layer.")
 
 
 @dataclass
 class ReasoningTrainingArguments(FineTuningArguments):
     """[`FineTuningArguments`] for a few hundred rows."""
 
-    num_train_epochs: float = field(default=20.0, metadata={"help": "Passes over the training rows."})
+    num_train_epochs: float = HfArg(default=20.0, help="Passes over the training rows.")
 
 
 def main():
-    model_args, task_args, args = parse_arguments(
-        ReasoningModelArguments, ReasoningTaskArguments, ReasoningTrainingArguments
-    )
-    has_data = bool(task_args.dataset_name or task_args.files)
-    tasks = select_reasoning_tasks(task_args.task_name or ["prontoqa"], has_data)
-    if task_args.allow_truncation:
-        tasks = [replace(task, whole_texts=False) for task in tasks]
-    path = model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
-    checkpoint = read_checkpoint(
-        path, tokenizer_name=model_args.tokenizer_name, trust_remote_code=model_args.trust_remote_code
-    )
-    if model_args.recursive:
+    model_args, task_args, args = parse_arguments(ModelArguments, ReasoningArguments, ReasoningTrainingArguments)
+    tasks = select_tasks(task_args.task_name or ["prontoqa"], REASONING_TASKS)
+    if task_args.recursive:
+        path = model_args.model_name_or_path or newest_checkpoint()
         args.output_dir = args.output_dir or results_folder("reasoning", path)
         folder = Path(args.output_dir) / "start" / f"{Path(path).name}_recursive"
         with args.main_process_first(desc="starting a recursive encoder"):
             if args.process_index == 0:
-                print(start_recursive(checkpoint, folder))
+                print(start_recursive(Checkpoint(path, tokenizer_name=model_args.tokenizer_name), folder))
         model_args.model_name_or_path = str(folder)
-    elif not is_recursive(checkpoint.config):
-        raise ValueError(
-            f"{path} is a {checkpoint.config.model_type} without iterations; use a recursive encoder, trained "
-            "by `python examples/run_pretraining.py --model_type recursive_mlm`, or initialise one by --recursive."
-        )
     args.num_iterations = args.num_iterations or [2, 4, 6, 8, 12]
     run_tasks("reasoning", tasks, model_args, task_args, args)
 

@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification
 
 from examples import run_classification
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
-from trainers.fine_tuning import TASKS, Parts, load_task
-from trainers.fine_tuning.classifiers import read_checkpoint
+from trainers.fine_tuning import TASKS, load_task
+from trainers.fine_tuning.classifiers import Checkpoint
 
 from ..fine_tuning.conftest import checkpoints  # noqa: F401 (fixture)
 from .kit import refusal
@@ -61,21 +61,19 @@ def test_own_classes_from_training_to_predictions(start, checkpoints, tmp_path):
 
 def test_what_a_classifier_has_learned_is_not_asked_again(start, checkpoints, tmp_path):  # noqa: F811
     """Scores keep their range, kinds are not chosen anew, and columns may stand in a file of options."""
-    checkpoint = read_checkpoint(str(checkpoints["concept"]))
+    checkpoint = Checkpoint(str(checkpoints["concept"]))
     checkpoint.load(TASKS["stsb"], 0)[0].save_pretrained("stsb")
     checkpoint.tokenizer.save_pretrained("stsb")
     Path("options.json").write_text('{"text_column_names": ["text", "other"], "do_predict": true}')
     given = ["options.json", "--model_name_or_path", "stsb", "--test_file", "new.csv"]
     start(*given, "--output_dir", "found")
     _, *lines = Path("found/predict_results.txt").read_text().splitlines()
-    rows = load_task(TASKS["stsb"], files={"test": pairs()}, parts=Parts(False, False, True)).test["test"]
+    rows = load_task(TASKS["stsb"], files={"test": pairs()}, train=False, evaluate=False, predict=True).test["test"]
     assert len(rows) == len(lines) == 2
     with torch.no_grad():
         model = AutoModelForSequenceClassification.from_pretrained("stsb").eval()
-        scores = model(**checkpoint.collator(64)(list(rows))).logits[:, 0]
+        scores = model(**checkpoint.collate(list(rows))).logits[:, 0]
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx((5 * scores).tolist(), abs=1e-4)
-    with pytest.raises(ValueError, match="--do_regression: stsb gives scores"):
-        start(*given, "--output_dir", "other", "--do_regression", "false")
 
 
 def pairs() -> str:
@@ -89,11 +87,11 @@ def pairs() -> str:
         ([], "Give the data: --train_file and --validation_file, or --dataset_name."),
         (
             ["--train_file", "films.TSV"],
-            "has no column 'label'; its columns are ['text', ",
+            "The column 'label' holds 0 different labels in 0 rows",
         ),
-        (["--train_file", "films.TSV", "--text_column_names", "a", "b", "c"], "one column or a pair of two"),
+        (["--train_file", "films.TSV", "--text_column_names", "a", "b", "c"], "one column, or a pair of two"),
         (["--train_file", "new.csv", "--limit", "3"], "There is no option --limit; write --max_train_samples or"),
-        (["--do_predict", "--test_file", "new.csv"], "is not a trained classifier of new: classifier"),
+        (["--do_predict", "--test_file", "new.csv"], "is not a trained classifier of the task: classifier"),
         (["--do_predict"], "Give the data"),
     ],
 )

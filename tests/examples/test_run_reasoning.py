@@ -74,9 +74,9 @@ def test_one_fine_tuned_model_at_several_iterations(
 @pytest.mark.parametrize(
     ("start", "options", "message"),
     [
-        ("concept", [], "is a concept_encoder without iterations; use a recursive encoder"),
-        ("bert", ["--recursive"], "starts from a standard concept encoder"),
-        ("recursive", ["--task_name", "prosqa", "--dataset_name", "nowhere"], "'nowhere' of prosqa cannot be read"),
+        ("concept", [], "--num_iterations needs a recursive encoder, but"),
+        ("recursive", ["--recursive"], "is a checkpoint of a recursive encoder already"),
+        ("recursive", ["--task_name", "prosqa", "--dataset_name", "nowhere"], "'nowhere' cannot be read"),
         ("recursive", ["--task_name", "logic"], "Unknown task 'logic'"),
         (
             "recursive",

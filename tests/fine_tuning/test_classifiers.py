@@ -13,13 +13,7 @@ from transformers import AutoConfig
 
 from trainers.data.tokenizers import train_tokenizer
 from trainers.fine_tuning import TASKS, TaskData
-from trainers.fine_tuning.classifiers import (
-    CLASSIFIERS,
-    TextCollator,
-    classifier_type_of,
-    read_checkpoint,
-    through_concepts,
-)
+from trainers.fine_tuning.classifiers import CLASSIFIERS, Checkpoint, classifier_type_of, through_concepts
 
 from ..conftest import TEXTS
 from ..trainers.kit import make_model
@@ -41,9 +35,9 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
     if (kind == "bert-type") != (source == "bert"):
         own = "bert-type" if source == "bert" else "perceiver_decoder_cls"
         with pytest.raises(ValueError, match=f"checkpoint, which {kind} cannot load; its type is {own}"):
-            read_checkpoint(path, kind)
+            Checkpoint(path, kind)
         return
-    checkpoint = read_checkpoint(path, kind)
+    checkpoint = Checkpoint(path, kind)
     model, new = checkpoint.load(TASKS["mnli"], seed=1)
     assert new == HEADS[kind]
     assert type(model).__name__.startswith("Recursive") == (source == "recursive")
@@ -51,7 +45,7 @@ def test_only_the_head_is_new_and_a_saved_type_is_kept(source, kind, checkpoints
 
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    again = read_checkpoint(str(tmp_path))
+    again = Checkpoint(str(tmp_path))
     assert again.classifier_type == kind
     assert again.load(TASKS["mnli"], seed=2)[1] == []  # the head, too, is that of the checkpoint
     score, new = again.load(TASKS["stsb"], seed=2)
@@ -81,10 +75,8 @@ def test_the_type_of_a_checkpoint(checkpoints):
     assert found == {
         "concept": "perceiver_decoder_cls", "recursive": "perceiver_decoder_cls", "bert": "bert-type"
     }  # fmt: skip
-    with pytest.raises(ValueError, match="Unknown classifier type 'gpt'; choose one of"):
-        read_checkpoint(str(checkpoints["bert"]), "gpt")
     with pytest.raises(ValueError, match="'nowhere' cannot be read"):
-        read_checkpoint("nowhere")
+        Checkpoint("nowhere")
 
 
 @pytest.mark.parametrize("recursive", [False, True])
@@ -97,10 +89,10 @@ def test_without_a_decoder_of_the_text_the_concepts_are_pooled(recursive, tokeni
     model.encoder.save_pretrained(tmp_path / "encoder")
     assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "encoder")) == "perceiver_cls"
     tokenizer.save_pretrained(tmp_path / "encoder")
-    assert read_checkpoint(str(tmp_path / "encoder")).load(TASKS["mrpc"], 0)[1] == HEADS["perceiver_cls"]
+    assert Checkpoint(str(tmp_path / "encoder")).load(TASKS["mrpc"], 0)[1] == HEADS["perceiver_cls"]
     if not recursive:
         tokenizer.save_pretrained(tmp_path / "prefix")
-        asked, _ = read_checkpoint(str(tmp_path / "prefix"), "perceiver_decoder_cls").load(TASKS["mrpc"], 0)
+        asked, _ = Checkpoint(str(tmp_path / "prefix"), "perceiver_decoder_cls").load(TASKS["mrpc"], 0)
         asked.save_pretrained(tmp_path / "asked")
         assert classifier_type_of(AutoConfig.from_pretrained(tmp_path / "asked")) == "perceiver_decoder_cls"
         assert through_concepts(asked)
@@ -113,7 +105,7 @@ def test_the_untrained_classifier_keeps_what_tokens_weigh(tokenizer, tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     for kind in ("perceiver_cls", "perceiver_decoder_cls", "perceiver_pair_cls"):
-        untrained = replace(read_checkpoint(str(tmp_path), kind), untrained=True).load(TASKS["mrpc"], 1)[0]
+        untrained = replace(Checkpoint(str(tmp_path), kind), untrained=True).load(TASKS["mrpc"], 1)[0]
         assert torch.equal(untrained.encoder.token_weights.weights, model.base_model.token_weights.weights)
         assert not torch.equal(untrained.get_input_embeddings().weight, model.get_input_embeddings().weight)
 
@@ -121,13 +113,11 @@ def test_the_untrained_classifier_keeps_what_tokens_weigh(tokenizer, tmp_path):
 def test_tokens_around_the_concepts_are_asked_for(checkpoints):
     path = str(checkpoints["recursive"])
     for asked, alone in ((None, True), (False, True), (True, False)):
-        model, _ = read_checkpoint(path, reads_tokens=asked).load(TASKS["mrpc"], 0)
+        model, _ = Checkpoint(path, reads_tokens=asked).load(TASKS["mrpc"], 0)
         assert through_concepts(model) == alone
-    with pytest.raises(ValueError, match="--classifier_reads_tokens: the decoder of .*concept' takes no tokens"):
-        read_checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
-    assert through_concepts(read_checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
-    with pytest.raises(ValueError, match="an option of perceiver_decoder_cls, not of perceiver_cls"):
-        read_checkpoint(path, "perceiver_cls", reads_tokens=True)
+    model, _ = Checkpoint(str(checkpoints["concept"]), reads_tokens=True).load(TASKS["mrpc"], 0)
+    assert through_concepts(model)  # its decoder takes no tokens
+    assert through_concepts(Checkpoint(str(checkpoints["bert"])).load(TASKS["mrpc"], 0)[0]) is None
 
 
 @pytest.mark.parametrize(("source", "part"), [("bert", "encoder.layer.0"), ("concept", "decoder.")])
@@ -138,7 +128,7 @@ def test_checkpoints_without_encoder_or_decoder_are_refused(source, part, checkp
     assert kept.keys() < weights.keys()
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="does not hold the .*would be random"):
-        read_checkpoint(str(folder)).load(TASKS["mrpc"], seed=0)
+        Checkpoint(str(folder)).load(TASKS["mrpc"], seed=0)
 
 
 def test_only_the_tokenizer_of_the_checkpoint_is_taken(checkpoints, tokenizer, tmp_path):
@@ -146,83 +136,82 @@ def test_only_the_tokenizer_of_the_checkpoint_is_taken(checkpoints, tokenizer, t
     for source in ("bert", "concept"):
         path = str(checkpoints[source])
         with pytest.raises(ValueError, match="is not that of the checkpoint .*: it has another vocabulary"):
-            read_checkpoint(path, tokenizer_name=str(tmp_path / "other"))
+            Checkpoint(path, tokenizer_name=str(tmp_path / "other"))
         bare = shutil.copytree(path, tmp_path / source, ignore=shutil.ignore_patterns("tokenizer*"))
         with pytest.raises(ValueError, match="Give --tokenizer_name"):  # no default one, none that knows no word
-            read_checkpoint(str(bare))
-        assert read_checkpoint(str(bare), tokenizer_name=path).tokenizer.get_vocab() == tokenizer.get_vocab()
+            Checkpoint(str(bare))
+        assert Checkpoint(str(bare), tokenizer_name=path).tokenizer.get_vocab() == tokenizer.get_vocab()
     larger = transformers.AutoTokenizer.from_pretrained(checkpoints["concept"])
     larger.add_tokens(["<a>"])
     larger.save_pretrained(tmp_path / "concept")
     with pytest.raises(ValueError, match="The tokenizer has 321 tokens, the checkpoint only 320"):
-        read_checkpoint(str(tmp_path / "concept"))
+        Checkpoint(str(tmp_path / "concept"))
     without_padding = transformers.AutoTokenizer.from_pretrained(checkpoints["concept"])
     without_padding.pad_token = None
     without_padding.save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="no padding token"):
-        read_checkpoint(str(tmp_path / "bert"))
+        Checkpoint(str(tmp_path / "bert"))
 
 
 def test_pairs_and_cosines_need_what_they_compare(checkpoints, tmp_path):
-    path = str(checkpoints["concept"])
-    pair = read_checkpoint(path, "perceiver_pair_cls", pair_similarity="cosine")
-    pair.check(TASKS["stsb"])
+    pair = Checkpoint(str(checkpoints["concept"]), "perceiver_pair_cls")
     assert pair.load(TASKS["stsb"], 0)[1] == ["pool_norm.weight"]
     with pytest.raises(ValueError, match="compares two texts, but cola has one"):
-        pair.check(TASKS["cola"])
-    with pytest.raises(ValueError, match="fitted to scores of a known range, but mrpc has classes"):
-        pair.check(TASKS["mrpc"])
-    default = read_checkpoint(path, "perceiver_pair_cls")
-    default.check(TASKS["mrpc"])
-    assert [default.similarity(TASKS[name]) for name in ("mrpc", "stsb")] == ["classifier", "cosine"]
-    for chosen in ("classifier", "cosine"):
-        model, _ = read_checkpoint(path, "perceiver_pair_cls", pair_similarity=chosen).load(TASKS["stsb"], 0)
+        pair.load(TASKS["cola"], 0)
+    unscaled = replace(TASKS["stsb"], score_range=None)
+    for task, chosen in ((TASKS["mrpc"], "classifier"), (unscaled, "classifier"), (TASKS["stsb"], "cosine")):
+        model, _ = pair.load(task, 0)
         assert model.config.pair_similarity == chosen and (model.classifier is None) == (chosen == "cosine")
         model.save_pretrained(tmp_path / chosen)
-        default.tokenizer.save_pretrained(tmp_path / chosen)
-        # What compares pairs already goes on comparing them in its own way.
-        assert read_checkpoint(str(tmp_path / chosen)).similarity(TASKS["stsb"]) == chosen
-    with pytest.raises(ValueError, match="an option of perceiver_pair_cls, not of perceiver_cls"):
-        read_checkpoint(path, "perceiver_cls", pair_similarity="cosine")
+        pair.tokenizer.save_pretrained(tmp_path / chosen)
+    asked = replace(pair, pair_similarity="classifier").load(TASKS["stsb"], 0)[0]
+    assert asked.config.pair_similarity == "classifier"
+    # What compares pairs already goes on comparing scores in its own way.
+    for chosen in ("classifier", "cosine"):
+        again = Checkpoint(str(tmp_path / chosen)).load(TASKS["stsb"], 0)[0]
+        assert again.config.pair_similarity == chosen
+    classes, new = Checkpoint(str(tmp_path / "cosine")).load(TASKS["mrpc"], 0)
+    assert classes.config.pair_similarity == "classifier" and new == ["classifier.bias", "classifier.weight"]
 
 
-def test_lengths_and_token_types_that_a_model_takes(checkpoints):
-    bert, concept = (read_checkpoint(str(checkpoints[name])) for name in ("bert", "concept"))
-    assert (bert.max_length(128), bert.max_length(20)) == (64, 20)
-    boundless = replace(bert, config=transformers.XLNetConfig(d_model=16, n_head=2))
-    assert boundless.max_length(20) == 20
-    with pytest.raises(ValueError, match="--max_seq_length must be more than the 3 special tokens, not 3"):
-        concept.max_length(3)
-    bert.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    assert bert.collator(20).token_types and not concept.collator(20).token_types
-    assert bert.collator(128).max_length == 64
+def test_lengths_and_token_types_that_a_model_takes(checkpoints, tokenizer, tmp_path):
+    bert, concept = (Checkpoint(str(checkpoints[name])) for name in ("bert", "concept"))
+    assert (bert.max_length, replace(bert, max_length=20).max_length) == (64, 20)
+    config = transformers.XLNetConfig(vocab_size=len(tokenizer), d_model=16, n_head=2, d_inner=16, n_layer=1)
+    config.pad_token_id = tokenizer.pad_token_id
+    config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert Checkpoint(str(tmp_path), max_length=20).max_length == 20  # its own limit is -1
+    for checkpoint, takes in ((bert, True), (concept, False)):
+        checkpoint.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+        assert ("token_type_ids" in checkpoint.collate([{"text_a": "a", "text_b": "b"}])) == takes
 
 
 ROWS = {"text_a": TEXTS, "text_b": TEXTS[::-1], "label": [0, 1, 0, 1]}
 
 
-def test_joint_texts_equal_those_of_the_tokenizer(tokenizer):
-    rows = Dataset.from_dict(ROWS)
-    batch = TextCollator(tokenizer, 500, token_types=True)(list(rows))
-    expected = tokenizer(TEXTS, TEXTS[::-1], padding=True, return_token_type_ids=True, return_tensors="pt")
-    for name in ("input_ids", "attention_mask", "token_type_ids"):
+def test_joint_texts_equal_those_of_the_tokenizer(checkpoints, tokenizer):
+    rows, concept = Dataset.from_dict(ROWS), str(checkpoints["concept"])
+    batch = Checkpoint(concept, max_length=500).collate(list(rows))
+    expected = tokenizer(TEXTS, TEXTS[::-1], padding=True, truncation=True, max_length=64, return_tensors="pt")
+    for name in ("input_ids", "attention_mask"):
         assert torch.equal(batch[name], expected[name])
     assert batch["labels"].tolist() == [0, 1, 0, 1] and batch["labels"].dtype == torch.long
-    lengths = sorted(expected["attention_mask"].sum(dim=1).tolist())
-    collator = TextCollator(tokenizer, lengths[1])
-    batch = collator(list(rows))
+    lengths = sorted(map(len, tokenizer(TEXTS, TEXTS[::-1])["input_ids"]))
+    short = Checkpoint(concept, max_length=lengths[1])
+    batch = short.collate(list(rows))
     assert set(batch) == {"input_ids", "attention_mask", "labels"} and batch["input_ids"].shape[1] == lengths[1]
-    data = TaskData(TASKS["mrpc"], "rows", rows, None, "", {"validation": rows})
-    assert collator.truncated_share(data) == sum(length > lengths[1] for length in lengths) / 4
-    assert TextCollator(tokenizer, 500).truncated_share(data) == 0
+    data = TaskData(TASKS["mrpc"], "rows", rows, rows, "", {"validation": rows})
+    assert short.truncated_share(data) == sum(length > lengths[1] for length in lengths) / 4
+    assert Checkpoint(concept).truncated_share(data) == sum(length > 64 for length in lengths) / 4
 
 
-def test_separate_texts_are_padded_separately(tokenizer):
+def test_separate_texts_are_padded_separately(checkpoints, tokenizer):
     rows = Dataset.from_dict({"text_a": TEXTS[:2], "text_b": ["a", "a b c"], "label": [0.5, 1.0]})
-    collator = TextCollator(tokenizer, 12, separate=True)
+    pair = Checkpoint(str(checkpoints["concept"]), "perceiver_pair_cls", max_length=12)
     data = TaskData(TASKS["stsb"], "rows", None, None, "", {"validation": rows})
-    assert collator.truncated_share(data) == 1  # the first texts are longer
-    batch = collator(list(rows))
+    assert pair.truncated_share(data) == 1  # the first texts are longer
+    batch = pair.collate(list(rows))
     for side, texts in (("_a", TEXTS[:2]), ("_b", ["a", "a b c"])):
         expected = tokenizer(texts, truncation=True, max_length=12, padding=True, return_tensors="pt")
         for name in ("input_ids", "attention_mask"):

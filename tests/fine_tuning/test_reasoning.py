@@ -3,13 +3,14 @@
 
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_concept import RecursiveConceptEncoder, RecursiveConceptEncoderForMaskedLM
 from modeling_concept.base_concept import load_state_dict
-from trainers.fine_tuning.classifiers import read_checkpoint
+from trainers.fine_tuning import select_tasks
+from trainers.fine_tuning.classifiers import Checkpoint
 from trainers.fine_tuning.reasoning import (
     PARTS,
     REASONING_TASKS,
@@ -17,7 +18,6 @@ from trainers.fine_tuning.reasoning import (
     cut_by_context,
     prontoqa_row,
     prosqa_row,
-    select_reasoning_tasks,
     start_recursive,
 )
 from trainers.fine_tuning.task import load_task
@@ -31,9 +31,9 @@ def test_prontoqa_rows():
            "options": ["A) True", "B) False"], "answer": "A"}  # fmt: skip
     assert prontoqa_row(row) == {"context": row["context"], "question": row["question"], "label": "true"}
     assert prontoqa_row({**row, "answer": "B"})["label"] == "false"
-    data = DatasetDict(validation=Dataset.from_list([{**row, "answer": "C"}] * 10))
+    rows = Dataset.from_list([prontoqa_row({**row, "answer": "C"})] * 10)
     with pytest.raises(ValueError, match=r"\['true', 'false'\], but .*'C'"):
-        REASONING_TASKS["prontoqa"].read_rows(data["validation"], "validation")
+        REASONING_TASKS["prontoqa"].read_rows(rows, "validation")
 
 
 def test_prosqa_rows():
@@ -51,7 +51,7 @@ def test_prosqa_rows():
         ("Is Tom a lempus or scrompus?", "Sam is a lempus."),
         ("Is Tom a lempus?", "Tom is a lempus."),
     ):
-        with pytest.raises(ValueError, match=r"'Is X a Y or Z\?' and an answer"):
+        with pytest.raises((ValueError, TypeError)):
             prosqa_row({"question": f"{facts} {question}", "answer": answer})
 
 
@@ -62,8 +62,8 @@ def test_contexts_stay_together_and_parts_have_their_size(contexts, random):
     for number, context in enumerate(contexts):
         statements = [f"Wren {context} is a {animal}." for animal in ("dog", "cat", "cow")]
         random.shuffle(statements)
-        rows.append({"context": " ".join(statements), "question": f"Is it {number}?", "answer": "AB"[context % 2]})
-    found = cut_by_context(prontoqa_row, DatasetDict(validation=Dataset.from_list(rows)))
+        rows.append({"context": " ".join(statements), "question": f"Is it {number}?", "label": "AB"[context % 2]})
+    found = cut_by_context(Dataset.from_list(rows))
     assert list(found) == list(PARTS)
     numbers = [int(row["question"][6:-1]) for part in found.values() for row in part]
     assert sorted(numbers) == list(range(len(rows)))
@@ -71,13 +71,22 @@ def test_contexts_stay_together_and_parts_have_their_size(contexts, random):
     assert sum(map(len, kept)) == len(set(contexts))  # none in two parts
     largest = max(contexts.count(context) for context in contexts)
     for answer in "AB":  # in each part as in all
-        count = sum(row["answer"] == answer for row in rows)
-        assert abs(found["train"]["answer"][:].count(answer) - 0.7 * count) <= largest
+        count = sum(row["label"] == answer for row in rows)
+        assert abs(found["train"]["label"][:].count(answer) - 0.7 * count) <= largest
 
 
-def test_other_splits_are_not_cut():
-    with pytest.raises(ValueError, match=r"'validation' is cut into parts, but the data have \['train'\]"):
-        cut_by_context(prontoqa_row, DatasetDict(train=Dataset.from_list([{"context": "a"}])))
+def test_files_for_the_splits_are_not_cut(tmp_path):
+    rows = [{"context": f"Tom is {number}.", "question": "Is he?", "answer": "AB"[number % 2]} for number in range(40)]
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "validation")}
+    for start, file in enumerate(files.values()):
+        Dataset.from_list(rows[start::2]).to_json(file)
+    data = load_task(REASONING_TASKS["prontoqa"], files=files)
+    assert [len(rows) for rows in data.parts.values()] == [18, 2, 20] and list(data.evaluation) == ["validation"]
+    with pytest.raises(KeyError, match="validation"):
+        folder = tmp_path / "train_only"
+        folder.mkdir()
+        Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+        load_task(REASONING_TASKS["prontoqa"], str(folder))
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("prontoqa", [351, 50, 99]), ("prosqa", [211, 30, 59])])
@@ -95,16 +104,14 @@ def test_the_data_as_they_are(name, sizes, shared):
 
 
 def test_tasks_are_chosen_with_their_data():
-    with pytest.raises(ValueError, match=r"Unknown task 'prontqa'; choose of \['prontoqa', 'prosqa'\]"):
-        select_reasoning_tasks(["prontqa"], has_data=False)
-    with pytest.raises(ValueError, match="prosqa is not on the Hub"):
-        select_reasoning_tasks(["prontoqa", "prosqa"], has_data=False)
-    assert select_reasoning_tasks(["prosqa"], has_data=True) == [REASONING_TASKS["prosqa"]]
-    assert select_reasoning_tasks(["prontoqa"], has_data=False)[0].dataset == "renma/ProntoQA"
+    with pytest.raises(ValueError, match=r"Unknown task 'prontqa'; choose of \['prontoqa', 'prosqa'"):
+        select_tasks(["prontqa"], REASONING_TASKS)
+    assert select_tasks(["prosqa"], REASONING_TASKS) == [REASONING_TASKS["prosqa"]]
+    assert REASONING_TASKS["prontoqa"].dataset == "renma/ProntoQA"
 
 
 def test_a_recursive_encoder_starts_from_a_standard_one(checkpoints, tmp_path):
-    standard = read_checkpoint(str(checkpoints["concept"]))
+    standard = Checkpoint(str(checkpoints["concept"]))
     sentence = start_recursive(standard, tmp_path / "recursive")
     assert "loaded decoder." in sentence and "new encoder.state_norm (1)" in sentence
     model, info = RecursiveConceptEncoderForMaskedLM.from_pretrained(tmp_path / "recursive", output_loading_info=True)
@@ -116,17 +123,18 @@ def test_a_recursive_encoder_starts_from_a_standard_one(checkpoints, tmp_path):
             torch.testing.assert_close(found[key], value)
     left = sum("encoder.layers.1." in key for key in state)
     assert left > 0 and f"left encoder.layers ({left})" in sentence
-    tokenizer = read_checkpoint(str(tmp_path / "recursive")).tokenizer
+    tokenizer = Checkpoint(str(tmp_path / "recursive")).tokenizer
     assert tokenizer.get_vocab() == standard.tokenizer.get_vocab()
-    for name, kind in (("recursive", "recursive_concept_encoder"), ("bert", "bert")):
-        with pytest.raises(ValueError, match=f"starts from a standard concept encoder, but .* is a {kind}"):
-            start_recursive(read_checkpoint(str(checkpoints[name])), tmp_path / "other")
+    with pytest.raises(ValueError, match="is a checkpoint of a recursive encoder already"):
+        start_recursive(Checkpoint(str(checkpoints["recursive"])), tmp_path / "other")
+    with pytest.raises(ValueError, match="RecursiveConceptEncoderConfig has"):
+        start_recursive(Checkpoint(str(checkpoints["bert"])), tmp_path / "other")
 
 
 def test_without_a_decoder_the_encoder_alone_is_started(tokenizer, tmp_path):
     make_model("perceiver_posonly_mlm", tokenizer, **SIZES).encoder.save_pretrained(tmp_path / "encoder")
     tokenizer.save_pretrained(tmp_path / "encoder")
-    sentence = start_recursive(read_checkpoint(str(tmp_path / "encoder")), tmp_path / "recursive")
+    sentence = start_recursive(Checkpoint(str(tmp_path / "encoder")), tmp_path / "recursive")
     assert "loaded decoder." not in sentence
-    assert read_checkpoint(str(tmp_path / "recursive")).config.architectures[0] == "RecursiveConceptEncoder"
+    assert Checkpoint(str(tmp_path / "recursive")).config.architectures[0] == "RecursiveConceptEncoder"
     RecursiveConceptEncoder.from_pretrained(tmp_path / "recursive")

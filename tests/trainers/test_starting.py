@@ -14,7 +14,7 @@ from trainers import ConceptTrainingArguments
 from trainers.checkpoints import write_manifest
 from trainers.data.tokenizers import load_tokenizer, read_tokenizer, train_tokenizer
 from trainers.fine_tuning import select_tasks
-from trainers.fine_tuning.classifiers import read_checkpoint
+from trainers.fine_tuning.classifiers import Checkpoint
 from trainers.model_arguments import MAX_SEQ_LENGTH, SIZES, ModelArguments, read_overrides
 from trainers.model_types import MODEL_TYPES
 from trainers.models.loading import load_model
@@ -94,7 +94,7 @@ def test_every_type_from_a_checkpoint_of_every_type(source, name, checkpoints, t
     assert type(again) is type(model)
     assert all(torch.equal(value, state[key]) for key, value in again.state_dict().items())
     AutoTokenizer.from_pretrained(checkpoints[source]).save_pretrained(tmp_path)
-    classifier, new = read_checkpoint(str(tmp_path)).load(select_tasks(["mrpc"])[0], seed=0)  # as run_glue.py does
+    classifier, new = Checkpoint(str(tmp_path)).load(select_tasks(["mrpc"])[0], seed=0)  # as run_glue.py does
     assert all(
         torch.equal(value, state[key]) for key, value in classifier.encoder.state_dict(prefix="encoder.").items()
     )

@@ -3,7 +3,7 @@
 
 from .benchmarks import TASK_GROUPS, TASKS, select_tasks
 from .own import own_task
-from .task import Parts, Task, TaskData, load_task
+from .task import Task, TaskData, load_task
 
 
-__all__ = ["TASKS", "TASK_GROUPS", "Parts", "Task", "TaskData", "load_task", "own_task", "select_tasks"]
+__all__ = ["TASKS", "TASK_GROUPS", "Task", "TaskData", "load_task", "own_task", "select_tasks"]

@@ -2,7 +2,6 @@
 """Trivial baselines of tasks: the most frequent class, and tf-idf with a linear model."""
 
 from collections import Counter
-from collections.abc import Callable
 from statistics import fmean
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from ..evaluation.bag_of_words import fit_bag_of_words, pair_features
 from ..evaluation.results import BAG_OF_WORDS, MAJORITY, Result
+from ..utils.distributed import print_once
 from ..utils.errors import first_line
 from .metrics import compute_metrics
 from .task import TaskData
@@ -37,15 +37,13 @@ def predict_bag_of_words(data: TaskData) -> dict[str, np.ndarray]:
     return {split: model.predict(features(rows)) for split, rows in data.evaluation.items()}
 
 
-BASELINES: dict[str, tuple[str, Callable[[TaskData], dict[str, np.ndarray]]]] = {
-    "majority": (MAJORITY, predict_majority),
-    "tfidf": (BAG_OF_WORDS, predict_bag_of_words),
-}
+# Names in tables, and functions of the data of a task.
+BASELINES = {"majority": (MAJORITY, predict_majority), "tfidf": (BAG_OF_WORDS, predict_bag_of_words)}
 
 
-def run_baseline(name: str, data: TaskData, log: Callable[[str], None] = print) -> list[Result]:
-    """The metrics of a baseline of `BASELINES` on each evaluation split; none, and a sentence for `log`, where the
-    baseline is not defined, for instance for training rows of one class."""
+def run_baseline(name: str, data: TaskData) -> list[Result]:
+    """The metrics of a baseline of `BASELINES` on each evaluation split; none where the baseline is not defined, for
+    instance for training rows of one class, which is printed."""
     system, predict = BASELINES[name]
     task, results = data.task, []
     try:
@@ -53,7 +51,7 @@ def run_baseline(name: str, data: TaskData, log: Callable[[str], None] = print) 
             raise ValueError("there are no training rows")
         predictions = predict(data)
     except ValueError as error:  # of scikit-learn, or texts without words
-        log(f"{system}: not defined on {task.name} ({first_line(error)}).")
+        print_once(f"{system}: not defined on {task.name} ({first_line(error)}).")
         return []
     for split, rows in data.evaluation.items():
         values = compute_metrics(task.metrics, predictions[split], rows["label"][:])

@@ -35,15 +35,6 @@ GLUE_TASKS = [
     glue_task("wnli", SENTENCES, ("accuracy",), label_names=("not_entailment", "entailment")),
 ]  # fmt: skip
 
-# The halves of MNLI's validation set.
-MNLI_TASKS = [
-    replace(
-        task, name=f"mnli-{half}", evaluation_splits=(f"validation_{half}",), test_splits=(f"test_{half}",)
-    )
-    for task in GLUE_TASKS if task.name == "mnli"
-    for half in ("matched", "mismatched")
-]  # fmt: skip
-
 OFFICIAL_SPLITS = {"selection_split": "validation", "evaluation_splits": ("test",)}
 
 # The repository holds a script, which `datasets` no longer runs; the Hub keeps the data on this branch.
@@ -65,20 +56,21 @@ PAWS = Task(
     label_names=("not_paraphrase", "paraphrase"), **OFFICIAL_SPLITS,
 )  # fmt: skip
 
-TASKS: dict[str, Task] = {task.name: task for task in [*GLUE_TASKS, *MNLI_TASKS, *SICK_TASKS, PAWS]}
+TASKS: dict[str, Task] = {task.name: task for task in [*GLUE_TASKS, *SICK_TASKS, PAWS]}
+for half in ("matched", "mismatched"):
+    splits = {"evaluation_splits": (f"validation_{half}",), "test_splits": (f"test_{half}",)}
+    TASKS[f"mnli-{half}"] = replace(TASKS["mnli"], name=f"mnli-{half}", **splits)
 
 TASK_GROUPS: dict[str, tuple[str, ...]] = {
     "all": ("mrpc", "stsb", "qqp", "mnli"),
     "all-glue": tuple(task.name for task in GLUE_TASKS),
+    "sick": tuple(task.name for task in SICK_TASKS),
 }
 
 
-def select_tasks(names: Iterable[str]) -> list[Task]:
+def select_tasks(names: Iterable[str], tasks: dict[str, Task] = TASKS) -> list[Task]:
     """The tasks of these names and groups, each once; ValueError for an unknown name."""
-    tasks = {}
-    for name in names:
-        members = TASK_GROUPS.get(name, (name,))
-        if members[0] not in TASKS:
-            raise ValueError(f"Unknown task {name!r}; choose of {[*TASKS, *TASK_GROUPS]}.")
-        tasks |= {member: TASKS[member] for member in members}
-    return list(tasks.values())
+    members = dict.fromkeys(member for name in names for member in TASK_GROUPS.get(name, (name,)))
+    if unknown := [name for name in members if name not in tasks]:
+        raise ValueError(f"Unknown task {unknown[0]!r}; choose of {[*tasks, *TASK_GROUPS]}.")
+    return [tasks[name] for name in members]

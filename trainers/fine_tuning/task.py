@@ -1,20 +1,15 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Downstream tasks and their data: rows of `text_a`, `text_b` (for pairs) and `label`, the same for all tasks."""
 
-import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
-import datasets
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from ..data.texts import as_texts, check_fields, load_files, text_cells
-from ..utils.errors import first_line
-from ..utils.limits import check_at_least
+from ..data.texts import as_texts, load_files, load_named
 
 
 # Share and largest number of training rows held out for selection where there is no selection split.
@@ -24,43 +19,38 @@ SELECTION_SHARE, SELECTION_ROWS = 0.1, 1000
 @dataclass(frozen=True)
 class Task:
     """
-    Texts or pairs of texts with a class or a score.
+    Texts or pairs of texts with a class or a score. Models are trained on the split `train`.
 
     Args:
         name: such as `mrpc`.
         dataset: Hub id of its data.
         text_columns: column of the text, or the two columns of a pair.
-        metrics: names in `METRICS`; the first ranks systems.
+        metrics: such as `f1`; the first ranks systems.
         label_names: names of the classes 0, 1, …; None for a score.
         score_range: lowest and highest score, which become 0 and 1; None for scores that are not scaled.
         config: configuration of the data set.
         revision: of the data set at the Hub.
         label_column: class indices or names, or scores.
-        train_split, evaluation_splits: splits for training and for reported scores.
-        selection_split: split on which epochs and learning rates are selected; None: a part of the training split.
+        selection_split: split on which epochs and learning rates are selected; None: a part of `train`.
+        evaluation_splits: splits for reported scores.
         test_splits: splits that get predictions; their labels are not used.
-        divide: maps the splits of the data set to those of the task.
-        complete: fills in the open fields of the task from its data and the parts of them that are used.
-        convert: maps a row of the data set to a row with the columns of the task.
+        prepare: maps the task and the splits of the data set to the task and the splits that are used.
         whole_texts: whether truncated texts are refused.
     """
 
     name: str
     dataset: str
-    text_columns: tuple[str, ...] = ()
+    text_columns: tuple[str, ...]
     metrics: tuple[str, ...] = ()
     label_names: tuple[str, ...] | None = None
-    score_range: tuple[float, float] | None = (0.0, 1.0)
+    score_range: tuple[float, float] | None = None
     config: str | None = None
     revision: str | None = None
     label_column: str = "label"
-    train_split: str = "train"
     selection_split: str | None = None
     evaluation_splits: tuple[str, ...] = ("validation",)
     test_splits: tuple[str, ...] = ("test",)
-    divide: Callable[[DatasetDict], DatasetDict] | None = None
-    complete: Callable[["Task", DatasetDict, "Parts"], "Task"] | None = None
-    convert: Callable[[dict], dict] | None = None
+    prepare: Callable[["Task", DatasetDict], tuple["Task", DatasetDict]] | None = None
     whole_texts: bool = False
 
     @property
@@ -78,39 +68,38 @@ class Task:
         Raises:
             ValueError: a column is missing or holds no texts; others as in `read_labels`.
         """
-        if self.convert is not None:
-            rows = rows.map(self.convert, remove_columns=rows.column_names)
-        self.check_columns(rows, split, [*self.text_columns, *([self.label_column] if labels else [])])
-        texts = as_texts(rows, list(dict.fromkeys(self.text_columns)), name=f"split {split!r} of {self.name}")
-        names = zip(("text_a", "text_b"), self.text_columns)
-        columns = {name: texts[column][:] for name, column in names}
-        return Dataset.from_dict(columns | ({"label": self.read_labels(rows, split)} if labels else {}))
-
-    def check_columns(self, rows: Dataset, split: str, columns: Iterable[str]) -> None:
-        """ValueError if a split lacks one of the columns."""
-        for column in columns:
-            if column not in rows.column_names:
-                hint = "" if self.complete else " Other columns and classes: run_classification.py."
-                raise ValueError(
-                    f"The split {split!r} of {self.name} has no column {column!r}; its columns are "
-                    f"{rows.column_names}.{hint}"
-                )
+        columns = list(dict.fromkeys(self.text_columns))
+        rows = rows.select_columns([*columns, *([self.label_column] if labels else [])])
+        texts = as_texts(rows, columns, name=f"split {split!r} of {self.name}")
+        found = {name: texts[column][:] for name, column in zip(("text_a", "text_b"), self.text_columns)}
+        return Dataset.from_dict(found | ({"label": self.read_labels(rows, split)} if labels else {}))
 
     def read_labels(self, rows: Dataset, split: str) -> list[int] | list[float]:
         """
-        Class indices, or scores scaled from `score_range` to 0..1.
+        Scores scaled from `score_range` to 0..1, or indices of classes, which are given by name or, unless names are
+        numbers, by index; numbers may be text.
 
         Raises:
-            ValueError: labels that are hidden, or no class or score of this task.
+            ValueError: a label is no class or score of this task, such as the -1 of hidden labels.
         """
         values, feature = rows[self.label_column][:], rows.features[self.label_column]
-        if isinstance(feature, ClassLabel) and not self.is_score and None not in map(self.read_class, feature.names):
-            values = [value if value in (None, -1) else feature.names[value] for value in values]
-        if values and are_hidden(values) and "-1" not in (self.label_names or ()):
-            raise ValueError(f"The labels of the split {split!r} of {self.name} are hidden (all -1).")
-        labels = [self.read_score(value) if self.is_score else self.read_class(value) for value in values]
-        if None in labels:
-            row = labels.index(None)
+        if self.is_score:
+            scores = np.array(values, dtype=float)
+            low, high = self.score_range or (0.0, 1.0)
+            right = np.isfinite(scores)
+            if self.score_range is not None:
+                right &= (low <= scores) & (scores <= high)
+            labels = ((scores - low) / (high - low)).tolist()
+        else:
+            if isinstance(feature, ClassLabel) and set(feature.names) <= set(self.label_names):
+                values = [value if value in (None, -1) else feature.names[value] for value in values]
+            numbered = any(name.removeprefix("-").isdecimal() for name in self.label_names)
+            places = {} if numbered else {str(place): place for place in range(len(self.label_names))}
+            places |= {name: place for place, name in enumerate(self.label_names)}
+            labels = [places.get(class_name(value), -1) for value in values]
+            right = np.array(labels) >= 0
+        if not right.all():
+            row = int(right.argmin())
             expected = f"scores in {self.score_range or 'any range'}" if self.is_score else list(self.label_names)
             raise ValueError(
                 f"The labels of {self.name} are {expected}, but row {row + 1} of the split {split!r} has "
@@ -118,34 +107,10 @@ class Task:
             )
         return labels
 
-    def read_class(self, value) -> int | None:
-        """The index of a class given by its name or, unless names are numbers, its index, also as text; None for any
-        other value."""
-        names, text = list(self.label_names), class_name(value)
-        if text in names:
-            return names.index(text)
-        numbered = any(name.removeprefix("-").isdecimal() for name in names)
-        return int(text) if not numbered and text.isdecimal() and int(text) < len(names) else None
-
-    def read_score(self, value) -> float | None:
-        """A score, also as text, scaled from `score_range` to 0..1; None for any other value."""
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            return None
-        low, high = self.score_range or (0.0, 1.0)
-        inside = math.isfinite(number) and (self.score_range is None or low <= number <= high)
-        return (number - low) / (high - low) if inside else None
-
 
 def class_name(value) -> str:
     """A label as text: whole numbers without a decimal point, whatever type a file gave them."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value))
-
-
-def are_hidden(labels: Iterable) -> bool:
-    """Whether all labels are -1, as in the test splits of GLUE, or missing."""
-    return all(class_name(label) == "-1" for label in labels if label is not None)
 
 
 @dataclass(frozen=True)
@@ -172,45 +137,36 @@ class TaskData:
     test: dict[str, Dataset] = field(default_factory=dict)
 
     @property
-    def official(self) -> bool:
-        """Whether these are the rows of the task's own data set at the Hub."""
-        return self.source == self.task.dataset and not Path(self.source).exists()
+    def parts(self) -> dict[str, Dataset]:
+        """All rows by the name of their part."""
+        learned = {} if self.train is None else {"train": self.train, "selection": self.selection}
+        return {**learned, **self.evaluation, **self.test}
+
+    @property
+    def described(self) -> tuple[str, str, str | None]:
+        """Source, name and configuration, for cards."""
+        official = self.source == self.task.dataset and not Path(self.source).exists()
+        name, config = (self.task.name, self.task.config) if official else (f"{self.task.name}, own data", None)
+        return self.source, name, config
 
     def facts(self) -> dict:
         """Source and numbers of rows, for `results.json`."""
-        facts = {"task": self.task.name, "source": self.source, "official": self.official}
+        facts = {"task": self.task.name, "source": self.source}
         if self.train is not None:
             facts |= {"train": len(self.train), "selection": len(self.selection)}
             facts["selection_from"] = self.selection_name
         return facts | {"evaluation": {split: len(rows) for split, rows in self.evaluation.items()}}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """
-    The parts of a task's data that are used, and their largest numbers of rows, drawn at random.
-
-    Args:
-        train: training and selection rows.
-        evaluate, predict: the splits with reported scores, and those with predictions.
-        max_train_samples, max_eval_samples: rows of train, of selection and each evaluation split.
-    """
-
-    train: bool = True
-    evaluate: bool = True
-    predict: bool = False
-    max_train_samples: int | None = None
-    max_eval_samples: int | None = None
-
-    def __post_init__(self):
-        check_at_least(self, max_train_samples=2, max_eval_samples=2)
-
-
 def load_task(
     task: Task,
     dataset_name: str | None = None,
     files: dict[str, str] | None = None,
-    parts: Parts = Parts(),
+    train: bool = True,
+    evaluate: bool = True,
+    predict: bool = False,
+    max_train_samples: int | None = None,
+    max_eval_samples: int | None = None,
     seed: int = 42,
 ) -> TaskData:
     """
@@ -223,84 +179,54 @@ def load_task(
     Args:
         dataset_name: Hub id or local folder used instead of `task.dataset`.
         files: with the task's columns, by split (`train`, `validation`, `test`), used instead.
-        parts: the parts to read.
+        train, evaluate, predict: the parts that are read: training and selection rows, which baselines need for
+            evaluation, too; splits for reported scores; splits that get predictions.
+        max_train_samples, max_eval_samples: rows of train, of selection and each evaluation split, at most, drawn at
+            random.
         seed: of random draws.
 
     Raises:
-        ValueError: data that cannot be read, or a configuration, split, file or column that is missing, with those
-            that exist; labels as in `Task.read_labels`.
+        ValueError: data that cannot be read, or a split, file or column that is missing, with those that exist; labels
+            as in `Task.read_labels`.
     """
     if files:
         if dataset_name is not None:
             raise ValueError("Give --dataset_name or files (--train_file, --validation_file, --test_file), not both.")
         source, raw = ", ".join(dict.fromkeys(files.values())), load_files(files, {}, written=True)
-        splits = {"train_split": "train", "selection_split": None, "evaluation_splits": ("validation",)}
-        task = replace(task, **splits, test_splits=("test",), divide=None)
+        task = replace(task, selection_split=None, evaluation_splits=("validation",), test_splits=("test",))
     else:
-        source, raw = dataset_name or task.dataset, load_splits(task, dataset_name)
-    if task.divide is not None:
-        raw = task.divide(raw)
-    if task.complete is not None:
-        task = task.complete(task, raw, parts)
-    task = choose_splits(task, raw, parts)
+        source, revision = dataset_name or task.dataset, task.revision if dataset_name is None else None
+        raw = load_named(source, task.config, {}, revision)
+    if task.prepare is not None:
+        task, raw = task.prepare(task, raw)
+    if task.selection_split in raw and not set(task.evaluation_splits) <= set(raw):
+        task = replace(task, evaluation_splits=(task.selection_split,), selection_split=None)
+    train = train or (evaluate and "train" in raw)
+    learned = ["train", task.selection_split or "train"] if train else []
+    evaluation, test = task.evaluation_splits if evaluate else (), task.test_splits if predict else ()
+    if missing := [split for split in (*learned, *evaluation, *test) if split not in raw]:
+        raise ValueError(f"The data of {task.name} have no split {missing[0]!r}; their splits are {list(raw)}.")
 
     def draw(rows, count):
         return rows if count is None or len(rows) <= count else rows.shuffle(seed=seed).select(range(count))
 
-    train = selection = None
-    if parts.train or (parts.evaluate and task.train_split in raw):  # baselines are trained on it, too
-        train = task.read_rows(raw[task.train_split], task.train_split)
-        if task.selection_split is None:
-            kept, held_out = hold_out(train["label"][:], seed)
-            train, selection = train.select(kept), train.select(held_out)
-        else:
-            selection = task.read_rows(raw[task.selection_split], task.selection_split)
-        train, selection = draw(train, parts.max_train_samples), draw(selection, parts.max_eval_samples)
-    evaluation = {
-        split: draw(task.read_rows(raw[split], split), parts.max_eval_samples)
-        for split in (task.evaluation_splits if parts.evaluate else ())
-    }
-    test = {
-        split: task.read_rows(raw[split], split, labels=False) for split in (task.test_splits if parts.predict else ())
-    }
-    selection_name = task.selection_split or f"a part of {task.train_split}"
-    return TaskData(task, source, train, selection, selection_name, evaluation, test)
+    def read(split, labels=True):
+        return task.read_rows(raw[split], split, labels)
 
-
-def load_splits(task: Task, dataset_name: str | None) -> DatasetDict:
-    """All splits of the data set; ValueError if it cannot be read."""
-    name, config = dataset_name or task.dataset, task.config
-    revision = task.revision if dataset_name is None else None
-    try:
-        if task.complete is None and holds_one_task(name):
-            config = None
-        load = partial(datasets.load_dataset, name, config, revision=revision)
-        raw = load()
-        some = next(iter(raw.values()))
-        if some.info.builder_name == "csv":
-            check_fields(some, name)
-            raw = load(**text_cells(some))
-        return raw
-    except Exception as error:
-        raise ValueError(f"The data set {name!r} of {task.name} cannot be read: {first_line(error)}") from error
-
-
-def holds_one_task(name: str) -> bool:
-    """Whether a data set is a local folder without configurations."""
-    return Path(name).is_dir() and datasets.get_dataset_config_names(name) == ["default"]
-
-
-def choose_splits(task: Task, raw: DatasetDict, parts: Parts) -> Task:
-    """The task with splits that the data have; ValueError if one that is used is missing."""
-    missing = [split for split in task.evaluation_splits if split not in raw]
-    if missing and task.selection_split in raw:
-        task = replace(task, evaluation_splits=(task.selection_split,), selection_split=None)
-    needed = [task.train_split, task.selection_split] if parts.train else []
-    needed += [*(task.evaluation_splits if parts.evaluate else ()), *(task.test_splits if parts.predict else ())]
-    for split in needed:
-        if split is not None and split not in raw:
-            raise ValueError(f"The data of {task.name} have no split {split!r}; their splits are {list(raw)}.")
-    return task
+    rows = selection = None
+    if train and task.selection_split is not None:
+        rows, selection = map(read, learned)
+    elif train:
+        rows = read("train")
+        kept, held_out = hold_out(rows["label"][:], seed)
+        rows, selection = rows.select(kept), rows.select(held_out)
+    if train:
+        rows, selection = draw(rows, max_train_samples), draw(selection, max_eval_samples)
+    return TaskData(
+        task, source, rows, selection, task.selection_split or "a part of train",
+        {split: draw(read(split), max_eval_samples) for split in evaluation},
+        {split: read(split, labels=False) for split in test},
+    )  # fmt: skip
 
 
 def hold_out(labels: list, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -309,13 +235,8 @@ def hold_out(labels: list, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     The held-out rows have equal distances in the rows sorted by label, in random order within a label, so that the
     share of each class, and of each range of scores, is exact to within one row.
-
-    Raises:
-        ValueError: fewer than two rows.
     """
     count = len(labels)
-    if count < 2:
-        raise ValueError(f"Two training rows or more are needed, not {count}.")
     size = max(1, min(int(count * SELECTION_SHARE), SELECTION_ROWS))
     order = np.random.default_rng(seed).permutation(count)
     order = order[np.argsort(np.asarray(labels)[order], kind="stable")]

@@ -8,22 +8,22 @@ N examples, L labels.
 
 import copy
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, Trainer
+from transformers.hf_argparser import HfArg
 
 from ..checked_args import CheckedTrainingArguments
 from ..evaluation.results import Result, choose_trackers
+from ..utils.distributed import print_once
 from ..utils.errors import TrainingDivergedError
-from .classifiers import Checkpoint, TextCollator
+from .classifiers import Checkpoint
 from .metrics import compute_metrics
-from .task import Task, TaskData
+from .task import TaskData
 
 
 @dataclass
@@ -34,108 +34,40 @@ class FineTuningArguments(CheckedTrainingArguments):
         **CheckedTrainingArguments.without_effect,
         "resume_from_checkpoint": "a fine-tuning is not resumed but repeated in another --output_dir",
         "dataloader_drop_last": "all rows are used in training and in scores",
-        "data_seed": "the order of the rows follows from --seed or --seeds",
-        **dict.fromkeys(("metric_for_best_model", "greater_is_better"), "the first metric of a task selects"),
+        "metric_for_best_model": "the first metric of a task selects",
         "label_smoothing_factor": "scores have no classes to smooth",
-        **dict.fromkeys(
-            (
-                "push_to_hub",
-                "hub_model_id",
-                "hub_token",
-                "hub_private_repo",
-                "hub_strategy",
-                "hub_always_push",
-                "hub_revision",
-            ),
-            "push_to_hub.py pushes the saved folder",
-        ),
+        "push_to_hub": "push_to_hub.py pushes the saved folder",
     }
-    read_by = {
-        "do_train": (
-            "seeds", "learning_rates", "learning_rate", "num_train_epochs", "max_steps", "warmup_steps", "weight_decay"
-        ),
-        "do_eval": ("num_iterations",),
-    }  # fmt: skip
 
-    seeds: list[int] | None = field(
-        default=None, metadata={"help": "Seeds of fine-tuning; scores are means over them. --seed by default."}
-    )
-    learning_rates: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rates, of which the best on the selection part is used; --learning_rate by default."
-        },
-    )
-    num_iterations: list[int] | None = field(
-        default=None, metadata={"help": "Recursive encoders: evaluate also at each of these numbers of iterations."}
-    )
+    seeds: list[int] | None = HfArg(default=None, help="Scores are means over these seeds; --seed by default.")
+    learning_rates: list[float] | None = HfArg(default=None, help="The best on the selection part is used.")
+    num_iterations: list[int] | None = HfArg(default=None, help="Recursive encoders: evaluate also at these depths.")
 
-    output_dir: str | None = field(default=None, metadata={"help": "Folder of results; outputs/<name> by default."})
-    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Batch size per device in training."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size per device in evaluation."})
-    learning_rate: float = field(
-        default=3e-4,
-        metadata={"help": "Peak learning rate; 3e-4 suits small encoders, 2e-5 to 1e-4 those of BERT's size."},
-    )
-    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up steps, or their share when below 1."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay on matrices."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the selection part."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to keep a model; as --eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best."})
-    save_only_model: bool = field(default=True, metadata={"help": "Keep no optimizer."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the loss."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Evaluate the best model, not the last."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Texts are tokenized batch by batch."})
-    report_to: list[str] = field(
-        default_factory=lambda: ["none"], metadata={"help": "Trackers: wandb, tensorboard, trackio, all or none."}
-    )
+    output_dir: str | None = HfArg(default=None, help="Folder of results; outputs/<name> by default.")
+    num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
+    per_device_train_batch_size: int = HfArg(default=32, help="Batch size per device in training.")
+    per_device_eval_batch_size: int = HfArg(default=64, help="Batch size per device in evaluation.")
+    learning_rate: float = HfArg(default=3e-4, help="Peak rate; 2e-5 to 1e-4 suit encoders of BERT's size.")
+    warmup_steps: float = HfArg(default=0.1, help="Warm-up steps, or their share when below 1.")
+    weight_decay: float = HfArg(default=0.01, help="Weight decay on matrices.")
+    eval_strategy: str = HfArg(default="epoch", help="When to score the selection part.")
+    save_strategy: str = HfArg(default="epoch", help="When to keep a model; as --eval_strategy.")
+    save_total_limit: int | None = HfArg(default=1, help="Checkpoints to keep beside the best.")
+    save_only_model: bool = HfArg(default=True, help="Keep no optimizer.")
+    logging_strategy: str = HfArg(default="epoch", help="When to log the loss.")
+    load_best_model_at_end: bool = HfArg(default=True, help="Evaluate the best model, not the last.")
+    remove_unused_columns: bool = HfArg(default=False, help="Texts are tokenized batch by batch.")
+    report_to: list[str] = HfArg(default_factory=lambda: ["none"], help="wandb, tensorboard, trackio, all or none.")
 
     def __post_init__(self):
-        unnamed = self.output_dir is None
+        given = self.output_dir
         super().__post_init__()
+        self.output_dir = given and self.output_dir  # transformers sets "trainer_output"; the name is not known yet
         choose_trackers(self.report_to)
-        if unnamed:
-            self.output_dir = None  # transformers sets "trainer_output"; the name is not known yet
         for name in ("seeds", "learning_rates", "num_iterations"):
-            values = getattr(self, name)
-            if values is not None and len(set(values)) < max(len(values), 1):
-                raise ValueError(f"--{name} needs one or more values, each once, not {values}.")
-        if self.device.type == "cpu":
-            self.dataloader_pin_memory = False  # torch would warn
-
-    def for_run(self, folder: Path, task: Task, learning_rate: float | None, seed: int) -> "FineTuningArguments":
-        """The arguments of one fine-tuning, or without a learning rate of one evaluation, without trackers."""
-        args = copy.copy(self)
-        args.output_dir, args.seed, args.data_seed = str(folder), seed, None
-        args.report_to, args.label_names = [], ["labels"]
-        args.metric_for_best_model, args.greater_is_better = task.metrics[0], True
-        if learning_rate is None:
-            args.eval_strategy, args.save_strategy, args.load_best_model_at_end = "no", "no", False
-        else:
-            args.learning_rate = learning_rate
-        return args
-
-
-@dataclass(frozen=True)
-class FineTuningRun:
-    """
-    One fine-tuning, or one evaluation.
-
-    Args:
-        task, system, learning_rate, seed: what was fine-tuned; no rate where nothing was trained.
-        selection: metric of selection on the selection part, at the best epoch.
-        evaluation: metrics by system (with its iterations, where they vary) and split.
-        seconds: of training.
-    """
-
-    task: str
-    system: str
-    learning_rate: float | None
-    seed: int
-    selection: float | None
-    evaluation: dict[str, dict[str, dict[str, float]]]
-    seconds: float
+            values = getattr(self, name) or []
+            if len(set(values)) < len(values):
+                raise ValueError(f"--{name} needs each value once, not {values}.")
 
 
 @dataclass(frozen=True)
@@ -144,18 +76,20 @@ class FineTuned:
     A checkpoint on a task.
 
     Args:
-        runs: all fine-tunings.
+        runs: all fine-tunings, or the one evaluation, of which each has `task`, `system`, `learning_rate` (None where
+            nothing was trained), `seed`, `selection` (metric of selection on the selection part, at the best epoch),
+            `evaluation` (metrics by system, with its iterations where they vary, and split) and `seconds` of training.
         best: of those with the selected learning rate, the best on the selection part.
         model: of that one.
     """
 
-    runs: list[FineTuningRun]
-    best: FineTuningRun
+    runs: list[dict]
+    best: dict
     model: PreTrainedModel
 
     def results(self, data: TaskData) -> list[Result]:
         """Means and standard deviations over seeds at the selected rate."""
-        chosen = [run.evaluation for run in self.runs if run.learning_rate == self.best.learning_rate]
+        chosen = [run["evaluation"] for run in self.runs if run["learning_rate"] == self.best["learning_rate"]]
         results = []
         for system, splits in chosen[0].items():
             for split, metrics in splits.items():
@@ -169,68 +103,54 @@ class FineTuned:
         return results
 
 
-def fine_tune(
-    checkpoint: Checkpoint, data: TaskData, max_length: int, args: FineTuningArguments, log: Callable[[str], None]
-) -> FineTuned:
+def fine_tune(checkpoint: Checkpoint, data: TaskData, args: FineTuningArguments) -> FineTuned:
     """
     Fine-tune with each learning rate and each seed, and select the rate whose mean over seeds of the task's first
     metric on the selection part is highest, without rates with which training diverges.
     Without `do_train` the checkpoint is evaluated as it is.
 
-    Args:
-        max_length: of a text in tokens.
-        log: called with a sentence for each fine-tuning.
-
     Raises:
         TrainingDivergedError: training diverges with all rates.
     """
     if not args.do_train:
-        run, model = run_once(checkpoint, data, max_length, args, None, args.seed)
+        run, model = run_once(checkpoint, data, args, None, args.seed)
         return FineTuned([run], run, model.cpu())
     runs, best, best_mean, diverged = [], None, None, None
     for rate in args.learning_rates or [args.learning_rate]:
-        kept, group = None, []
-        for seed in args.seeds or [args.seed]:
-            try:
-                run, model = run_once(checkpoint, data, max_length, args, rate, seed)
-            except TrainingDivergedError as error:
-                diverged = TrainingDivergedError(
-                    f"Training of {checkpoint.name} on {data.task.name} diverged with the learning rate {rate:g} and "
-                    f"seed {seed}. {error} Take a lower --learning_rate or --max_grad_norm, or a longer warm-up."
+        kept, scores = None, []
+        try:
+            for seed in args.seeds or [args.seed]:
+                run, model = run_once(checkpoint, data, args, rate, seed)
+                print_once(
+                    f"{data.task.name}, {checkpoint.name}: learning rate {rate:g}, seed {seed}: {data.task.metrics[0]}"
+                    f" {run['selection']:.4f} on {data.selection_name} ({len(data.selection):,} rows), "
+                    f"{run['seconds']:.0f} s"
                 )
-                log(str(diverged))
-                break
-            log(
-                f"{data.task.name}, {checkpoint.name}: learning rate {rate:g}, seed {seed}: {data.task.metrics[0]} "
-                f"{run.selection:.4f} on {data.selection_name} ({len(data.selection):,} rows), {run.seconds:.0f} s"
+                runs.append(run)
+                scores.append(run["selection"])
+                if kept is None or run["selection"] > kept[0]["selection"]:
+                    kept = run, model.cpu()
+        except TrainingDivergedError as error:
+            diverged = TrainingDivergedError(
+                f"Training of {checkpoint.name} on {data.task.name} diverged with the learning rate {rate:g}. {error} "
+                "Take a lower --learning_rate or --max_grad_norm, or a longer warm-up."
             )
-            group.append(run)
-            if kept is None or run.selection > kept[0].selection:
-                kept = run, model.cpu()
-        else:
-            mean = fmean(run.selection for run in group)
-            if best is None or mean > best_mean:
-                best, best_mean = kept, mean
-        runs += group
+            print_once(str(diverged))
+            continue
+        if best is None or fmean(scores) > best_mean:
+            best, best_mean = kept, fmean(scores)
     if best is None:
         raise diverged
     return FineTuned(runs, *best)
 
 
 def run_once(
-    checkpoint: Checkpoint,
-    data: TaskData,
-    max_length: int,
-    args: FineTuningArguments,
-    learning_rate: float | None,
-    seed: int,
-) -> tuple[FineTuningRun, PreTrainedModel]:
-    """One fine-tuning, its scores and its model, or without a learning rate the scores of the checkpoint as it is.
-    TrainingDivergedError if outputs of the model are not finite."""
-    task, (model, _) = data.task, checkpoint.load(data.task, seed)
-    folder = Path(args.output_dir) / f"{task.name}-{learning_rate or 0:g}-{seed}"
-    collator, run_args = checkpoint.collator(max_length), args.for_run(folder, task, learning_rate, seed)
-    trainer = make_trainer(model, collator, run_args, task, data.train, data.selection)
+    checkpoint: Checkpoint, data: TaskData, args: FineTuningArguments, learning_rate: float | None, seed: int
+) -> tuple[dict, PreTrainedModel]:
+    """One fine-tuning as in [`FineTuned`], with its scores, and its model, or without a learning rate the scores of
+    the checkpoint as it is. TrainingDivergedError if outputs of the model are not finite."""
+    task, (model, _) = data.task, checkpoint.load(data.task, seed, trained=learning_rate is None)
+    trainer = make_trainer(model, checkpoint, data, args, learning_rate, seed)
 
     def scores(rows):
         metrics = trainer.predict(rows, metric_key_prefix="test").metrics
@@ -247,28 +167,36 @@ def run_once(
         own, model.encoder.config.num_iterations = model.encoder.config.num_iterations, count
         evaluation[f"{checkpoint.name}, K={count}"] = {s: scores(rows) for s, rows in data.evaluation.items()}
         model.encoder.config.num_iterations = own
-    trainer.accelerator.wait_for_everyone()
-    shutil.rmtree(folder, ignore_errors=True)  # the best weights are in the model
-    run = FineTuningRun(task.name, checkpoint.name, learning_rate, seed, selection, evaluation, seconds)
-    return run, model
+    remove_folder(trainer)  # the best weights are in the model
+    run = {"task": task.name, "system": checkpoint.name, "learning_rate": learning_rate, "seed": seed}
+    return {**run, "selection": selection, "evaluation": evaluation, "seconds": seconds}, model
 
 
 def make_trainer(
     model: PreTrainedModel,
-    collator: TextCollator,
+    checkpoint: Checkpoint,
+    data: TaskData,
     args: FineTuningArguments,
-    task: Task,
-    train: Dataset | None = None,
-    selection: Dataset | None = None,
+    learning_rate: float | None,
+    seed: int,
 ) -> Trainer:
-    """transformers' Trainer with the metrics of the task."""
+    """transformers' Trainer with the metrics of the task, without trackers, in a folder of its own; without a learning
+    rate it only evaluates."""
+    task, args = data.task, copy.copy(args)
+    args.output_dir, args.seed = str(Path(args.output_dir) / f"{task.name}-{learning_rate or 0:g}-{seed}"), seed
+    args.report_to, args.label_names = [], ["labels"]
+    args.metric_for_best_model, args.greater_is_better = task.metrics[0], True
+    if learning_rate is None:
+        args.eval_strategy, args.save_strategy, args.load_best_model_at_end = "no", "no", False
+    else:
+        args.learning_rate = learning_rate
     return Trainer(
         model,
         args,
-        data_collator=collator,
-        train_dataset=train,
-        eval_dataset=selection,
-        processing_class=collator.tokenizer,
+        data_collator=checkpoint.collate,
+        train_dataset=data.train,
+        eval_dataset=data.selection,
+        processing_class=checkpoint.tokenizer,
         preprocess_logits_for_metrics=read_predictions,
         compute_metrics=lambda output: compute_metrics(
             task.metrics, check_finite(output.predictions), output.label_ids
@@ -276,24 +204,27 @@ def make_trainer(
     )
 
 
-def predict(
-    model: PreTrainedModel, checkpoint: Checkpoint, data: TaskData, max_length: int, args: FineTuningArguments
-) -> dict[str, list[str]]:
-    """By test split, the class names or the scores, in the range of the task, of its rows."""
-    task, predictions = data.task, {}
-    folder = Path(args.output_dir) / f"{task.name}-predictions"
-    run_args = args.for_run(folder, task, None, args.seed)
-    trainer = make_trainer(model, checkpoint.collator(max_length), run_args, task)
+def write_predictions(
+    file: Path, model: PreTrainedModel, checkpoint: Checkpoint, data: TaskData, args: FineTuningArguments
+) -> None:
+    """Write the index and the class, or the score in the range of the task, of each row of the test split; of several
+    splits, into files with the name of the split added to that of `file`."""
+    task, trainer = data.task, make_trainer(model, checkpoint, data, args, None, args.seed)
+    low, high = task.score_range or (0.0, 1.0)
     for split, rows in data.test.items():
         values = check_finite(np.asarray(trainer.predict(rows).predictions)).reshape(-1).tolist()
-        low, high = task.score_range or (0.0, 1.0)
-        if task.is_score:
-            predictions[split] = [f"{low + value * (high - low):.6g}" for value in values]
-        else:
-            predictions[split] = [task.label_names[value] for value in values]
+        shown = [f"{low + x * (high - low):.6g}" if task.is_score else task.label_names[x] for x in values]
+        lines = ["index\tprediction", *(f"{index}\t{value}" for index, value in enumerate(shown)), ""]
+        path = file.with_stem(f"{file.stem}_{split}") if len(data.test) > 1 else file
+        if args.process_index == 0:
+            path.write_text("\n".join(lines), encoding="utf-8")
+        print_once(f"predictions for {len(rows):,} rows of {split}: {path}")
+    remove_folder(trainer)
+
+
+def remove_folder(trainer: Trainer) -> None:
     trainer.accelerator.wait_for_everyone()
-    shutil.rmtree(folder, ignore_errors=True)
-    return predictions
+    shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
 
 
 def read_predictions(logits, labels) -> torch.Tensor:

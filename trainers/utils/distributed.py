@@ -24,6 +24,12 @@ def process_index() -> int:
     return dist.get_rank() if is_distributed() else 0
 
 
+def print_once(text: str) -> None:
+    """Print a text in the first process only."""
+    if process_index() == 0:
+        print(text, flush=True)
+
+
 def gather_objects(value) -> list:
     """`value` of every process, in their order."""
     if not is_distributed():

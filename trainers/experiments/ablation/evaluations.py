@@ -27,7 +27,7 @@ from ...evaluation.results import Result
 from ...evaluation.similarity import OWN, STS_DATASETS, TOKEN_TABLE, load_pairs, similarity_results, token_vectors
 from ...fine_tuning import TASKS, load_task
 from ...fine_tuning.baselines import run_baseline
-from ...fine_tuning.classifiers import is_recursive, read_checkpoint
+from ...fine_tuning.classifiers import Checkpoint
 from ...fine_tuning.training import FineTuningArguments, fine_tune
 from ...models.loading import read_record
 from ...objectives import OBJECTIVES, Mixture, parse_mixture
@@ -136,7 +136,7 @@ def depth(model: EvaluatedModel, protocol: Protocol) -> list[Result]:
     """Loss of the run's own objectives on held-out texts, in nats per label, at several numbers of iterations of a
     recursive encoder, with the same noise."""
     network, record = model.network, read_record(model.path)
-    if not is_recursive(network.config) or not record:
+    if not network.config.is_recursive or not record:
         return []
     objectives = {name: OBJECTIVES[name](**options) for name, options in record["objectives"].items()}
     mixture = Mixture(objectives, *parse_mixture(record["objective"])).for_evaluation()
@@ -215,12 +215,12 @@ def fine_tuning(name: str, model: EvaluatedModel, protocol: Protocol) -> list[Re
         results = run_baseline("tfidf", data)
     else:
         classifier_type = "perceiver_pair_cls" if model.kind == CONCEPTS else None
-        checkpoint = read_checkpoint(model.path, classifier_type, name=model.name)
+        checkpoint = Checkpoint(model.path, classifier_type, name=model.name)
         arguments = FineTuningArguments(
             output_dir=str(model.folder / "fine_tuning"), report_to=[], disable_tqdm=True,
             **({"learning_rate": 1e-4} if model.kind == SENTENCES else {}),
         )  # fmt: skip
-        results = fine_tune(checkpoint, data, 128, arguments, print).results(data)
+        results = fine_tune(checkpoint, data, arguments).results(data)
     return [replace(result, task=f"{result.task}, fine-tuned", system=model.name) for result in results]
 
 
