@@ -28,15 +28,10 @@ class CheckedTrainingArguments(TrainingArguments):
     """
     [`TrainingArguments`] of which each option has an effect. A subclass names in `without_effect` those that its
     training does not read, each with the reason, and in `read_by` those that only one step reads; another value than
-    the default is then an error.
+    the default is then a ValueError, as are a number that is too small and processes that would train alone.
 
     As in the scripts of transformers, naming any of `do_train`, `do_eval` and `do_predict` runs those that are named;
-    naming none, or only what is not to run, runs training and evaluation but for that. They are bool after
-    initialisation.
-
-    Raises:
-        ValueError: an option without effect, a number that is too small, no pass over the data,
-            processes that would train alone.
+    naming none, or only what is not to run, runs training and evaluation but for that.
     """
 
     without_effect: ClassVar[dict[str, str]] = {

@@ -36,7 +36,7 @@ class RunInterrupted(KeyboardInterrupt, SystemExit):
 
 
 def _sync(path: Path) -> None:
-    """Flush the content of a file, or the names in a folder, to the disk, so that they survive a power cut."""
+    """Flush the content of a file, or the names in a folder, to the disk."""
     if os.name != "posix":  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -50,30 +50,20 @@ def _sync(path: Path) -> None:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the size in bytes and the SHA-256 of each file of `folder` into its manifest, and flush them to disk."""
-    files = {}
+    """Write the SHA-256 of each file of `folder` into its manifest, and flush all of them to disk."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": file_digest(path)}
+    paths = sorted(folder.rglob("*"))
+    files = {path.relative_to(folder).as_posix(): {"sha256": file_digest(path)} for path in paths if path.is_file()}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}))
+    for path in (*paths, folder / MANIFEST, folder):
         _sync(path)
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, separators=(",", ":")))
-    _sync(folder / MANIFEST)
-    _sync(folder)
 
 
 def _validation_error(folder: Path) -> str | None:
     """The first difference between a checkpoint and its manifest, without which it was not written completely."""
-    if not (folder / MANIFEST).exists():
-        return f"{MANIFEST} is missing"
     try:
         for name, entry in json.loads((folder / MANIFEST).read_text())["files"].items():
-            path, size = folder / name, entry["size"]
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != size:
-                return f"{name} has {path.stat().st_size} bytes instead of {size}"
-            if file_digest(path) != entry["sha256"]:
+            if file_digest(folder / name) != entry["sha256"]:
                 return f"the content of {name} is not what was written"
     except OSError as error:
         return f"{Path(error.filename or folder).name} cannot be read ({error.strerror})"
@@ -93,32 +83,18 @@ def list_checkpoints(run_dir: str | os.PathLike) -> list[Path]:
     return sorted((path for path in found if _step(path) is not None), key=_step)
 
 
-def latest_valid(run_dir: str | os.PathLike, before: float = float("inf")) -> Path | None:
-    """The valid checkpoint of a run with the highest step below `before`."""
-    earlier = [path for path in list_checkpoints(run_dir) if _step(path) < before]
-    return next((path for path in reversed(earlier) if _validation_error(path) is None), None)
-
-
 def recovery_hint(run_dir: str | os.PathLike, before: int) -> str:
     """How to continue a run whose step `before` is lost, as the end of a sentence."""
-    remaining = latest_valid(run_dir, before)
-    if remaining is None:
-        return "start again, because there is no valid checkpoint before it"
-    return f"resume from the latest valid checkpoint before it, {remaining}"
+    for path in reversed(list_checkpoints(run_dir)):
+        if _step(path) < before and _validation_error(path) is None:
+            return f"resume from the latest valid checkpoint before it, {path}"
+    return "start again, because there is no valid checkpoint before it"
 
 
 def verify_checkpoint(path: str | os.PathLike) -> None:
-    """
-    Compare all files of a checkpoint with its manifest.
-
-    Raises:
-        CheckpointError: a file is damaged or missing; names the latest valid checkpoint before, if there is one.
-    """
+    """Compare all files of a checkpoint with its manifest; CheckpointError for one that is damaged or missing, with
+    the latest valid checkpoint before."""
     folder = Path(path)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"There is no checkpoint {path}; resume_from_checkpoint is 'last' or the folder of a checkpoint."
-        )
     if error := _validation_error(folder):
         step = _step(folder)
         hint = "it is no checkpoint of a run" if step is None else recovery_hint(folder.parent, step)
@@ -127,11 +103,8 @@ def verify_checkpoint(path: str | os.PathLike) -> None:
 
 def find_checkpoint(output_dir: str | os.PathLike, resume: bool | str | os.PathLike) -> str:
     """
-    The checkpoint to resume from, verified.
-
-    Args:
-        output_dir: folder of the run.
-        resume: True or "last" for the one with the highest step there, or the path of a checkpoint.
+    The checkpoint to resume from, verified: that with the highest step in the folder of the run where `resume` is True
+    or "last", or that of the path `resume`.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it holds only a model. The message names an older one, which

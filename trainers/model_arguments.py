@@ -4,7 +4,6 @@
 import json
 import re
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig
@@ -78,9 +77,6 @@ class ModelArguments:
     trust_remote_code: bool = HfArg(default=False, help="Run code of the tokenizer's repository.")
 
     def __post_init__(self):
-        for option in fields(self):
-            if getattr(self, option.name) == "none":  # unsets what a file of options gives
-                setattr(self, option.name, None)
         if self.model_name_or_path is not None and self.init_encoder_from is not None:
             raise ValueError(
                 "Give --model_name_or_path (all weights of a checkpoint) or --init_encoder_from (its encoder alone), "
@@ -97,11 +93,8 @@ class ModelArguments:
         return self.model_name_or_path or self.init_encoder_from
 
 
-def read_value(text: str, kind: str) -> Any:
-    """A value written as in JSON or Python, for a field of type `kind`; a word that the type lists, or that is nothing
-    else, is a string."""
-    if repr(text.lower()) in kind:
-        return text.lower()
+def read_value(text: str) -> Any:
+    """A value written as in JSON or Python; what is neither is a string, and none is None."""
     try:
         return json.loads({"none": "null", "true": "true", "false": "false"}.get(text.lower(), text))
     except ValueError:
@@ -110,24 +103,21 @@ def read_value(text: str, kind: str) -> Any:
 
 def read_overrides(text: str | None, config_class: type[PreTrainedConfig]) -> dict[str, Any]:
     """
-    Values of a configuration from `name=value,name=value`, whose values may hold commas, or a JSON object. `none` is
-    the word where a value of that name exists, and None elsewhere; `null` is always None.
+    Values of a configuration from `name=value,name=value`, whose values may hold commas, or a JSON object. The word
+    none, where it is a value, has quotation marks.
 
     Raises:
         ValueError: a name that the configuration does not have, or the id of a token.
     """
-    text, types = text or "", {option.name: str(option.type) for option in fields(config_class)}
+    text, names = text or "", {option.name for option in fields(config_class)}
     if text.lstrip().startswith("{"):
         values = json.loads(text)
     else:
         items = [item.partition("=") for item in re.split(r",(?=\s*\w+\s*=)", text) if item.strip()]
-        values = {name.strip(): read_value(value.strip(), types.get(name.strip(), "")) for name, _, value in items}
+        values = {name.strip(): read_value(value.strip()) for name, _, value in items}
     for name, value in values.items():
-        if name not in types or value == "":
-            raise ValueError(
-                f"config_overrides: {name!r} is no name=value of the configuration; near it are "
-                f"{get_close_matches(name, types, 3)}."
-            )
+        if name not in names or value == "":
+            raise ValueError(f"config_overrides: {name!r} is no name=value of the configuration.")
         if name.endswith("_token_id"):
             raise ValueError(f"config_overrides: {name} is that of the tokenizer; give another --tokenizer_name.")
     return values

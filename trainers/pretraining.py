@@ -12,14 +12,12 @@ from pathlib import Path
 
 import torch
 import transformers
-from accelerate.utils import broadcast_object_list
 from rich.table import Table
-from rich.text import Text
 from transformers import PreTrainedModel, set_seed
 
 from .data.data_arguments import DataTrainingArguments
 from .data.texts import iterate_texts
-from .data.token_frequency import order_digest, unigram_entropy
+from .data.token_frequency import unigram_entropy
 from .evaluation.analysis.lost_words import lost_words
 from .evaluation.plots import plot_run
 from .evaluation.text_kinds import KIND_TEXTS, kinds_markdown, reconstruct_kinds
@@ -38,10 +36,6 @@ from .validation import without_prefix
 
 PRETRAINING_ARGUMENTS = (ModelArguments, DataTrainingArguments, ConceptTrainingArguments)
 
-SCRIPT = "examples/run_pretraining.py"  # in the command on the card
-
-EMBEDDED_DATA = "the embedded corpus (excerpts of 100 classic books)"
-
 
 def pretrain(
     model_args: ModelArguments, data_args: DataTrainingArguments, training_args: ConceptTrainingArguments
@@ -56,7 +50,9 @@ def pretrain(
     trainer, model, sentences = prepare(model_args, data_args, training_args)
     args, facts, first = trainer.args, trainer.facts, trainer.is_world_process_zero()
     if first:
-        announce(trainer, model, console)
+        about = f"objective {trainer.mixture.describe()} {trainer.mixture.options()} on {args.device}"
+        console.print(f"{facts.name}: {type(model).__name__}, {model.num_parameters():,} parameters, {about}")
+        console.print(f"unigram entropy of the training text: {facts.unigram:.3f} nats per token")
     if args.do_train:
         if args.do_eval:
             metrics = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True).metrics
@@ -69,14 +65,16 @@ def pretrain(
         facts = replace(facts, trained=without_prefix(metrics, "eval"))
     if first:
         if args.do_eval:
-            facts = replace(facts, examples=reconstructions(model, sentences))
+            if sentences and model.can_reconstruct:  # not a decoder of continuations alone
+                texts = model.reconstruct(sentences, truncation=True)
+                facts = replace(facts, examples=list(zip(sentences, texts, strict=True)))
             show_results(trainer, facts, console)
         if args.do_train:
             write_card(trainer, model, facts, console)
         console.print(f"total time: {time.time() - started:.0f} s")
         if args.do_train:
-            print("\nfrom transformers import AutoModelForMaskedLM")
             folder = json.dumps(args.output_dir)
+            print("\nfrom transformers import AutoModelForMaskedLM")
             print(f"model = AutoModelForMaskedLM.from_pretrained({folder}, trust_remote_code=True)")
     if args.push_to_hub:
         trainer.push_to_hub()
@@ -94,7 +92,8 @@ def prepare(model_args, data_args, training_args) -> tuple[ConceptTrainer, PreTr
     transformers.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     checkpoint = resume_options(model_args, data_args, training_args)
-    check_steps(model_args, training_args)
+    if not training_args.do_train and model_args.model_name_or_path is None:
+        raise ValueError("Without training a checkpoint is evaluated: give --model_name_or_path, or also --do_train.")
     start = plan_start(model_args, training_args, data_args.max_seq_length, checkpoint)
     data_args.max_seq_length = start.max_seq_length
     seed = training_args.seed if training_args.data_seed is None else training_args.data_seed
@@ -105,56 +104,39 @@ def prepare(model_args, data_args, training_args) -> tuple[ConceptTrainer, PreTr
     if loaded is not None and training_args.process_index == 0:
         print(loaded)
     model.tokenizer = tokenizer
-    name_run(training_args, run_name(model_args.model_type, start.mixture.describe(), model.config))
+    args, name = training_args, run_name(model_args.model_type, start.mixture.describe(), model.config)
+    args.run_name = args.run_name or name
+    args.output_dir = args.output_dir or str(Path("outputs") / folder_name(args.run_name))
+    check_output_dir(args.output_dir, resumes=checkpoint is not None)
     with training_args.main_process_first(desc="tokenizing"):
         data = data_args.cut_texts(texts, column, tokenizer, seed)
-    digest = order_digest(data["train"]) if training_args.process_index == 0 else None
     trainer = ConceptTrainer(
         model, training_args, objective=start.mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],
     )  # fmt: skip
-    trainer.start_record = start_record(model_args, data_args, training_args) | {
-        "train_text": broadcast_object_list([digest])[0]
-    }
+    trainer.start_record = start_record(model_args, data_args, training_args)
     trainer.check_resume(training_args.resume_from_checkpoint)
     unigram = unigram_entropy(trainer.token_counts, tokenizer.all_special_ids)
     trainer.facts = card_facts(model_args, data_args, training_args, start.mixture, unigram, column)
     return trainer, model, held_out_sentences(texts["validation"], column)
 
 
-def check_steps(model_args, training_args) -> None:
-    """ValueError for training or evaluation without what they need."""
-    if training_args.push_to_hub and not training_args.do_train:
-        raise ValueError("--push_to_hub pushes what is trained; a checkpoint is pushed by examples/push_to_hub.py.")
-    if not training_args.do_train and model_args.model_name_or_path is None:
-        raise ValueError("Without training a checkpoint is evaluated: give --model_name_or_path, or also --do_train.")
-
-
-def name_run(training_args, default: str) -> None:
-    """Give the run its name and a folder; ValueError if that cannot be written into, or holds a run already."""
-    training_args.run_name = training_args.run_name or default
-    folder = folder_name(training_args.run_name)
-    if training_args.output_dir is None:
-        training_args.output_dir = str(Path("outputs") / folder)
-    check_output_dir(training_args.output_dir, resumes=bool(training_args.resume_from_checkpoint))
-
-
 def card_facts(model_args, data_args, training_args, mixture, unigram: float, column: str) -> RunFacts:
     """Facts for the card that are known before the training."""
     sources = [source.strip().partition(":")[0] for source in (data_args.dataset_name or "").split(",") if source]
     embedded = not sources and data_args.train_file is None
-    files = [] if data_args.train_file is None else [data_args.train_file]
+    known = map(known_as, [*sources, *([data_args.train_file] if data_args.train_file else [])])
     bases = model_args.model_name_or_path, model_args.init_encoder_from, model_args.backbone
     return RunFacts(
         name=training_args.run_name,
         repo_id=training_args.hub_model_id or Path(training_args.output_dir).resolve().name,
         mixture=mixture,
-        data=EMBEDDED_DATA if embedded else ", ".join(map(known_as, [*sources, *files])),
+        data="the embedded corpus (excerpts of 100 classic books)" if embedded else ", ".join(known),
         text_column=None if embedded else column,
         data_ids=tuple(filter(hub_id, sources)),
         base_model=next(filter(hub_id, bases), None),
         language="en" if embedded else None,
-        command=command_line(SCRIPT, shared=True),
+        command=command_line("examples/run_pretraining.py", shared=True),
         unigram=unigram,
         license="apache-2.0" if embedded else None,
     )
@@ -186,25 +168,6 @@ def train(trainer: ConceptTrainer) -> dict[str, object]:
     }
 
 
-def announce(trainer: ConceptTrainer, model, console) -> None:
-    """Print what is trained."""
-    console.print(
-        Text.assemble(
-            (one_line(trainer.facts.name), "bold"),
-            f": {type(model).__name__}, {model.num_parameters():,} parameters, objective "
-            f"{trainer.mixture.describe()} {trainer.mixture.options()} on {trainer.args.device}\n"
-            f"unigram entropy of the training text: {trainer.facts.unigram:.3f} nats per token",
-        )
-    )
-
-
-def reconstructions(model, sentences: list[str]) -> list[tuple[str, str]]:
-    """Sentences with their reconstructions; none by a decoder of continuations alone."""
-    if not sentences or not model.can_reconstruct:
-        return []
-    return list(zip(sentences, model.reconstruct(sentences, truncation=True), strict=True))
-
-
 def show_results(trainer: ConceptTrainer, facts: RunFacts, console) -> None:
     """Print the table of results, and reconstructions."""
     table = Table(title=f"Held-out text, step {trainer.state.global_step:,}")
@@ -215,8 +178,8 @@ def show_results(trainer: ConceptTrainer, facts: RunFacts, console) -> None:
     table.add_row("unigram entropy (nats per token)", f"{facts.unigram:.3f}", "")
     console.print(table)
     for text, reconstruction in facts.examples:
-        console.print(Text.assemble(("held out      ", "dim"), one_line(text)), soft_wrap=True)
-        console.print(Text.assemble(("reconstructed ", "dim"), one_line(reconstruction), "\n"), soft_wrap=True)
+        console.print(f"held out      {one_line(text)}", soft_wrap=True)
+        console.print(f"reconstructed {one_line(reconstruction)}\n", soft_wrap=True)
 
 
 def write_card(trainer: ConceptTrainer, model, facts: RunFacts, console) -> None:
@@ -239,7 +202,6 @@ def draw(trainer: ConceptTrainer, model, facts: RunFacts, console) -> str | None
     except Exception as error:
         console.print(f"The picture could not be drawn: {first_line(error)}", soft_wrap=True)
         return None
-    console.print(f"picture: {path}", soft_wrap=True)
     return path.name
 
 

@@ -4,20 +4,19 @@ The record that a run keeps beside its checkpoints, and the resumption of a run:
 given, and any difference to the record is refused by name.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, fields
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from .checkpoints import CheckpointError, find_checkpoint
 from .data.data_arguments import DataTrainingArguments
+from .data.texts import column_names
+from .data.token_frequency import order_digest
 from .model_arguments import ModelArguments
-from .models.loading import RUN_RECORD, read_config, read_record
+from .models.loading import read_config, read_record
 from .training_args import ConceptTrainingArguments
 
 
@@ -33,12 +32,7 @@ NOT_RECORDED = ("tokenizer_name", "trust_remote_code")
 
 
 def check_model(checkpoint: str | Path, model) -> None:
-    """
-    Compare class and configuration of `model` with those of a checkpoint.
-
-    Raises:
-        ValueError: the checkpoint's configuration cannot be read; a CheckpointError where they differ.
-    """
+    """CheckpointError where class and configuration of `model` are not those of a checkpoint."""
     saved, own = read_config(str(checkpoint)), model.config
     compare(checkpoint, {"class": saved.architectures}, {"class": [type(model).__name__]})
     values = [json.loads(config.to_json_string(use_diff=False)) for config in (saved, own)]
@@ -46,57 +40,37 @@ def check_model(checkpoint: str | Path, model) -> None:
 
 
 def check_record(checkpoint: str | Path, record: dict) -> None:
-    """
-    Compare `record`, of the run that is to be resumed, with that of a checkpoint; entries that one of them lacks are
-    left.
-
-    Raises:
-        CheckpointError: they differ, or the checkpoint's record cannot be read.
-    """
-    saved, own = read_record(str(checkpoint)), json.loads(json.dumps(record))
-    for name in own:  # one by one, as entries that follow from others come last
-        if name in saved:
-            compare(checkpoint, {name: saved[name]}, {name: own[name]})
+    """CheckpointError where `record`, of the run that is to be resumed, differs from that of a checkpoint; entries
+    that one of them lacks are left."""
+    saved, own = flat(read_record(str(checkpoint))), flat(json.loads(json.dumps(record)))
+    compare(checkpoint, saved, {name: value for name, value in own.items() if name in saved})
 
 
 def compare(checkpoint, saved: dict, own: dict) -> None:
-    """CheckpointError where values of a checkpoint differ from those of the run that is to be resumed."""
-    if differing := differences(saved, own):
-        raise CheckpointError(
-            f"The checkpoint {checkpoint} was made with {'; with '.join(differing[:3])}: resume it with the options "
-            "of its run, or start a new run from its model by --model_name_or_path."
-        )
+    """CheckpointError where a value of a checkpoint differs from that of the run that is to be resumed."""
+    for name, value in own.items():
+        if saved.get(name) != value:
+            raise CheckpointError(
+                f"The checkpoint {checkpoint} was made with {name} {json.dumps(saved.get(name))}, not "
+                f"{json.dumps(value)}: resume it with the options of its run, or start a new run from its model by "
+                "--model_name_or_path."
+            )
 
 
-def differences(saved: dict, own: dict) -> list[str]:
-    """Values that differ, each as "name value, not value", within dicts by their own entries."""
-    differing = []
-    for name in own:
-        if isinstance(saved.get(name), dict) and isinstance(own[name], dict):
-            shared = saved[name].keys() & own[name].keys()
-            differing += differences(saved[name], {key: own[name][key] for key in own[name] if key in shared})
-        elif saved.get(name) != own[name]:
-            differing.append(f"{name} {shown(saved.get(name))}, not {shown(own[name])}")
-    return differing
-
-
-def shown(value) -> str:
-    """A value in an error message."""
-    if isinstance(value, list):
-        return ", ".join(map(shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value)
+def flat(values: dict, prefix: str = "") -> dict:
+    """The entries of a dict and of dicts within it."""
+    entries = {}
+    for name, value in values.items():
+        entries |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return entries
 
 
 def resume_options(
     model_args: ModelArguments, data_args: DataTrainingArguments, training_args: ConceptTrainingArguments
 ) -> str | None:
-    """
-    The checkpoint from which the run is resumed, None for a new run. Options of the model, the objective and
-    `max_seq_length` that are not given become those of its run; so does the folder of the run.
-
-    Raises:
-        ValueError: there is no such checkpoint, it is damaged, or its run was started with other options.
-    """
+    """The checkpoint from which the run is resumed, None for a new run. Options of the model, the objective and
+    `max_seq_length` that are not given become those of its run; so does the folder of the run. ValueError where there
+    is no such checkpoint, it is damaged, or its run was started with other options."""
     resume = training_args.resume_from_checkpoint
     if not resume:
         return None
@@ -104,28 +78,21 @@ def resume_options(
         raise ValueError(
             "--resume_from_checkpoint goes on with training; a checkpoint is evaluated by --model_name_or_path."
         )
-    if training_args.output_dir is None and resume == "last":
-        raise ValueError("--resume_from_checkpoint last needs --output_dir, the folder of the run.")
-    checkpoint = find_checkpoint(training_args.output_dir, resume)
-    if training_args.output_dir is None:
-        training_args.output_dir = str(Path(checkpoint).parent)
+    checkpoint = find_checkpoint(training_args.output_dir or "", resume)
+    training_args.output_dir = training_args.output_dir or str(Path(checkpoint).parent)
     record = read_record(checkpoint)
-    if "model_type" not in record:
-        raise ValueError(
-            f"{RUN_RECORD} of {checkpoint} does not say how its model started, as that of run_pretraining.py does: "
-            "start a new run from it by --model_name_or_path."
-        )
     for option in fields(ModelArguments):
         if option.name in record and not model_args.given(option.name):
             setattr(model_args, option.name, record[option.name])
     if data_args.max_seq_length is None:
-        data_args.max_seq_length = record["max_seq_length"]
+        data_args.max_seq_length = record.get("max_seq_length")
     check_record(checkpoint, start_record(model_args, data_args, training_args))
     if training_args.objective is None:
         training_args.objective = record["objective"]
-        for name, value in chain.from_iterable(options.items() for options in record["objectives"].values()):
-            if getattr(training_args, name) is None:
-                setattr(training_args, name, value)
+        for options in record["objectives"].values():
+            for name, value in options.items():
+                if getattr(training_args, name) is None:
+                    setattr(training_args, name, value)
     return checkpoint
 
 
@@ -138,15 +105,10 @@ def start_record(
     return {**options, "max_seq_length": data_args.max_seq_length, **seeds}
 
 
-def describe_rows(data) -> str:
-    """An entry by which training data can be compared: the number of rows, and of data sets and lists, which always
-    give the same rows, a digest of some of them."""
-    if not hasattr(data, "__len__"):
-        return "a stream"
-    digest = ""
-    if isinstance(data, Dataset | list) and len(data):
-        rows = data.with_format(None) if isinstance(data, Dataset) else data
-        chosen = [rows[round(place)] for place in torch.linspace(0, len(rows) - 1, 64).tolist()]
-        text = json.dumps(chosen, default=lambda value: getattr(value, "tolist", lambda: type(value).__name__)())
-        digest = f" ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
-    return f"{len(data):,} rows{digest}"
+def describe_rows(data) -> dict[str, Any]:
+    """Entries by which training data can be compared: a digest of tokens and their order, and the number of rows."""
+    entries = {"train_rows": len(data) if hasattr(data, "__len__") else "a stream"}
+    data = Dataset.from_list(data) if isinstance(data, list) else data
+    if isinstance(data, Dataset | IterableDataset) and "input_ids" in column_names(data):
+        return {"train_text": order_digest(data), **entries}
+    return entries

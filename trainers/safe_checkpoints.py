@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from .checkpoints import (
     recovery_hint,
     write_manifest,
 )
-from .utils.distributed import gather_objects, is_distributed
+from .utils.distributed import is_distributed
 from .utils.errors import TrainingDivergedError
 from .utils.runs import Stopped, StopSignals, check_output_dir, run_lock
 
@@ -71,47 +71,24 @@ class SafeCheckpointsMixin:
             if self.args.device.type == "cpu":
                 # transformers loads onto this device; of several processes it is "cpu:0", which torch.load refuses.
                 self.args.__dict__["_setup_devices"] = torch.device("cpu")
-            self._grad_norms, self._checked_step, self._saved_step = 0.0, None, None
+            self._grad_norms, self._saved_step = 0.0, None
             self._checkpoint = resume_from_checkpoint
-            try:
-                return super().train(resume_from_checkpoint, *args, **kwargs)
-            finally:
-                self.is_in_train = False
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def check_resume(self, resume_from_checkpoint) -> str | None:
-        """
-        The verified checkpoint that `train` would resume from, or None for a new run. `train` calls this; a script may
-        call it before any long work.
-
-        Raises:
-            CheckpointError: as in [`find_checkpoint`].
-            ValueError: the folder holds another run or its checkpoints.
-        """
-        folder, checkpoint = self.args.output_dir, None
+        """The verified checkpoint that `train` would resume from, or None for a new run; errors as in `train`, which
+        calls this. A script may call it before any long work."""
+        folder = self.args.output_dir
         with self._folder_lock():
-            if resume_from_checkpoint:
-                checkpoint = find_checkpoint(folder, resume_from_checkpoint)
+            checkpoint = find_checkpoint(folder, resume_from_checkpoint) if resume_from_checkpoint else None
             own = checkpoint is not None and Path(checkpoint).resolve().parent == Path(folder).resolve()
-            self._call_on_writer(lambda: check_output_dir(folder, (f"{PREFIX_CHECKPOINT_DIR}-*",), resumes=own))
+            if self.args.should_save:
+                check_output_dir(folder, (f"{PREFIX_CHECKPOINT_DIR}-*",), resumes=own)
         return checkpoint
 
-    def _call_on_writer(self, function) -> None:
-        """Call a function in the process that writes; every process raises the ValueError that it raises."""
-        refusal = None
-        if self.args.should_save:
-            try:
-                function()
-            except ValueError as error:
-                refusal = str(error)
-        for found in filter(None, gather_objects(refusal)):
-            raise ValueError(found)
-
-    @contextmanager
     def _folder_lock(self):
-        """Hold the lock of the run's folder in the process that writes; if it is taken, every process raises."""
-        with ExitStack() as stack:
-            self._call_on_writer(lambda: stack.enter_context(run_lock(self.args.output_dir)))
-            yield
+        """The lock of the run's folder in the process that writes; where it is taken, the launcher ends the others."""
+        return run_lock(self.args.output_dir) if self.args.should_save else nullcontext()
 
     # Writing
 
@@ -132,13 +109,11 @@ class SafeCheckpointsMixin:
         staged = self._staging / final.name
         try:
             super()._save_checkpoint(model, trial)
-            if self.state.best_global_step:
-                best = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-                if best == final or best.exists():
-                    self.state.best_model_checkpoint = str(best)
+            if self.state.best_model_checkpoint == str(staged):
+                self.state.best_model_checkpoint = str(final)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                self.state.save_to_json(str(staged / TRAINER_STATE_NAME))  # with the final name of the best checkpoint
+                self.state.save_to_json(str(staged / TRAINER_STATE_NAME))  # with the final name
                 write_manifest(staged)
                 publish(staged, final)
         except BaseException:
@@ -156,14 +131,12 @@ class SafeCheckpointsMixin:
 
     def _rotate(self, run_dir: Path, newest: Path) -> None:
         """Keep `save_total_limit` checkpoints, the newest and the best among them."""
-        limit, surplus = self.args.save_total_limit, []
-        if limit is not None and limit > 0:
-            kept = {newest.name, Path(self.state.best_model_checkpoint or newest).name}
-            # By time, because a run resumed from an earlier checkpoint may have later ones beside it.
-            found = sorted(list_checkpoints(run_dir), key=os.path.getmtime)
-            count = max(0, len(found) - max(limit, len(kept)))
-            surplus = [path for path in found if path.name not in kept][:count]
-        discard(surplus, run_dir)
+        limit = self.args.save_total_limit
+        kept = {newest.name, Path(self.state.best_model_checkpoint or newest).name}
+        # By time, because a run resumed from an earlier checkpoint may have later ones beside it.
+        found = sorted(list_checkpoints(run_dir), key=os.path.getmtime)
+        count = max(0, len(found) - max(limit, len(kept))) if limit else 0
+        discard([path for path in found if path.name not in kept][:count], run_dir)
 
     def _finalize_training(self, trial, *args, **kwargs):
         """As in [`Trainer`], whose removal of all but the best checkpoint is not atomic and is done here before."""
@@ -183,13 +156,10 @@ class SafeCheckpointsMixin:
 
     def get_train_dataloader(self):
         """As in [`Trainer`]; the order of the data depends on seed and epoch alone."""
-        self._order = torch.Generator()
+        args = self.args
+        self._order, self._data_seed = torch.Generator(), args.seed if args.data_seed is None else args.data_seed
         self.accelerator.dataloader_config.data_seed = self._data_seed
         return super().get_train_dataloader()
-
-    @property
-    def _data_seed(self) -> int:
-        return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
     def _get_train_sampler(self, *args, **kwargs):
         """As in [`Trainer`], whose sampler by length would draw from the process's generator."""
@@ -201,7 +171,10 @@ class SafeCheckpointsMixin:
     def _init_training_state(self, *args, **kwargs):
         """As in [`Trainer`], which does not know in which pass over a stream a checkpoint was written."""
         start = super()._init_training_state(*args, **kwargs)
-        self._saved_sums = saved = self._read_sums() if self._checkpoint else None
+        self._saved_sums = saved = None
+        if self._checkpoint:
+            path = Path(self._checkpoint, LOSS_SINCE_LOG.format(self.args.process_index))
+            self._saved_sums = saved = json.loads(path.read_text())
         if saved is not None and not has_length(self.train_dataset):
             batches = saved["epoch_steps"] * self.args.gradient_accumulation_steps
             start = saved["epoch"], 0 if self.args.ignore_data_skip else batches
@@ -225,8 +198,6 @@ class SafeCheckpointsMixin:
             self.control.should_training_stop = True
             return
         self._order.manual_seed(self._data_seed + epoch)
-        if self._checked_step is None:
-            self._checked_step = self.state.global_step
         super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def _save_rng_state(self, output_dir):
@@ -235,21 +206,12 @@ class SafeCheckpointsMixin:
         path = Path(output_dir, LOSS_SINCE_LOG.format(self.args.process_index))
         path.write_text(json.dumps(self._sums()))
 
-    def _read_sums(self) -> dict:
-        """The values of [`_sums`] in the checkpoint."""
-        return json.loads(Path(self._checkpoint, LOSS_SINCE_LOG.format(self.args.process_index)).read_text())
-
     def _sums(self) -> dict:
         """The sums of losses since the last log and until then, and the pass over the data with its steps so far."""
         ended = self.control.should_save and self.args.save_strategy == "epoch"
         place = (self._epoch + 1, 0) if ended else (self._epoch, self.state.global_step - self._epoch_start)
-        return {
-            "epoch": place[0],
-            "epoch_steps": place[1],
-            "loss": float(self._tr_loss),
-            "logged_step": self._globalstep_last_logged,
-            "total": float(self._total_loss_scalar),
-        }
+        sums = {"loss": float(self._tr_loss), "total": float(self._total_loss_scalar)}
+        return {**sums, "logged_step": self._globalstep_last_logged, "epoch": place[0], "epoch_steps": place[1]}
 
     def _add_sums(self, saved: dict) -> None:
         """Restore the values of [`_sums`]."""
@@ -262,22 +224,6 @@ class SafeCheckpointsMixin:
         saved, self._saved_sums = self._saved_sums, None
         if saved is not None:
             self._add_sums(saved)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        """As in [`Trainer`], with the learning rates of the arguments in place of the saved ones."""
-        if checkpoint is None:
-            return super()._load_optimizer_and_scheduler(checkpoint)
-        rates = [group.get("initial_lr") for group in self.optimizer.param_groups]
-        super()._load_optimizer_and_scheduler(checkpoint)
-        groups = self.optimizer.param_groups
-        for group, rate in zip(groups, rates, strict=True):
-            saved = group.get("initial_lr")
-            if rate is not None and saved and rate != saved:
-                group["lr"] *= rate / saved
-                group["initial_lr"] = rate
-        if hasattr(self.lr_scheduler, "base_lrs"):
-            self.lr_scheduler.base_lrs = [group.get("initial_lr", group["lr"]) for group in groups]
-            self.lr_scheduler._last_lr = [group["lr"] for group in groups]
 
     def log(self, logs, *args, **kwargs):
         """As in [`Trainer`]; `train_loss` is the mean over all steps of the run, not only those of this call."""
@@ -298,13 +244,12 @@ class SafeCheckpointsMixin:
 
     def _stop_at(self, number: int, model, trial) -> None:
         """End the run with a checkpoint of this step, because of the signal `number`."""
-        step, run_dir = self.state.global_step, Path(self._get_output_dir(trial))
-        final = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        step, folder = self.state.global_step, self._get_output_dir(trial)
         if self._saved_step != step:
             self._save_checkpoint(model, trial)
         message = (
             f"{signal.Signals(number).name} ended the run at step {step:,} of {self.state.max_steps:,}; resume from "
-            f"{final} by resume_from_checkpoint='last'."
+            f"{folder}/{PREFIX_CHECKPOINT_DIR}-{step} by resume_from_checkpoint='last'."
         )
         if self.is_world_process_zero():
             print(message, file=sys.stderr, flush=True)
@@ -355,11 +300,10 @@ class SafeCheckpointsMixin:
         step = self.state.global_step
         sums = {"loss": tr_loss, "gradient": self._grad_norms}
         infinite = [name for name, value in sums.items() if not math.isfinite(float(value))]
-        since, self._checked_step, self._grad_norms = self._checked_step + 1, step, 0.0
-        if infinite:
-            when = f"at step {step}" if since >= step else f"between steps {since} and {step}"
+        self._grad_norms = 0.0
+        if infinite:  # since the last check, which every checkpoint has passed
             raise TrainingDivergedError(
-                f"Training diverged {when}, where {' and '.join(infinite)} ceased to be finite; "
-                f"{recovery_hint(self._get_output_dir(None), since)}, with a lower learning_rate or max_grad_norm, a "
-                "longer warm-up, or bf16 in place of fp16."
+                f"Training diverged by step {step}, where {' and '.join(infinite)} ceased to be finite; "
+                f"{recovery_hint(self._get_output_dir(None), step)}. A lower max_grad_norm, or bf16 in place of fp16 "
+                "may help; in a new run also a lower learning_rate, or a longer warm-up."
             )

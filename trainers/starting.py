@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling_concept import ConceptEncoderConfig, ConceptEncoderForMaskedLM
 from modeling_concept.base_concept import load_state_dict
 from modeling_concept.configuration_concept import ConceptModelConfig
 
@@ -29,24 +27,15 @@ from .training_args import ConceptTrainingArguments
 SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers")
 
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
-HEAD_VALUES = ("num_decoder_layers", "tie_word_embeddings", "pair_similarity")
+HEAD_VALUES = {"num_decoder_layers", "tie_word_embeddings", "pair_similarity"}
 
 
 class Base(NamedTuple):
-    """
-    A checkpoint to start from.
-
-    Args:
-        path: folder or Hub id.
-        config: its configuration.
-        kind: its name in `MODEL_TYPES`, or that of its class if it has no language-model head.
-        record: what was recorded of its run.
-    """
+    """A checkpoint to start from: folder or Hub id, configuration, and model type (or class, if it has no head)."""
 
     path: str
     config: ConceptModelConfig
     kind: str
-    record: dict[str, Any]
 
 
 def read_base(path: str) -> Base:
@@ -54,35 +43,7 @@ def read_base(path: str) -> Base:
     config = read_config(path)
     saved = (config.architectures or ["no class"])[0]
     kinds = [name for name, kind in MODEL_TYPES.items() if kind.model_class.__name__ == saved]
-    if saved == ConceptEncoderForMaskedLM.__name__:
-        kinds = [name for name, kind in MODEL_TYPES.items() if fits(kind, config)]
-    return Base(path, config, next(iter(kinds), saved), read_record(path))
-
-
-def fits(kind: ModelType, config: PreTrainedConfig) -> bool:
-    """Whether a checkpoint of this configuration has the decoder of a model type."""
-    if kind.config_class is not type(config) or config.decoder_type is None:
-        return False
-    try:
-        kind.model_class.choose_parts(config)
-    except ValueError:
-        return False
-    return True
-
-
-def type_of_encoder(config: PreTrainedConfig) -> str:
-    """The first model type whose encoder is that of a configuration."""
-    return next(name for name, kind in MODEL_TYPES.items() if kind.config_class is type(config))
-
-
-def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """All weights of a model, each tied one under one name."""
-    return dict([*model.named_parameters(), *model.named_buffers()])
-
-
-def with_values(config: PreTrainedConfig, values: dict[str, Any]) -> PreTrainedConfig:
-    """A configuration with other values, checked as a whole."""
-    return type(config).from_dict({**config.to_dict(), **values})
+    return Base(path, config, next(iter(kinds), saved))
 
 
 @dataclass
@@ -114,7 +75,7 @@ class ModelStart:
 
     @property
     def becomes_recursive(self) -> bool:
-        """Whether a recursive encoder starts from a standard one."""
+        """Whether a recursive model starts from a standard one."""
         return self.base is not None and self.kind.config_class is not type(self.base.config)
 
     def make_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
@@ -143,37 +104,58 @@ class ModelStart:
         """
         model_class, config, base = self.kind.model_class, self.make_config(tokenizer), self.base
         if base is None:
-            model, sentence = self.new_model(config), None
+            model, sentence = model_class(config), None
+            if self.model_args.backbone_training == "random":
+                model.config.backbone_source = {}  # known to be random
+            elif self.backbone is not None:
+                load_backbone(model, self.backbone)
         elif self.model_args.init_encoder_from is not None:
-            model, sentence = self.model_on_encoder(config)
+            model = model_class(config)
+            state = load_weights(type(model.encoder), base.path, config=config)[0].state_dict()
+            model.encoder.load_state_dict(state)
+            loaded = {f"encoder.{name}" for name in state}
+            saved = load_state_dict(base.path)
+            left = [name for name in saved if f"encoder.{name.removeprefix('encoder.')}" not in loaded]
+            sentence = describe(base.path, loaded, left, names_of(model) - loaded)
+            if model.config.backbone_source:
+                scale_tied_head(model)
         elif self.becomes_recursive:
             model = model_class(config)
             sentence = describe(base.path, **model.load_from_standard_checkpoint(base.path))
         else:
             model, info = load_weights(model_class, base.path, config=config)
-            sentence = describe(base.path, weights_of(model), info["unexpected_keys"], ())
+            sentence = describe(base.path, names_of(model), info["unexpected_keys"], ())
         if (how := self.model_args.backbone_training) is not None:
             train_backbone(model, "full" if how == "random" else how)
         return model, sentence
 
     def make_config(self, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedConfig:
         """The configuration of the model; before the tokenizer is known, one of the same parts and sizes."""
-        if self.base is None:
-            config = self.new_config(tokenizer)
-        elif self.model_args.init_encoder_from is not None:
-            config = self.config_on_encoder()
+        args, base, config_class = self.model_args, self.base, self.kind.config_class
+        if base is None:
+            config = config_class(**self.new_values(tokenizer) | self.overrides)
+        elif args.init_encoder_from is not None:
+            of_encoder = config_class.own_options() - HEAD_VALUES
+            values = {name: value for name, value in base.config.to_dict().items() if name in of_encoder}
+            values = {name: value for name, value in values.items() if not name.startswith("decoder_")}
+            values["num_decoder_layers"] = args.num_decoder_layers
+            if self.mixture.decoder_target == "both":
+                values["decoder_target"] = "both"
+            config = config_class(**values | self.overrides)
         else:
-            config = with_values(self.base_config(), self.overrides)
+            config = base.config
+            if self.becomes_recursive:
+                depth = args.num_hidden_layers
+                config = config_class.from_standard(config, num_hidden_layers=depth, num_iterations=depth)
+            config = config_class.from_dict(config.to_dict() | self.overrides)
         return self.kind.model_class.choose_parts(config)
 
-    def new_config(self, tokenizer) -> PreTrainedConfig:
+    def new_values(self, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+        """The values of a new configuration."""
         args, backbone = self.model_args, self.backbone
-        values = {
-            "vocab_size": args.vocab_size if tokenizer is None else len(tokenizer),
-            "max_sequence_length": self.max_seq_length,
-            "decoder_target": "both" if self.mixture.decoder_target == "both" else None,
-            **{name: getattr(args, name) for name in SIZES},
-        }
+        values = {name: getattr(args, name) for name in SIZES} | {"max_sequence_length": self.max_seq_length}
+        values["vocab_size"] = args.vocab_size if tokenizer is None else len(tokenizer)
+        values["decoder_target"] = "both" if self.mixture.decoder_target == "both" else None
         if backbone is not None:
             values |= backbone_options(backbone)
             values["vocab_size"] = max(values["vocab_size"], len(backbone.table))
@@ -181,55 +163,12 @@ class ModelStart:
             values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id", None)
         if self.mixture.mean_only:  # the objectives read nothing else of the concepts
             values["concept_mean"] = "free"
-        return self.kind.config_class(**values | self.overrides)
+        return values
 
-    def new_model(self, config) -> PreTrainedModel:
-        model = self.kind.model_class(config)
-        if self.backbone is not None:
-            if self.model_args.backbone_training == "random":
-                model.config.backbone_source = {}  # known to be random
-            else:
-                load_backbone(model, self.backbone)
-        return model
 
-    def base_config(self) -> PreTrainedConfig:
-        """The configuration of the checkpoint, as a recursive one where the model becomes so."""
-        config = self.base.config
-        if not self.becomes_recursive:
-            return config
-        depth = self.model_args.num_hidden_layers
-        recursive = self.kind.config_class.from_standard(config)
-        return with_values(recursive, {"num_hidden_layers": depth, "num_iterations": depth})
-
-    def config_on_encoder(self) -> PreTrainedConfig:
-        """The configuration of a model that has the encoder of a checkpoint and a new decoder."""
-        config_class = self.kind.config_class
-        names = config_class.own_options()
-        of_encoder = {
-            name: value
-            for name, value in self.base_config().to_dict().items()
-            if name in names and name not in HEAD_VALUES and not name.startswith("decoder_")
-        }
-        decoder = {"num_decoder_layers": self.model_args.num_decoder_layers}
-        if self.mixture.decoder_target == "both":
-            decoder["decoder_target"] = "both"
-        return config_class(**{**of_encoder, **decoder, **self.overrides})
-
-    def model_on_encoder(self, config) -> tuple[PreTrainedModel, str]:
-        path, model = self.base.path, self.kind.model_class(config)
-        if self.becomes_recursive:
-            report = model.encoder.load_from_standard_checkpoint(path)
-            loaded, skipped = {f"encoder.{name}" for name in report["loaded"]}, report["skipped"]
-        else:
-            state = load_weights(type(model.encoder), path, config=config)[0].state_dict()
-            model.encoder.load_state_dict(state)
-            loaded = {f"encoder.{name}" for name in state}
-            skipped = [
-                name for name in load_state_dict(path) if f"encoder.{name.removeprefix('encoder.')}" not in loaded
-            ]
-        if model.config.backbone_source:
-            scale_tied_head(model)
-        return model, describe(path, loaded, skipped, weights_of(model).keys() - loaded)
+def names_of(model: PreTrainedModel) -> set[str]:
+    """The weights of a model, each tied one under one name."""
+    return {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
 
 
 def describe(path: str, loaded: Iterable[str], skipped: Iterable[str], new: Iterable[str]) -> str:
@@ -260,13 +199,15 @@ def plan_start(
         ValueError: a checkpoint or backbone cannot be read, or options contradict each other or the checkpoint.
     """
     args, base = model_args, None if model_args.base is None else read_base(model_args.base)
-    args.model_type = choose_model_type(args, training_args, base)
+    args.model_type = args.model_type or default_model_type(args, training_args, base)
     kind = find_model_type(args.model_type)
     # A decoder that is kept goes on with its objective, also above an encoder that becomes recursive.
     kept = args.init_encoder_from is None and base is not None and base.kind in MODEL_TYPES
     mixture = training_args.make_mixture((MODEL_TYPES[base.kind] if kept else kind).objective)
     overrides = read_overrides(args.config_overrides, kind.config_class)
-    start = ModelStart(args, mixture, longest_text(max_seq_length, overrides, base), overrides, base, checkpoint)
+    limit = MAX_SEQ_LENGTH if base is None else base.config.max_sequence_length
+    length = max_seq_length or overrides.get("max_sequence_length", limit)
+    start = ModelStart(args, mixture, length, overrides, base, checkpoint)
     if base is not None:
         check_kind(start)
         take_options(start)
@@ -284,39 +225,26 @@ def plan_start(
     return start
 
 
-def choose_model_type(args: ModelArguments, training_args: ConceptTrainingArguments, base: Base | None) -> str:
-    """The model type of `--model_type`, the checkpoint's own, or the one that suits the objective."""
-    if args.model_type is not None:
-        return args.model_type
+def default_model_type(args: ModelArguments, training_args: ConceptTrainingArguments, base: Base | None) -> str:
+    """The checkpoint's own model type, or the one that suits the objective."""
     if args.model_name_or_path is not None and base.kind in MODEL_TYPES:
         return base.kind
-    if base is not None and type(base.config) is not ConceptEncoderConfig:
-        return type_of_encoder(base.config)
     return model_type_for(training_args.make_mixture(MODEL_TYPES[DEFAULT_MODEL_TYPE].objective))
-
-
-def longest_text(given: int | None, overrides: dict[str, Any], base: Base | None) -> int:
-    """The longest text in tokens; ValueError for one beyond the model's limit."""
-    limit = overrides.get("max_sequence_length", None if base is None else base.config.max_sequence_length)
-    if given is not None and limit is not None and given > limit:
-        raise ValueError(f"--max_seq_length {given} is more than the max_sequence_length {limit} of the model.")
-    return given or limit or MAX_SEQ_LENGTH
 
 
 def check_kind(start: ModelStart) -> None:
     """ValueError unless a model of the type can start from the checkpoint so."""
-    base, name = start.base, start.model_args.model_type
-    if not issubclass(start.kind.config_class, type(base.config)):
+    base, name, own = start.base, start.model_args.model_type, start.kind.config_class
+    if start.model_args.init_encoder_from is not None:
+        possible = own is type(base.config)
+    else:
+        repeats = start.becomes_recursive and issubclass(own, type(base.config)) and base.kind in MODEL_TYPES
+        possible = repeats or base.kind == name
+    if not possible:
         raise ValueError(
-            f"--model_type {name} cannot start from the checkpoint {base.path!r}, whose encoder is a "
-            f"{base.config.model_type}: use --model_type {type_of_encoder(base.config)}, with the decoder that "
-            "--config_overrides decoder_type=… names."
-        )
-    goes_on = base.kind == name or (start.becomes_recursive and base.kind in MODEL_TYPES)
-    if start.model_args.init_encoder_from is None and not goes_on:
-        raise ValueError(
-            f"--model_type {name} cannot go on from the checkpoint {base.path!r}, which is {base.kind}: take its "
-            f"encoder alone by --init_encoder_from {base.path}."
+            f"--model_type {name} cannot start from the checkpoint {base.path!r}, which is {base.kind}, a "
+            f"{base.config.model_type}: give its own --model_type, or for another decoder on its encoder "
+            f"--init_encoder_from {base.path}."
         )
     if start.model_args.backbone_training == "random":
         raise ValueError("--backbone_training random is for a new model with --backbone, not for a checkpoint.")
@@ -326,16 +254,15 @@ def take_options(start: ModelStart) -> None:
     """Give options that a checkpoint settles its values; ValueError where another value was given."""
     args, base = start.model_args, start.base
     source = base.config.backbone_source or {}
-    saved = {name: getattr(base.config, name) for name in (*SIZES, "vocab_size")}
+    saved = base.config.to_dict()
     saved |= {"backbone": source.get("name_or_path"), "backbone_layers": source.get("num_layers")}
-    saved |= {name: base.record[name] for name in SETTLED if base.record.get(name) is not None}
-    free = {"num_decoder_layers"} if args.init_encoder_from is not None else set()
-    free |= {"num_hidden_layers"} if start.becomes_recursive else set()
+    saved |= {name: value for name, value in read_record(base.path).items() if name in SETTLED and value is not None}
+    free = {"num_hidden_layers": start.becomes_recursive, "num_decoder_layers": args.init_encoder_from is not None}
     for name in (*SIZES, *SETTLED):
         given, own = getattr(args, name), saved.get(name)
         if not args.given(name):
             setattr(args, name, own if own is not None else given)
-        elif given != own and name not in free:
+        elif given != own and not free.get(name):
             raise ValueError(
                 f"--{name} {given} is not what the checkpoint {base.path!r} has, {own}: leave --{name} out, or start "
                 "anew without the checkpoint."

@@ -48,9 +48,11 @@ from .validation import EvaluationMixin, without_prefix
 # In a checkpoint, with the weights and the optimizer: heads of objectives, weights of losses, adapters.
 TRAINING_STATE = "training_state.pt"
 
-# Options of the optimizer that its saved state restores, whatever the arguments are; learning rates are not among
-# them.
-OPTIMIZER_OPTIONS = ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+# Options of the optimizer that its saved state restores, whatever the arguments are.
+OPTIMIZER_OPTIONS = (
+    "learning_rate", "backbone_learning_rate", "embedding_learning_rate", "weight_decay", "adam_beta1", "adam_beta2",
+    "adam_epsilon",
+)  # fmt: skip
 
 # Options that determine the steps to come: order of the data, noise, depth, length.
 STEP_OPTIONS = (
@@ -176,6 +178,11 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if self.is_world_process_zero():
             counted = [token_counts(self.train_dataset, self.model.config.vocab_size, self.data_collator)]
         return broadcast_object_list(counted)[0]
+
+    @cached_property
+    def data_record(self) -> dict:
+        """What checkpoints record of the training data."""
+        return describe_rows(self.train_dataset)
 
     # What is trained.
 
@@ -364,7 +371,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             **{name: getattr(args, name) for name in OPTIMIZER_OPTIONS},
             **{name: getattr(args, name) for name in STEP_OPTIONS if hasattr(args, name)},
             **({} if args.auto_find_batch_size else {"total_train_batch_size": texts}),
-            "train_data": describe_rows(self.train_dataset),
+            **self.data_record,
             "trained_tensors": [len(group["params"]) for group in self.make_groups()],
         }
 

@@ -329,15 +329,11 @@ def test_every_cell_is_read_the_same_from_rows_and_streams(cells):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ValueError("The first line says what is wrong with the file.\nThe second does not."),
-         "The first line says what is wrong with the file."),
+        (ValueError("What is wrong.\n\nWhat to do. \nMore."), "What is wrong. What to do."),
         (ValueError(""), "ValueError"),
-        (ValueError("Config name is missing.\nPlease pick one: a"), "Config name is missing. Please pick one: a"),
         (RuntimeError("Error(s) in loading state_dict for ConceptEncoderForMaskedLM:\n\tsize mismatch for a"),
          "Error(s) in loading state_dict for ConceptEncoderForMaskedLM: size mismatch for a"),
-        (KeyError("added_tokens"), "the entry 'added_tokens' is missing"),
-        (ValueError("Couldn't make it from one of: \n(1) a file, \n(2) a model or \n(3) another.\nYou need more."),
-         "Couldn't make it from one of: (1) a file, (2) a model or (3) another."),
+        (KeyError("added_tokens"), "'added_tokens'"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line(error, line):

@@ -34,7 +34,6 @@ from trainers.checkpoints import (
     RunInterrupted,
     clear_staging,
     find_checkpoint,
-    latest_valid,
     list_checkpoints,
     verify_checkpoint,
 )
@@ -432,8 +431,12 @@ def test_any_damage_is_found(copy, data):
 @pytest.mark.parametrize(
     "name, damage, flaw",
     [
-        ("model.safetensors", lambda path: os.truncate(path, 50), r"model.safetensors has 50 bytes instead of \d+"),
-        ("optimizer.pt", lambda path: path.unlink(), "optimizer.pt is missing"),
+        (
+            "model.safetensors",
+            lambda path: os.truncate(path, 50),
+            "the content of model.safetensors is not what was written",
+        ),
+        ("optimizer.pt", lambda path: path.unlink(), r"optimizer.pt cannot be read \(No such file or directory\)"),
         (
             "scheduler.pt",
             lambda path: path.write_bytes(bytes(path.stat().st_size)),
@@ -458,16 +461,15 @@ def test_training_does_not_go_on_from_a_damaged_checkpoint(name, damage, flaw, c
 def test_checkpoints_without_a_manifest_are_refused(tmp_path):
     """Those of transformers' own Trainer, which may be half written."""
     make_trainer(tmp_path, kind=Trainer, max_steps=4).train()
-    with pytest.raises(CheckpointError, match=f"checkpoint-4 is damaged: {MANIFEST} is missing; start again"):
+    with pytest.raises(CheckpointError, match=f"checkpoint-4 is damaged: {MANIFEST} cannot be read .*; start again"):
         find_checkpoint(tmp_path, "last")
 
 
 def test_there_may_be_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match=f"no checkpoint to resume from in {tmp_path}: start without"):
         find_checkpoint(tmp_path, "last")
-    with pytest.raises(CheckpointError, match="There is no checkpoint .*/checkpoint-7"):
+    with pytest.raises(CheckpointError, match="checkpoint-7 is damaged: .*No such file"):
         find_checkpoint(tmp_path, tmp_path / "checkpoint-7")
-    assert latest_valid(tmp_path) is None
 
 
 # Best, rotated, pushed
@@ -544,8 +546,6 @@ def test_the_manifest_names_all_files(straight):
     entries = json.loads((folder / MANIFEST).read_text())["files"]
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} < set(entries)
     assert set(entries) == {path.name for path in folder.iterdir()} - {MANIFEST}
-    for name, entry in entries.items():
-        assert entry["size"] == (folder / name).stat().st_size
 
 
 # Diverged
@@ -582,19 +582,19 @@ def test_divergence_ends_the_run_before_anything_is_saved(what, filtered, senten
     trainer = make_trainer(tmp_path, kind=Diverges, **options)
     trainer.what = what
     with pytest.raises(
-        TrainingDivergedError, match=f"diverged at step 5, where {sentence}; resume .*/checkpoint-4, with"
+        TrainingDivergedError, match=f"diverged by step 5, where {sentence}; resume .*/checkpoint-4. A lower"
     ):
         trainer.train()
     assert steps(tmp_path) == [1, 2, 3, 4]
     verify_checkpoint(tmp_path / "checkpoint-4")
-    with pytest.raises(TrainingDivergedError, match="at step 5"):
+    with pytest.raises(TrainingDivergedError, match="by step 5"):
         trainer.train(resume_from_checkpoint="last")
 
 
 def test_divergence_without_a_checkpoint(tmp_path):
     trainer = make_trainer(tmp_path, kind=Diverges, save_strategy="no")
     trainer.what = "nan"
-    with pytest.raises(TrainingDivergedError, match="start again, because .*, with a lower learning_rate"):
+    with pytest.raises(TrainingDivergedError, match="start again, because .* A lower max_grad_norm"):
         trainer.train()
 
 
@@ -627,7 +627,7 @@ class StepsOnAccelerator(SafeCheckpointsMixin, Steps):
         self.accelerator = SimpleNamespace(optimizer_step_was_skipped=False)
         self.control = transformers.TrainerControl()
         self.state = SimpleNamespace(global_step=0)
-        self._grad_norms, self._checked_step = 0.0, 0
+        self._grad_norms = 0.0
         self._get_output_dir = lambda trial: folder
 
     def step(self, gradient=1.0, loss=1.0, skipped=False, **due):
@@ -649,7 +649,7 @@ def test_accelerators_are_waited_for_only_when_something_is_due(tmp_path):
         assert Scalar.reads == 2
     steps.step(gradient=float("nan"))
     steps.step()
-    with pytest.raises(TrainingDivergedError, match="between steps 8 and 10, where gradient ceased to be finite"):
+    with pytest.raises(TrainingDivergedError, match="by step 10, where gradient ceased to be finite"):
         steps.step(should_log=True) if steps.state.global_step == 9 else None
 
 
@@ -659,7 +659,7 @@ def test_steps_that_a_gradient_scaler_skips_are_no_divergence(tmp_path):
     steps.step(gradient=float("nan"), skipped=True)
     steps.step(gradient=None)
     steps.step(should_save=True)
-    with pytest.raises(TrainingDivergedError, match="at step 5, where loss ceased to be finite"):
+    with pytest.raises(TrainingDivergedError, match="by step 5, where loss ceased to be finite"):
         steps.step(gradient=float("inf"), loss=math.nan, skipped=True, should_log=True)
 
 

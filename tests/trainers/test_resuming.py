@@ -79,25 +79,30 @@ def folder(finished, tmp_path):
 @pytest.mark.parametrize(
     ("options", "model", "sentence"),
     [
-        ({"objective": "masked_lm"}, {}, "objective denoising, not masked_lm"),
-        ({"deletion_rate": 0.3}, {}, "deletion_rate 0.0, 0.2, not 0.3"),
+        ({"objective": "masked_lm"}, {}, 'objective "denoising", not "masked_lm"'),
+        ({"deletion_rate": 0.3}, {}, r"deletion_rate \[0.0, 0.2\], not \[0.3\]"),
         ({}, {"hidden_size": 16}, "hidden_size 32, not 16"),
         ({}, {"concept_num": 3}, "concept_num 6, not 3"),
         ({}, {"hidden_dropout_prob": 0.2}, "hidden_dropout_prob 0.0, not 0.2"),
         (
             {},
             {"model_type": "perceiver_mlm"},
-            "class ConceptEncoderForMaskedLMPerceiverPosOnly, not ConceptEncoderFor",
+            r'class \["ConceptEncoderForMaskedLMPerceiverPosOnly"\], not \["ConceptEncoderFor',
         ),
-        ({}, {"model_type": "recursive_mlm"}, "class ConceptEncoderForMaskedLMPerceiverPosOnly, not RecursiveConcept"),
-        ({"concept_losses": "vicreg:0.1"}, {}, "concept_losses none, not vicreg"),
-        ({"optim": "adafactor"}, {}, "optimizer adamw_torch, not adafactor"),
+        (
+            {},
+            {"model_type": "recursive_mlm"},
+            r'class \["ConceptEncoderForMaskedLMPerceiverPosOnly"\], not \["RecursiveConcept',
+        ),
+        ({"concept_losses": "vicreg:0.1"}, {}, r'concept_losses \[\], not \["vicreg"\]'),
+        ({"optim": "adafactor"}, {}, 'optimizer "adamw_torch", not "adafactor"'),
         ({"weight_decay": 0.0}, {}, "weight_decay 0.01, not 0.0"),
+        ({"learning_rate": 0.1}, {}, r"learning_rate 0.\d+, not 0.1"),
         ({"adam_beta2": 0.9}, {}, "adam_beta2 0.95, not 0.9"),
         ({"gradient_accumulation_steps": 2}, {}, "total_train_batch_size 4, not 8"),
         ({"per_device_train_batch_size": 2}, {}, "total_train_batch_size 4, not 2"),
         ({"seed": 3}, {}, "seed 42, not 3"),
-        ({"length_schedule": "8,0.5:40"}, {}, "length_schedule null, not 8,0.5:40"),
+        ({"length_schedule": "8,0.5:40"}, {}, 'length_schedule null, not "8,0.5:40"'),
     ],
     ids=str,
 )
@@ -125,11 +130,11 @@ def test_weights_of_concept_losses_belong_to_the_run(tokenizer, pieces, tmp_path
 def test_a_run_does_not_go_on_with_other_data(kind, finished, tokenizer, pieces, tmp_path):
     checkpoint = f"{finished.args.output_dir}/checkpoint-2"
     for rows, sentence in (
-        (pieces.select(range(9)), r"train_data 16 rows \(\w+\), not 9 rows \("),
-        (pieces.select([*range(15), 0]), r"train_data 16 rows \(\w+\), not 16 rows \("),
-        (pieces.to_iterable_dataset(), r"train_data 16 rows \(\w+\), not a stream"),
+        (pieces.select(range(9)), "train_text"),
+        (pieces.select([*range(15), 0]), "train_text"),
+        (pieces.to_iterable_dataset(), 'train_rows 16, not "a stream"'),
     ):
-        data = rows.to_list() if kind == "list" and not sentence.endswith("stream") else rows
+        data = rows.to_list() if kind == "list" and not sentence.endswith('stream"') else rows
         with pytest.raises(CheckpointError, match=sentence):
             make_trainer(tokenizer, data, tmp_path, **SAVING).train(resume_from_checkpoint=checkpoint)
     same = pieces.to_list() if kind == "list" else pieces.with_format("numpy")
@@ -169,7 +174,7 @@ def test_what_a_record_does_not_tell_is_not_compared(finished, folder, tokenizer
 
 def test_the_folder_of_a_run_and_models_alone_are_no_checkpoints(finished, folder, tokenizer, pieces, tmp_path):
     trainer = make_trainer(tokenizer, pieces, tmp_path / "new", **SAVING)
-    with pytest.raises(CheckpointError, match=f"{folder} is damaged: .* is missing; it is no checkpoint of a run"):
+    with pytest.raises(CheckpointError, match=f"{folder} is damaged: .* it is no checkpoint of a run"):
         trainer.train(resume_from_checkpoint=folder)
     alone = make_trainer(tokenizer, pieces, tmp_path / "alone", save_only_model=True, **SAVING)
     alone.train()
@@ -242,18 +247,6 @@ def test_sums_begin_with_the_run(tokenizer, pieces, tmp_path):
         trainer.train()
         (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
         assert entry["loss/denoising"] == pytest.approx(entry["loss"])
-
-
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_another_learning_rate_is_that_of_the_steps_to_come(factor, tmp_path):
-    options = {"lr_scheduler_type": "cosine", "warmup_steps": 2}
-    make_safe_trainer(tmp_path / "a", **options).train()
-    rates = {}
-    for name, rate in (("same", 0.05), ("other", 0.05 * factor)):
-        trainer = make_safe_trainer(tmp_path / name, learning_rate=rate, save_strategy="no", **options)
-        trainer.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
-        rates[name] = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry][4:]
-    assert rates["other"] == pytest.approx([rate * factor for rate in rates["same"]])
 
 
 def test_a_run_without_a_step_is_an_error(tokenizer, pieces, tmp_path):

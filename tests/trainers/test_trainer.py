@@ -374,7 +374,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tokenizer, pieces, tmp_path):
         return loss * float("nan") if trainer.state.global_step == 4 else loss
 
     trainer.compute_loss = poisoned
-    with pytest.raises(TrainingDivergedError, match=r"diverged at step 5.*checkpoint-4") as caught:
+    with pytest.raises(TrainingDivergedError, match=r"diverged by step 5.*checkpoint-4") as caught:
         trainer.train()
     assert "\n" not in str(caught.value)
     verify_checkpoint(tmp_path / "checkpoint-4")

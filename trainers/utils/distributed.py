@@ -5,6 +5,7 @@ import os
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import gather_object
 
 
 def is_distributed() -> bool:
@@ -32,11 +33,7 @@ def print_once(text: str) -> None:
 
 def gather_objects(value) -> list:
     """`value` of every process, in their order."""
-    if not is_distributed():
-        return [value]
-    found = [None] * dist.get_world_size()
-    dist.all_gather_object(found, value)
-    return found
+    return gather_object([value]) if is_distributed() else [value]
 
 
 def gather_rows(tensor: torch.Tensor, counts: list[int]) -> torch.Tensor:

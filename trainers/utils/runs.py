@@ -46,9 +46,6 @@ def run_name(model_type: str, objective: str, config, now: datetime | None = Non
         sizes = {"bixt": "BiXT"}.get(config.encoder_type, config.encoder_type) + sizes
     if config.token_embedding_dim != config.hidden_size:
         sizes += f"_T{config.token_embedding_dim}"
-    positions = getattr(config, "concept_position_type", "none")  # of the original's network
-    if positions != "none":
-        sizes += f"_pos{positions}"
     return f"{prefix}_{sizes}_{(now or datetime.now()):%Y%m%d_%H%M%S}"
 
 
@@ -75,14 +72,8 @@ def folder_name(name: str) -> str:
 
 def check_output_dir(path: str | Path, writes: Iterable[str] = RUN_FILES, resumes: bool | None = None) -> None:
     """
-    Create the folder of a run or of results before any work is done for it.
-
-    Args:
-        writes: patterns of the files that will be written; none of them may exist.
-        resumes: whether a run in the folder is resumed; None where none can be.
-
-    Raises:
-        ValueError: the folder holds such a file.
+    Create the folder of a run or of results before any work is done for it. ValueError if it holds a file of one of
+    the patterns `writes`; `resumes` says whether a run there is resumed, and is None where none can be.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,12 +95,8 @@ def file_digest(*paths: Path) -> str:
 
 @contextmanager
 def run_lock(path: str | os.PathLike):
-    """
-    The lock of a run's folder, which the system frees when the process ends, however it ends.
-
-    Raises:
-        ValueError: another process holds it.
-    """
+    """The lock of a run's folder, which the system frees when the process ends, however it ends; ValueError where
+    another process holds it."""
     lock = FileLock(Path(path) / LOCK)
     Path(path).mkdir(parents=True, exist_ok=True)
     try:
