@@ -3,18 +3,11 @@
 
 from modeling_concept import __version__
 
-
-try:
-    from .data.collator import ConceptDataCollator
-    from .evaluation.metrics import concept_metrics, reconstruction_metrics
-    from .objectives import OBJECTIVES
-    from .trainer import ConceptTrainer
-    from .training_args import ConceptTrainingArguments
-except ModuleNotFoundError as error:
-    package = error.name.partition(".")[0]
-    raise ImportError(
-        f"trainers needs the package {package}, which the extra has: pip install 'concept-encoder[train]'."
-    ) from error
+from .data.collator import ConceptDataCollator
+from .evaluation.metrics import concept_metrics, reconstruction_metrics
+from .objectives import OBJECTIVES
+from .trainer import ConceptTrainer
+from .training_args import ConceptTrainingArguments
 
 
 __all__ = [

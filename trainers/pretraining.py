@@ -55,7 +55,7 @@ def pretrain(
         console.print(f"unigram entropy of the training text: {facts.unigram:.3f} nats per token")
     if args.do_train:
         if args.do_eval:
-            metrics = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True).metrics
+            metrics = trainer.predict(trainer.eval_dataset, metric_key_prefix="eval").metrics
             facts = replace(facts, untrained=without_prefix(metrics, "eval"))
             check_best_metric(args.metric_for_best_model, facts.untrained)
         facts = replace(facts, training=train(trainer))

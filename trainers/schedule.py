@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from .objectives.noise import make_key
 from .objectives.vocabulary import CleanBatch
@@ -60,19 +61,14 @@ class StepSchedule:
 
 def parse_lengths(text: str | None) -> tuple[tuple[float, int], ...]:
     """(share, tokens) from `512,0.5:2048,0.8:8192`; ValueError for anything else."""
-    lengths = []
-    for item in filter(None, (item.strip() for item in (text or "").split(","))):
-        share, colon, tokens = item.rpartition(":")
-        try:
-            lengths.append((float(share) if colon else 0.0, int(tokens)))
-        except ValueError:
-            raise ValueError(f"length_schedule: {item!r} must be share:tokens, as in 0.5:2048.") from None
+    items = [item.rpartition(":") for item in (text or "").split(",") if item.strip()]
+    lengths = tuple((float(share or 0), int(tokens)) for share, _, tokens in items)
     shares = [share for share, _ in lengths]
     if lengths and (
         shares[0] != 0 or shares != sorted(set(shares)) or shares[-1] >= 1 or min(n for _, n in lengths) < 4
     ):
         raise ValueError("length_schedule starts at 0, rises below 1, with at least 4 tokens: 512,0.5:2048,0.8:8192.")
-    return tuple(lengths)
+    return lengths
 
 
 def cut_texts(batch: CleanBatch, length: int) -> tuple[CleanBatch, torch.Tensor, torch.Tensor]:
@@ -95,10 +91,8 @@ def cut_texts(batch: CleanBatch, length: int) -> tuple[CleanBatch, torch.Tensor,
             parts.append([*before, *inner[start : start + width], *after])
             rows.append(row)
             places.append(number / len(starts))
-    most = max(map(len, parts))
     device = batch.input_ids.device
-    ids = [part + [batch.vocabulary.pad_token_id] * (most - len(part)) for part in parts]
-    lengths = torch.tensor([len(part) for part in parts], device=device)
-    mask = (torch.arange(most, device=device) < lengths[:, None]).long()
-    cut = CleanBatch(torch.tensor(ids, device=device), mask, batch.vocabulary)
+    ids = pad_sequence([torch.tensor(part, device=device) for part in parts], True, batch.vocabulary.pad_token_id)
+    mask = pad_sequence([torch.ones(len(part), dtype=torch.long, device=device) for part in parts], True)
+    cut = CleanBatch(ids, mask, batch.vocabulary)
     return cut, torch.tensor(rows, device=device), torch.tensor(places, device=device)

@@ -3,7 +3,6 @@
 
 import json
 import time
-from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import torch
 from accelerate.utils import DynamoBackend, broadcast_object_list
 from tqdm.auto import tqdm
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import IntervalStrategy, has_length
+from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
 
 from modeling_concept.base_concept import load_state_dict
@@ -24,22 +23,20 @@ from .data.pieces import SHORT_PIECE_PROBABILITY
 from .data.token_frequency import inverse_frequency, lacks_token_weights, token_counts
 from .data.tokenizers import tokenizer_mismatch
 from .evaluation.metrics import concept_metrics
-from .gradient_cache import cache_joint_losses
 from .losses.terms import make_weighting, parse_terms
 from .models.backbone import adapter_state, backbone_parameters, merged_state_dict
 from .models.loading import RUN_RECORD
-from .objectives import Mixture, Objective
-from .objectives.noise import Noise, make_key
+from .objectives import Mixture
+from .objectives.noise import Noise
 from .objectives.vocabulary import CleanBatch, Vocabulary
-from .optimizers import parameter_groups, wsd_defaults
+from .optimizers import parameter_groups
 from .publishing.hub import HubPushMixin
 from .publishing.model_card import RunFacts, make_card
 from .resuming import check_model, check_record, describe_rows
 from .safe_checkpoints import SafeCheckpointsMixin
 from .schedule import cut_texts
 from .training_args import ConceptTrainingArguments
-from .training_model import StepBatch, StepPlan, TrainingModel
-from .utils.distributed import gather_objects
+from .training_model import StepBatch, TrainingModel
 from .utils.runs import git_state
 from .utils.script import CONCEPT_MODEL_TYPES
 from .validation import EvaluationMixin, without_prefix
@@ -88,20 +85,20 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
     """
     [`Trainer`] of concept models by objectives and concept losses.
 
-    The loss of an optimizer step is the mean over all its supervised tokens (or texts), and joint losses compare all
-    its texts, however the step is split into batches, accumulated or divided among processes. The noise depends on the
-    seed, the step and the text's index in it; in evaluation on the text alone.
+    The loss of an optimizer step is the mean over all its supervised tokens (or texts), however the step is split into
+    batches, accumulated or divided among processes. A loss that compares texts compares those of a batch. The noise
+    depends on the seed, the step and the text's index in it; in evaluation on the text alone.
 
     Args:
         model: a concept model.
         args: choose objectives, concept losses and schedules, unless `objective` is given.
         processing_class: the tokenizer.
-        objective: an objective or a mixture instead.
+        objective: the objectives instead.
         train_dataset, eval_dataset: with the column `input_ids`, or with the column `text`, which is cut into pieces
             as `run_pretraining.py` does: rows are joined and cut every `max_sequence_length` tokens of the model, a
             tenth of the training pieces shorter. Several evaluation sets are a dict; their metrics are
-            `eval_<name>_loss` and so on. Without an evaluation set nothing is evaluated.
-        Others as in [`Trainer`].
+            `eval_<name>_loss` and so on.
+        callbacks: as in [`Trainer`].
 
     A new model with `concept_mean="weighted"` gets the weights of its tokens from their frequency in `train_dataset`.
     A model that has weights, is resumed or is only evaluated keeps its own.
@@ -110,8 +107,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
     describes the start of the model in checkpoints; a resumed run must have the same.
 
     Raises:
-        ValueError: the model cannot be trained so, data without these columns, an argument without effect, or several
-            GPUs in one process.
+        ValueError: the model cannot be trained so, data without these columns, or several GPUs in one process.
     """
 
     facts: RunFacts | None = None
@@ -119,36 +115,30 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     def __init__(
         self,
-        model=None,
-        args: ConceptTrainingArguments | None = None,
+        model,
+        args: ConceptTrainingArguments,
         *,
-        processing_class=None,
-        objective: Objective | Mixture | None = None,
+        processing_class,
+        objective: Mixture | None = None,
         train_dataset=None,
         eval_dataset=None,
-        data_collator=None,
-        **kwargs,
+        callbacks=None,
     ):
-        check_arguments(model, args, processing_class, {**kwargs, "data_collator": data_collator})
-        default_strategy = args.eval_strategy == ConceptTrainingArguments.eval_strategy
-        if eval_dataset is None and default_strategy and args.metric_for_best_model is None:
-            args = copy(args)
-            args.eval_strategy = IntervalStrategy.NO
-        self.mixture = args.make_mixture("denoising") if objective is None else Mixture.of(objective)
+        check_model_and_tokenizer(model, processing_class)
+        self.mixture = args.make_mixture("denoising") if objective is None else objective
         terms = parse_terms(args.concept_losses)
         self.schedule = args.make_schedule()
         self.schedule.check(model.config)
         self.training_model = TrainingModel(model, self.mixture, terms, make_weighting(args.loss_weighting, terms))
         if args.n_gpu > 1:
             raise ValueError("Several GPUs need a process each: start with torchrun or accelerate launch.")
-        if data_collator is None:
-            data_collator = ConceptDataCollator(processing_class)
-            self._cut = partial(cut_data, tokenizer=processing_class, config=model.config, args=args)
-            train_dataset = self._cut(train_dataset, short_piece_probability=SHORT_PIECE_PROBABILITY)
-            eval_dataset = self._cut(eval_dataset)
+        if args.per_device_train_batch_size < 2 and self.training_model.compares_texts:
+            raise ValueError("A loss that compares the texts of a batch needs per_device_train_batch_size 2 or more.")
+        self._cut = partial(cut_data, tokenizer=processing_class, config=model.config, args=args)
         super().__init__(
-            model, args, data_collator=data_collator, processing_class=processing_class, train_dataset=train_dataset,
-            eval_dataset=eval_dataset, **kwargs,
+            model, args, data_collator=ConceptDataCollator(processing_class), processing_class=processing_class,
+            train_dataset=self._cut(train_dataset, short_piece_probability=SHORT_PIECE_PROBABILITY),
+            eval_dataset=self._cut(eval_dataset), callbacks=callbacks,
         )  # fmt: skip
         # Losses are parts of the step's mean: neither transformers (the names of 5.5 and of later versions) nor
         # accelerate must divide them by the number of accumulated batches.
@@ -159,12 +149,12 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         self.training_model.to(args.device)
         if args.torch_compile:  # accelerate would compile the whole step, with graph breaks
             self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
-            self.training_model.compile_parts(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
+            for part in (model.base_model, model):  # the encoder; the decoder with its loss
+                part.compile(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
-        self.vocabulary = Vocabulary.of(processing_class).to(args.device)
-        self._given_optimizer = None if self.optimizer is None else self._complete(self.optimizer)
+        self.vocabulary = Vocabulary.of(processing_class, args.device)
         self._reset_logs()
         resumes = args.resume_from_checkpoint is not None
         if args.do_train and not resumes and train_dataset is not None and lacks_token_weights(model):
@@ -188,7 +178,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     def _prepare_for_training(self, *args, **kwargs):
         """Overridden so that accelerate wraps, and the optimizer updates, the training model; `self.model` stays the
-        concept model."""
+        concept model. Every attempt at training begins here, with empty logs."""
+        self._reset_logs()
         model = self.model
         self.model = self.model_wrapped = self.training_model
         try:
@@ -200,15 +191,13 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     def make_groups(self, model=None) -> list[dict]:
         """Groups of parameters with their learning rates and weight decay, as an optimizer takes them."""
-        args, inner, rates = self.args, self.training_model.model, []
+        args, inner, rates = self.args, self.training_model.model, {}
         if args.backbone_learning_rate is not None:
-            trained = [p for p in backbone_parameters(inner) if p.requires_grad]
-            rates.append((trained, args.backbone_learning_rate))
+            rates = dict.fromkeys(backbone_parameters(inner), args.backbone_learning_rate)
         if (rate := args.token_table_rate(inner.config)) is not None:
-            rates.append(([inner.get_input_embeddings().weight], rate))
-        return parameter_groups(
-            self.training_model if model is None else model, args.weight_decay, args.learning_rate, rates
-        )
+            rates[inner.get_input_embeddings().weight] = rate
+        trained = self.training_model if model is None else model
+        return parameter_groups(trained, args.weight_decay, args.learning_rate, rates)
 
     def create_optimizer(self, model=None):
         """The optimizer of `--optim`, with the groups of [`make_groups`]."""
@@ -217,31 +206,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             self.optimizer = optimizer_class(self.make_groups(model), **options)
         return self.optimizer
 
-    def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """As in [`Trainer`]; `warmup_stable_decay` decays over the last fifth by default."""
-        if self.args.lr_scheduler_type == "warmup_stable_decay":
-            self.args.lr_scheduler_kwargs = wsd_defaults(num_training_steps, self.args.lr_scheduler_kwargs)
-        return super().create_scheduler(num_training_steps, optimizer)
-
-    def _complete(self, optimizer) -> str:
-        """Add the parameters that the Trainer trains beside the model to a given optimizer; the optimizer's name."""
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        own = [p for name, p in self.training_model.named_parameters() if not name.startswith("model.")]
-        if missing := [parameter for parameter in own if parameter.requires_grad and id(parameter) not in held]:
-            if self.lr_scheduler is not None:
-                raise ValueError(
-                    "Objectives or weightings bring parameters of their own, which the scheduler given does not know: "
-                    "give optimizers=(optimizer, None), or none."
-                )
-            optimizer.add_param_group({"params": missing})
-        return type(optimizer).__name__
-
     # A step: batches of the collator -> plan_step -> StepBatch -> compute_loss -> TrainingModel.forward.
-
-    def get_train_dataloader(self):
-        """As in [`Trainer`]; every attempt at training begins here, with empty logs."""
-        self._reset_logs()
-        return super().get_train_dataloader()
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """All batches of this process for the next optimizer step, as [`StepBatch`]es, the inputs of
@@ -250,32 +215,28 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if not batches:
             return batches, None
         self._steps += 1
-        # The plan holds the number of items; transformers 5.5 only needs to know that there is one.
+        # They hold the number of items; transformers 5.5 only needs to know that there is one.
         return self.plan_step([self._prepare_inputs(batch) for batch in batches]), torch.ones(())
 
     def plan_step(self, batches: list[dict[str, torch.Tensor]]) -> list[StepBatch]:
-        """Draw the noise of a step, count its items, and compute the losses that compare all its texts."""
-        args, step = self.args, self.state.global_step
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        rows = [len(batch["input_ids"]) for batch in batches]
-        balanced = getattr(args, "train_sampling_strategy", None) == "batch_rebalance"
-        everywhere = gather_objects(rows) if balanced else [rows] * processes
-        plan = StepPlan(
-            {}, {}, splits=len(batches) * processes, warmup=self.schedule.warmup(step),
-            encoder_options=self.schedule.encoder_options(step),
-        )  # fmt: skip
-        step_batches = []
+        """Draw the noise of a step and count its items."""
+        step, processes, rank = self.state.global_step, self.accelerator.num_processes, self.accelerator.process_index
+        rows, inputs = [len(batch["input_ids"]) for batch in batches], []
         for number, batch in enumerate(batches):
-            start = sum(sum(counts[: number + (process < rank)]) for process, counts in enumerate(everywhere))
-            places = start + torch.arange(rows[number], device=args.device)
-            inputs = self.draw_inputs(batch, places, sum(map(sum, everywhere)))
-            seed = int(make_key(args.seed, step, number, rank)) & 0x7FFFFFFF
-            step_batches.append(StepBatch(plan, inputs, seed, batch))
-        self.count_items(plan, step_batches)
-        if plan.splits > 1 and self.training_model.needs_whole_step:
-            self.model_wrapped.train()
-            cache_joint_losses(self.training_model, self.model_wrapped, step_batches)
-        return step_batches
+            start = processes * sum(rows[:number]) + rank * rows[number]
+            places = start + torch.arange(rows[number], device=self.args.device)
+            inputs.append(self.draw_inputs(batch, places, processes * sum(rows)))
+        items, texts = self.count_items(inputs)
+        common = {
+            # Texts may give an objective nothing to predict, as a single token has no continuation: the loss is 0.
+            "items": {name: torch.where(count > 0, count, 1) for name, count in items.items()},
+            "weights": self.mixture.weights({name for name, count in items.items() if count > 0}),
+            "texts": texts,
+            "splits": len(batches) * processes,
+            "warmup": self.schedule.warmup(step),
+            "encoder_options": self.schedule.encoder_options(step),
+        }
+        return [StepBatch(part, **common, collated=batch) for part, batch in zip(inputs, batches, strict=True)]
 
     def draw_inputs(self, batch: dict[str, torch.Tensor], places: torch.Tensor, count: int) -> dict[str, dict]:
         """Inputs of each objective for a batch, whose texts have the indices `places` among the `count` of the
@@ -289,27 +250,22 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         self._tokens += int(clean.attention_mask.sum())
         return self.mixture.assign(clean, noise)
 
-    def count_items(self, plan: StepPlan, step_batches: list[StepBatch]) -> None:
-        """Write into the plan how many items of each objective, and texts for concept losses, all processes have."""
+    def count_items(self, batches: list[dict[str, dict]]) -> tuple[dict[str, torch.Tensor], float]:
+        """Number of items of each objective, and of texts for concept losses, in the batches of all processes."""
         mixture, zero = self.mixture, torch.zeros((), device=self.args.device)
         counts = {"texts": zero, **dict.fromkeys(mixture.objectives, zero)}
-        for batch in step_batches:
-            for name, inputs in batch.inputs.items():
+        for batch in batches:
+            for name, inputs in batch.items():
                 counts[name] = counts[name] + mixture.objectives[name].items(inputs)
                 if name in mixture.parts:
                     counts["texts"] = counts["texts"] + len(inputs["input_ids"])
-        sums = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
-        texts, *items = sums
-        items = dict(zip(mixture.objectives, items, strict=True))
-        plan.texts = float(texts)
-        # Texts may give an objective nothing to predict, such as the continuation of a single token: the loss is 0.
-        plan.items = {name: torch.where(count > 0, count, 1) for name, count in items.items()}
-        plan.weights = mixture.weights({name for name, count in items.items() if count > 0})
+        texts, *items = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
+        return dict(zip(mixture.objectives, items, strict=True)), float(texts)
 
     def clean(self, batch: dict[str, torch.Tensor]) -> CleanBatch:
         return CleanBatch(batch["input_ids"], batch["attention_mask"], self.vocabulary)
 
-    def compute_loss(self, model, inputs: StepBatch, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """This batch's part of the step's loss, times the number of processes, over which gradients are averaged."""
         result = model(inputs)
         for name, value in result["terms"].items():
@@ -352,7 +308,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     def _add_sums(self, kept):
         super()._add_sums(kept)
-        self._terms, self._steps = dict(kept.get("terms", {})), kept.get("steps", 0)
+        self._terms, self._steps = kept["terms"], kept["steps"]
 
     # Checkpoints.
 
@@ -367,7 +323,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             "concept_losses": [term.name for term in self.training_model.terms],
             "concept_loss_weights": {term.name: term.weight for term in self.training_model.terms},
             "loss_weighting": args.loss_weighting,
-            "optimizer": self._given_optimizer or OptimizerNames(args.optim).value,
+            "optimizer": OptimizerNames(args.optim).value,
             **{name: getattr(args, name) for name in OPTIMIZER_OPTIONS},
             **{name: getattr(args, name) for name in STEP_OPTIONS if hasattr(args, name)},
             **({} if args.auto_find_batch_size else {"total_train_batch_size": texts}),
@@ -416,51 +372,25 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         state = torch.load(Path(checkpoint) / TRAINING_STATE, map_location=self.args.device, weights_only=True)
         self.training_model.load_state_dict(state["own"], strict=False)
         if adapter_state(model):
-            # Saved weights have the updates merged; the backbone's own came with the model.
-            kept = {id(parameter) for parameter in backbone_parameters(model)}
-            wanted = {name for name, parameter in model.named_parameters() if id(parameter) not in kept}
-            wanted |= {name for name, _ in model.named_buffers()}
-            saved = load_state_dict(checkpoint)
-            model.load_state_dict({name: value for name, value in saved.items() if name in wanted}, strict=False)
-            model.load_state_dict(state["adapters"], strict=False)
+            # Saved weights have the updates merged, under names that layers with updates do not have.
+            model.load_state_dict({**load_state_dict(checkpoint), **state["adapters"]}, strict=False)
             return
         super()._load_from_checkpoint(checkpoint, model if not self.is_fsdp_enabled else None)
 
     def draft_card(self):
-        """The card of an unfinished run, with its last evaluation and the one before the first step."""
-        args = self.args
-        evaluations = [entry for entry in self.state.log_history if any(name.startswith("eval_") for name in entry)]
-        folder = Path(args.output_dir)
-        name = args.run_name or folder.name
-        facts = self.facts or RunFacts(name, self.hub_model_id or folder.name, mixture=self.mixture)
-        facts = replace(
-            facts,
-            trained=without_prefix(evaluations[-1], "eval") if evaluations else {},
-            untrained=self._untrained,
-            training={"optimizer steps": f"{self.state.global_step:,} of {self.state.max_steps:,}", **git_state()},
-        )
+        """The card of an unfinished run, with its last evaluation."""
+        args, folder = self.args, Path(self.args.output_dir).name
+        evaluated = next((entry for entry in reversed(self.state.log_history) if "eval_loss" in entry), {})
+        facts = self.facts or RunFacts(args.run_name or folder, self.hub_model_id or folder, mixture=self.mixture)
+        training = {"optimizer steps": f"{self.state.global_step:,} of {self.state.max_steps:,}", **git_state()}
+        facts = replace(facts, trained=without_prefix(evaluated, "eval"), training=training)
         return make_card(self.training_model.model, args, facts)
 
 
-def check_arguments(model, args, processing_class, others: dict) -> None:
-    """ValueError for arguments of [`ConceptTrainer`] that it cannot use."""
-    if getattr(getattr(model, "config", None), "model_type", None) not in CONCEPT_MODEL_TYPES or not hasattr(
-        model, "lm_head"
-    ):
+def check_model_and_tokenizer(model, tokenizer) -> None:
+    """ValueError for those that [`ConceptTrainer`] cannot train."""
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if not isinstance(model, PreTrainedModel) or kind not in CONCEPT_MODEL_TYPES or not hasattr(model, "lm_head"):
         raise ValueError(f"ConceptTrainer trains concept models with a decoder, not {type(model).__name__}.")
-    if hasattr(model, "peft_config"):
-        raise ValueError("For LoRA updates call trainers.models.backbone.train_backbone(model, 'lora').")
-    if not isinstance(args, ConceptTrainingArguments) or args.output_dir is None:
-        raise ValueError("ConceptTrainer needs ConceptTrainingArguments with a folder for the run, output_dir.")
-    if processing_class is None:
-        raise ValueError("ConceptTrainer needs the model's tokenizer: processing_class=tokenizer.")
-    if mismatch := tokenizer_mismatch(processing_class, model.config):
+    if mismatch := tokenizer_mismatch(tokenizer, model.config):
         raise ValueError(f"The tokenizer is not that of the model: {mismatch}.")
-    if getattr(others.get("data_collator"), "mlm", False):
-        raise ValueError("ConceptTrainer hides tokens by itself: leave data_collator out.")
-    unread = (
-        "model_init", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics",
-        "optimizer_cls_and_kwargs",
-    )  # fmt: skip
-    if given := [name for name in unread if others.get(name) is not None]:
-        raise ValueError(f"ConceptTrainer does not use {given[0]}: its objectives make losses and metrics.")

@@ -11,11 +11,10 @@ from .losses import CONCEPT_LOSSES
 from .losses.weighting import WEIGHTINGS
 from .objectives import OBJECTIVES, Mixture, parse_mixture
 from .schedule import StepSchedule, parse_lengths
-from .utils.runs import git_state
 
 
 def objective_options() -> list[tuple]:
-    """One optional argument for each option of an objective; None leaves it to the objective."""
+    """One optional argument for each option of each objective; None leaves it to the objective."""
     owners, arguments = {}, {}
     for name, objective in OBJECTIVES.items():
         for option in fields(objective):
@@ -29,15 +28,6 @@ def objective_options() -> list[tuple]:
 
 ObjectiveArguments = make_dataclass("ObjectiveArguments", objective_options())
 ObjectiveArguments.__module__ = __name__
-ObjectiveArguments.__doc__ = "The options of all objectives, made from their fields: a new objective brings its own."
-
-
-def read_objectives(text: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Shares and weights of [`parse_mixture`]; ValueError for an unknown objective."""
-    parts, auxiliary = parse_mixture(text)
-    if unknown := [name for name in parts | auxiliary if name not in OBJECTIVES]:
-        raise ValueError(f"Unknown objective {unknown[0]!r}; choose one of {sorted(OBJECTIVES)}.")
-    return parts, auxiliary
 
 
 @dataclass
@@ -55,12 +45,7 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
         "label_smoothing_factor": "the loss of an objective is a likelihood, which smoothed labels would change",
         "enable_jit_checkpoint": "SIGTERM always leaves a checkpoint",
         "average_tokens_across_devices": "a loss is always the mean over the labels of all processes",
-        **dict.fromkeys(
-            ("prediction_loss_only", "include_for_metrics", "batch_eval_metrics", "eval_do_concat_batches",
-             "eval_use_gather_object", "eval_accumulation_steps", "label_names"),
-            "an evaluation adds up losses and keeps no outputs",
-        ),
-    }  # fmt: skip
+    }
 
     objective: str | None = HfArg(
         default=None,
@@ -115,7 +100,6 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     eval_steps: float | None = HfArg(default=0.25, help="Evaluate every so many steps, or this share.")
     logging_steps: float = HfArg(default=20, help="Log every so many steps.")
     logging_nan_inf_filter: bool = HfArg(default=False, help="Hide losses that are not finite.")
-    save_strategy: str = HfArg(default="steps", help="When to save a checkpoint.")
     save_steps: float = HfArg(default=0.5, help="Save every so many steps, or this share of all.")
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep.")
     report_to: list[str] = HfArg(
@@ -127,8 +111,6 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     remove_unused_columns: bool = HfArg(default=False, help="The collator chooses its columns.")
 
     def __post_init__(self):
-        if self.objective is not None:
-            read_objectives(self.objective)
         unnamed = self.output_dir is None
         super().__post_init__()
         choose_trackers(self.report_to)
@@ -139,10 +121,6 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # nothing to pin for; torch would warn
 
-    def to_dict(self):
-        """Also the state of the checkout: trackers log this."""
-        return {**super().to_dict(), **git_state()}
-
     def token_table_rate(self, config) -> float | None:
         """Learning rate of the token table of a network of this configuration; None for the common one."""
         if self.embedding_learning_rate is not None:
@@ -152,7 +130,9 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
 
     def make_mixture(self, default: str) -> Mixture:
         """The chosen objectives, or `default`, with the given options; ValueError for an option of none of them."""
-        parts, auxiliary = read_objectives(self.objective or default)
+        parts, auxiliary = parse_mixture(self.objective or default)
+        if unknown := [name for name in parts | auxiliary if name not in OBJECTIVES]:
+            raise ValueError(f"Unknown objective {unknown[0]!r}; choose one of {sorted(OBJECTIVES)}.")
         own = {name: {option.name for option in fields(OBJECTIVES[name])} for name in parts | auxiliary}
         given = {option.name: getattr(self, option.name) for option in fields(ObjectiveArguments)}
         given = {name: value for name, value in given.items() if value is not None}

@@ -7,10 +7,8 @@ B texts of a batch, T texts in all, N tokens, C concepts, H hidden.
 """
 
 import time
-from collections.abc import Callable, Iterable
 
 import torch
-from transformers.utils import logging
 
 from .evaluation.metrics import concept_metrics, reconstruction_metrics
 from .objectives import Mixture
@@ -20,8 +18,6 @@ from .objectives.vocabulary import CleanBatch
 from .training_model import TrainingModel
 from .utils.distributed import gather_objects
 
-
-logger = logging.get_logger(__name__)
 
 EVALUATION_SEED = 20260208
 
@@ -49,8 +45,8 @@ class EvaluationSums:
         """Add the losses of every objective on every text of a batch."""
         noise = Noise.for_texts(batch.input_ids, batch.attention_mask, self.seed)
         model = self.training_model.model
-        for name, inputs in self.mixture.all(batch, noise).items():
-            objective = self.mixture.objectives[name]
+        for name, objective in self.mixture.objectives.items():
+            inputs = objective(batch, noise.fold_in(name))
             encoded = model.base_model(inputs["input_ids"], inputs["attention_mask"])
             if isinstance(objective, JointObjective):
                 keys = text_keys(batch.input_ids, batch.attention_mask, self.seed).tolist()
@@ -91,9 +87,7 @@ class EvaluationSums:
 
 
 @torch.no_grad()
-def shuffled_concept_loss_gap(
-    model, mixture: Mixture, batches: Callable[[], Iterable[CleanBatch]], seed: int
-) -> dict[str, float]:
+def shuffled_concept_loss_gap(model, mixture: Mixture, batches: list[CleanBatch]) -> dict[str, float]:
     """
     Rise of the loss of token objectives, in nats per item, when each text gets the concepts of another text, half a
     batch away: zero for a decoder that does not use them.
@@ -101,8 +95,7 @@ def shuffled_concept_loss_gap(
     Args:
         model: a concept model with a decoder.
         mixture: its objectives as evaluation measures them.
-        batches: makes an iterable of the texts.
-        seed: of the noise.
+        batches: the texts.
 
     Returns:
         `suffix_shuffled_loss_gap` of objectives that continue a text, `shuffled_loss_gap` of those that reconstruct
@@ -113,10 +106,11 @@ def shuffled_concept_loss_gap(
         if not isinstance(objective, TokenObjective):
             continue
         sums = torch.zeros(3, dtype=torch.float64)
-        for batch in batches():
+        for batch in batches:
             if len(batch.input_ids) < 2:
                 continue
-            inputs = objective(batch, Noise.for_texts(batch.input_ids, batch.attention_mask, seed).fold_in(name))
+            noise = Noise.for_texts(batch.input_ids, batch.attention_mask, EVALUATION_SEED)
+            inputs = objective(batch, noise.fold_in(name))
             encoded = model.base_model(inputs["input_ids"], inputs["attention_mask"])
             own = objective.loss(model, None, encoded, inputs, 1.0)
             # Lengths and addresses stay the text's own, so that the concepts alone are exchanged.
@@ -140,27 +134,17 @@ class EvaluationMixin:
     """For [`ConceptTrainer`]: evaluation of any data set, the metrics being those of that set."""
 
     _evaluation: EvaluationSums | None = None
-    _untrained: dict[str, float] = {}  # metrics before the first step
-
-    def _cut(self, data):
-        """Evaluation data as pieces of tokens; with a given collator they are left as they are."""
-        return data
 
     def get_eval_dataloader(self, eval_dataset=None):
         """As in [`Trainer`]; the set may have the column `text`, too."""
-        if eval_dataset is not None and not isinstance(eval_dataset, str):
-            # transformers would return the loader of the first set if its workers persist.
-            return self.get_test_dataloader(eval_dataset)
-        loader = super().get_eval_dataloader(eval_dataset)
-        # The dataset of the loader may be this process's share of a stream.
-        loader.texts = self.eval_dataset if eval_dataset is None else self.eval_dataset[eval_dataset]
-        return loader
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.get_test_dataloader(self.eval_dataset[data] if isinstance(data, str) else data)
 
     def get_test_dataloader(self, test_dataset):
         """As in [`Trainer`]; the set may have the column `text`, too."""
         data = self._cut(test_dataset)
         loader = super().get_test_dataloader(data)
-        loader.texts = data
+        loader.texts = data  # its `dataset` may be this process's share of a stream
         return loader
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -187,10 +171,8 @@ class EvaluationMixin:
         self._evaluation = EvaluationSums(self.training_model, self.mixture.for_evaluation(), EVALUATION_SEED)
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         results, self._evaluation = self._evaluation.results(), None
-        results |= self.text_metrics(getattr(dataloader, "texts", dataloader.dataset))
+        results |= self.text_metrics(dataloader.texts)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in results.items()})
-        if self.state.global_step == 0 and metric_key_prefix.startswith("eval"):
-            self._untrained = {**self._untrained, **without_prefix(output.metrics, "eval")}
         self.training_model.train(was_training)
         self._clock += time.perf_counter() - started  # not counted in the training speed
         return output
@@ -208,36 +190,18 @@ class EvaluationMixin:
         for start in range(stride):
             yield self.clean(self._prepare_inputs(self.data_collator(rows[start::stride])))
 
-    def concepts(self, data=None) -> torch.Tensor | None:
-        """Concepts [T, C, H] of the texts of `data` that metrics use, by default of the (first) evaluation set; None
-        where there are fewer than two."""
-        if data is None:
-            data = self.eval_dataset
-            data = next(iter(data.values())) if isinstance(data, dict) else data
-        encoder = self.training_model.model.base_model
-        with encoder.inference_mode(), self.accelerator.autocast():
-            outputs = [encoder(batch.input_ids, batch.attention_mask) for batch in self.metric_batches(data)]
-        concepts = [output.last_hidden_state.float().cpu() for output in outputs]
-        return torch.cat(concepts) if sum(map(len, concepts)) > 1 else None
-
     def text_metrics(self, data) -> dict[str, float]:
         """Concept and reconstruction metrics of texts of `data`, and the shuffled-concept loss gap."""
         if not self.args.concept_metric_samples:
             return {}
-        model, metrics = self.training_model.model, {}
+        model = self.training_model.model
         self.training_model.eval()
-        concepts = self.concepts(data)
-        if concepts is None:
-            logger.warning_once(
-                "The evaluation set has only one text: metrics of concepts, which compare texts, are left out."
-            )
-        else:
-            metrics |= concept_metrics(concepts)
-        with self.accelerator.autocast():
-            metrics |= shuffled_concept_loss_gap(
-                model, self.mixture.for_evaluation(), lambda: self.metric_batches(data), EVALUATION_SEED
-            )
-            if getattr(model.config, "decoder_target", None) in ("text", "both"):
-                batches = (batch._asdict() for batch in self.metric_batches(data))
-                metrics |= reconstruction_metrics(model, batches, self.processing_class.all_special_ids)
-        return metrics
+        batches = list(self.metric_batches(data))
+        with torch.no_grad(), self.accelerator.autocast():
+            outputs = [model.base_model(batch.input_ids, batch.attention_mask) for batch in batches]
+            metrics = shuffled_concept_loss_gap(model, self.mixture.for_evaluation(), batches)
+            if model.config.decoder_target != "continuation":
+                texts = (batch._asdict() for batch in batches)
+                metrics |= reconstruction_metrics(model, texts, self.processing_class.all_special_ids)
+        concepts = torch.cat([output.last_hidden_state.float().cpu() for output in outputs])
+        return (concept_metrics(concepts) if len(concepts) > 1 else {}) | metrics

@@ -19,7 +19,7 @@ from tests.conftest import TEXTS
 from tests.trainers.kit import RUNS, clean_batch, leave_process_group, make_model, make_trainer, step_noise
 from trainers.losses.terms import make_weighting, parse_terms
 from trainers.objectives import Contrastive, Denoising, Mixture, PrefixDiffusion
-from trainers.training_model import StepBatch, StepPlan, TrainingModel
+from trainers.training_model import StepBatch, TrainingModel
 
 
 try:
@@ -29,9 +29,10 @@ except ImportError:  # before torch 2.6
 
 
 def train_all(folder, teacher, tokenizer, pieces, processes=1):
-    """Every run with as many processes as there are; the first saves at each step."""
+    """Every run with as many processes as there are; the first saves at each step. The last, whose loss depends on the
+    batches of a step, is evaluated before its training."""
     found = []
-    for number, (objective, losses) in enumerate(RUNS):
+    for number, (objective, losses) in enumerate([*RUNS, ("contrastive", "vicreg/content:0.1")]):
         trainer = make_trainer(
             tokenizer, pieces, folder / f"run_{number}", teacher=teacher, objective=objective,
             concept_losses=losses, max_steps=3, optim="sgd", learning_rate=0.1,
@@ -39,10 +40,12 @@ def train_all(folder, teacher, tokenizer, pieces, processes=1):
             per_device_eval_batch_size=3, concept_metric_samples=0, save_strategy="no" if number else "steps",
             save_steps=1, save_total_limit=3,
         )  # fmt: skip
+        compares_texts = trainer.training_model.compares_texts
+        metrics = trainer.evaluate() if compares_texts else None
         trainer.train()
         assert trainer.accelerator.num_processes == processes
-        entries = [entry for entry in trainer.state.log_history if "loss" in entry]
-        metrics = trainer.evaluate()
+        entries = [entry for entry in trainer.state.log_history if "loss" in entry and not compares_texts]
+        metrics = metrics or trainer.evaluate()
         found.append(
             {
                 "run": [objective, losses],
@@ -90,9 +93,9 @@ def shard_a_step(tokenizer):
     clean = clean_batch(tokenizer, tokenizer(TEXTS * 2)["input_ids"])
     inputs = mixture.assign(clean, step_noise(clean))
     items = {name: objectives[name].items(value) for name, value in inputs.items()}
-    plan, found = StepPlan(items, mixture.weights(set(inputs)), texts=8), []
+    batch, found = StepBatch(inputs, items, mixture.weights(set(inputs)), texts=8), []
     for module in (whole, sharded):
-        result = module(StepBatch(plan, inputs))
+        result = module(batch)
         result["loss"].backward()
         gradients = {
             name: value.grad.full_tensor() if hasattr(value.grad, "full_tensor") else value.grad

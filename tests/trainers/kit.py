@@ -15,13 +15,13 @@ from trainers.objectives.vocabulary import CleanBatch, Vocabulary
 from ..modeling.zoo import make_config
 
 
-ALL_LOSSES = "vicreg:0.1,t_regs_mst/content:0.1,orthogonality:0.1,t_regs_nearest:0.1,combined/content:0.1"
-MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+contrastive:0.1"
+ALL_LOSSES = "t_regs_mst:0.1,orthogonality:0.1,soft_orthogonality:0.1,uniformity:0.1,t_regs_nearest:0.1"
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+alignment:0.1"
 
-# Every objective, and everything at once.
-RUNS = [(name, None) for name in OBJECTIVES] + [
+# Every objective, and everything at once, but for what compares texts, which depends on the batches of a step.
+RUNS = [(name, None) for name in OBJECTIVES if name != "contrastive"] + [
     ("denoising", ALL_LOSSES),
-    (MIXTURE, "vicreg:0.01,variance/content:0.1"),
+    (MIXTURE, "t_regs_mst:0.01,uniformity:0.1"),
 ]
 
 

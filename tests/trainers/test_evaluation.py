@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""What the Trainer evaluates is what it was given; data with text; arguments that it cannot use; progress bars."""
+"""What the Trainer evaluates is what it was given; data with text; arguments that it cannot use."""
 
 import math
 
@@ -8,8 +8,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
-from tqdm.auto import tqdm
-from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling, TrainingArguments
+from transformers import BertConfig, BertForMaskedLM
 
 import modeling_concept
 import trainers.safe_checkpoints
@@ -50,14 +49,13 @@ def test_metrics_are_those_of_the_set_that_is_evaluated(tokenizer, pieces, junk,
     assert numbers(own.evaluate(junk, metric_key_prefix="test"), "test") == pytest.approx(expected)
     assert numbers(own.predict(junk).metrics, "test") == pytest.approx(expected)
     assert numbers(own.evaluate(), "eval") == pytest.approx(before)
-    assert own._untrained["loss"] == before["loss"]
     sets = own.evaluate({"a": pieces, "b": junk})
     assert numbers(sets, "eval_a") == pytest.approx(before) and numbers(sets, "eval_b") == pytest.approx(expected)
     persistent = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
     workers = make_trainer(tokenizer, pieces, tmp_path, eval_dataset={"a": pieces, "b": pieces}, **persistent)
     workers.evaluate()
     assert numbers(workers.evaluate(junk), "eval") == pytest.approx(expected)
-    none = ConceptTrainer(own.model, own.args, processing_class=tokenizer, train_dataset=pieces)
+    none = ConceptTrainer(own.model, own.args, processing_class=tokenizer)
     assert numbers(none.evaluate(junk), "eval") == pytest.approx(expected)
 
 
@@ -73,7 +71,6 @@ def test_several_evaluation_sets(tokenizer, pieces, junk, tmp_path):
     ] * 2  # fmt: skip
     assert all("eval_b_shuffled_loss_gap" in entry for entry in entries[1::2])
     assert trainer.state.best_metric == min(entry["eval_b_loss"] for entry in entries[1::2])
-    assert torch.equal(trainer.concepts(), trainer.concepts(pieces))
     assert f"{trainer.state.max_steps} of {trainer.state.max_steps}" in str(trainer.draft_card())
 
 
@@ -84,7 +81,6 @@ def test_a_single_text_leaves_out_what_compares_texts(objective, tokenizer, piec
         tokenizer, pieces, tmp_path, teacher=teacher, objective=objective, eval_dataset=pieces.select([3])
     )
     metrics = trainer.evaluate()
-    assert trainer.concepts() is None
     compared = {"content_fraction", "shuffled_loss_gap", "suffix_shuffled_loss_gap", "retrieval_accuracy"}
     assert not {f"eval_{name}" for name in compared} & set(metrics)
     assert math.isnan(metrics["eval_loss"]) == (objective == "contrastive")
@@ -193,59 +189,39 @@ def test_sets_that_are_not_there_are_refused(tokenizer, pieces, tmp_path):
 
 
 def wrong_arguments(tokenizer):
-    model = make_model("perceiver_posonly_mlm", tokenizer)
     lora = LoraConfig(target_modules="all-linear", r=2)
     bert = BertForMaskedLM(
         BertConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     )
     return {
-        "model_init": ({"model": None, "model_init": lambda: model}, "not NoneType"),
         "no model": ({"model": None}, "not NoneType"),
-        "peft": ({"model": get_peft_model(make_model("perceiver_mlm", tokenizer), lora)}, "train_backbone"),
+        "peft": (
+            {"model": get_peft_model(make_model("perceiver_mlm", tokenizer), lora)},
+            "concept models with a decoder, not PeftModel",
+        ),
         "bert": ({"model": bert}, "concept models with a decoder, not BertForMaskedLM"),
         "encoder": (
             {"model": modeling_concept.ConceptEncoder(make_config())},
             "concept models with a decoder, not ConceptEncoder",
         ),
-        "plain arguments": (
-            {"args": TrainingArguments(output_dir="none", report_to="none")},
-            "needs ConceptTrainingArguments",
-        ),
-        "no arguments": ({"args": None}, "needs ConceptTrainingArguments"),
-        "no folder": (
-            {"args": ConceptTrainingArguments(report_to="none", use_cpu=True)},
-            "with a folder for the run",
-        ),
-        "no tokenizer": ({"processing_class": None}, "processing_class=tokenizer"),
         "another tokenizer": (
             {"processing_class": train_tokenizer(TEXTS * 4, vocab_size=400, max_length=64)},
             "The tokenizer is not that of the model: it has 3.. tokens, the model 320",
-        ),
-        "collator that hides": (
-            {"data_collator": DataCollatorForLanguageModeling(tokenizer)},
-            "hides tokens by itself: leave data_collator out",
-        ),
-        "compute_metrics": ({"compute_metrics": lambda found: {}}, "does not use compute_metrics"),
-        "compute_loss_func": ({"compute_loss_func": lambda *_: 0}, "does not use compute_loss_func"),
-        "preprocess_logits_for_metrics": (
-            {"preprocess_logits_for_metrics": lambda *_: 0},
-            "does not use preprocess_logits_for_metrics",
-        ),
-        "optimizer_cls_and_kwargs": (
-            {"optimizer_cls_and_kwargs": (torch.optim.SGD, {"lr": 1.0})},
-            "does not use optimizer_cls_and_kwargs",
         ),
     }
 
 
 def test_arguments_that_cannot_be_used_are_refused(tokenizer, pieces, tmp_path):
     arguments = ConceptTrainingArguments(output_dir=str(tmp_path / "run"), report_to="none", use_cpu=True)
+    right = {"model": make_model("perceiver_posonly_mlm", tokenizer), "args": arguments}
+    right |= {"processing_class": tokenizer, "train_dataset": pieces, "eval_dataset": pieces}
     for name, (wrong, sentence) in wrong_arguments(tokenizer).items():
-        right = {"model": make_model("perceiver_posonly_mlm", tokenizer), "args": arguments}
-        options = {**right, "processing_class": tokenizer, "train_dataset": pieces, "eval_dataset": pieces, **wrong}
         with pytest.raises(ValueError, match=sentence) as raised:
-            ConceptTrainer(**options)
+            ConceptTrainer(**{**right, **wrong})
         assert "\n" not in str(raised.value), name
+    for name in ("compute_metrics", "compute_loss_func", "data_collator", "model_init", "optimizers"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            ConceptTrainer(**right, **{name: None})
     assert not (tmp_path / "run").exists()
 
 
@@ -259,38 +235,3 @@ def test_an_undefined_metric_of_the_best_model_is_told(tokenizer, pieces, tmp_pa
     for count, sentences in ((2, []), (1, ["No evaluation gave a number loss: the model is that of the last step."])):
         make_trainer(tokenizer, pieces, tmp_path / f"{count}", eval_dataset=pieces.take(count), **options).train()
         assert told == sentences
-
-
-# Progress
-
-
-def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path, capsys):
-    trainer = make_trainer(
-        tokenizer,
-        pieces,
-        tmp_path,
-        disable_tqdm=False,
-        per_device_eval_batch_size=4,
-        eval_strategy="steps",
-        eval_steps=1,
-    )
-    progress = trainer.callback_handler.callbacks[-1]
-    trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True)
-    assert progress.prediction_bar is None
-    shown = capsys.readouterr().err
-    assert "evaluation: 100%" in shown and "4/4" in shown
-    assert all("evaluation:" in tick for tick in shown.split("\r") if "%|" in tick)
-    trainer.train()
-    assert progress.prediction_bar is progress.training_bar is None
-    shown = capsys.readouterr().err
-    assert "training: 100%" in shown and "2/2" in shown and " 0it [" not in shown
-
-
-def test_bars_that_tqdm_itself_turned_off_end_no_run(tokenizer, pieces, tmp_path, monkeypatch):
-    """What TQDM_DISABLE=1 does to each bar."""
-    for bar in ("transformers.trainer_callback.tqdm", "trainers.trainer.tqdm"):
-        monkeypatch.setattr(bar, lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
-    trainer = make_trainer(tokenizer, pieces, tmp_path, disable_tqdm=False, eval_strategy="steps", eval_steps=1)
-    trainer.evaluate()
-    trainer.train()
-    assert trainer.state.global_step == trainer.state.max_steps

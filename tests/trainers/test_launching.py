@@ -1,10 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Processes: as many as a configuration says, which train together or are refused; packages that are not there."""
 
-import importlib
 import os
 import socket
-import sys
 
 import pytest
 import yaml
@@ -64,22 +62,3 @@ def test_processes_that_would_train_alone_are_refused(arguments, monkeypatch, tm
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(arguments, "world_size", 2)
     arguments(output_dir=str(tmp_path / "run"), report_to="none")
-
-
-@pytest.mark.parametrize("package", ["accelerate", "datasets", "jinja2", "matplotlib", "psutil", "rich"])
-def test_without_its_extra_the_package_names_it(package, monkeypatch):
-    """Of each package that the extra brings, if `import trainers` needs it at all."""
-    for name in list(sys.modules):
-        if name.split(".")[0] == "trainers":
-            monkeypatch.delitem(sys.modules, name)
-        if name.split(".")[0] == package:
-            monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, package, None)
-    try:
-        importlib.import_module("trainers")
-    except ImportError as error:
-        assert str(error) == (
-            f"trainers needs the package {package}, which the extra has: pip install 'concept-encoder[train]'."
-        )
-    else:
-        assert package not in ("accelerate", "datasets")

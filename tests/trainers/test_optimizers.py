@@ -1,17 +1,14 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Parameter groups, and the schedule with a final decay."""
-
-import math
+"""Parameter groups."""
 
 import pytest
 import torch.nn as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim import AdamW
-from transformers import PreTrainedModel, Trainer, get_scheduler
+from transformers import PreTrainedModel, Trainer
 
 import modeling_concept as models
-from trainers.optimizers import parameter_groups, wsd_defaults
+from trainers.optimizers import parameter_groups
 
 from ..modeling.zoo import make_config
 
@@ -27,7 +24,7 @@ def by_name(model, groups):
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_groups_of_every_model_are_sensible(model_class):
     model = model_class(make_config(model_class.config_class))
-    groups = parameter_groups(model, 0.1, 1e-3)
+    groups = parameter_groups(model, 0.1, 1e-3, {})
     found = by_name(model, groups)
     assert sorted(found) == sorted(name for name, _ in model.named_parameters())
     assert sum(len(group["params"]) for group in groups) == len(found)
@@ -48,12 +45,8 @@ def test_groups_hold_each_trainable_parameter_once(data):
         parameters[number].requires_grad_(False)
     own = data.draw(st.dictionaries(numbers, st.sampled_from([1e-4, 1e-3, 2e-3])))
     decay = data.draw(st.sampled_from([0.0, 0.1]))
-    rates = [([parameters[number]], rate) for number, rate in own.items()]
+    rates = {parameters[number]: rate for number, rate in own.items()}
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    if not trainable:
-        with pytest.raises(ValueError, match="no trainable parameter"):
-            parameter_groups(model, decay, 1e-3, rates)
-        return
     groups = parameter_groups(model, decay, 1e-3, rates)
     held = [parameter for group in groups for parameter in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, trainable))
@@ -68,43 +61,10 @@ def test_groups_hold_each_trainable_parameter_once(data):
     assert main == sorted(main, reverse=True)
 
 
-def test_own_rates_are_checked():
+def test_parameters_may_have_rates_of_their_own():
     model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
-    groups = by_name(model, parameter_groups(model, 0.1, 1e-3, [(model[0].parameters(), 1e-5)]))
+    groups = by_name(model, parameter_groups(model, 0.1, 1e-3, dict.fromkeys(model[0].parameters(), 1e-5)))
     assert {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()} == {
         "0.weight": (1e-5, 0.1), "0.bias": (1e-5, 0.0), "1.weight": (1e-3, 0.0), "1.bias": (1e-3, 0.0),
     }  # fmt: skip
-    assert len(parameter_groups(model, 0.1, 1e-3, [(model.parameters(), 1e-5)] * 2)) == 2
-    with pytest.raises(ValueError, match="0.weight is given two learning rates, 1e-05 and 0.0001; give one"):
-        parameter_groups(model, 0.1, 1e-3, [(model[0].parameters(), 1e-5), (model.parameters(), 1e-4)])
-
-
-# The schedule
-
-
-@settings(deadline=None)
-@given(steps=st.integers(20, 400), warmup=st.integers(0, 15))
-def test_the_last_fifth_decays_as_one_minus_square_root(steps, warmup):
-    layer = nn.Linear(1, 1)
-    optimizer = AdamW(layer.parameters(), lr=1.0)
-    scheduler = get_scheduler("warmup_stable_decay", optimizer, warmup, steps, wsd_defaults(steps))
-    decay = -(-steps // 5)
-    for step in range(steps + 1):
-        if step < warmup:
-            expected = step / warmup
-        elif step <= steps - decay:
-            expected = 1.0
-        else:
-            expected = 1 - math.sqrt((step - (steps - decay)) / decay)
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, abs=1e-9)
-        optimizer.step()
-        scheduler.step()
-
-
-def test_arguments_of_the_schedule_win():
-    given_ones = {"num_decay_steps": 7, "decay_type": "cosine", "min_lr_ratio": 0.1}
-    assert wsd_defaults(100, given_ones) == given_ones
-    assert wsd_defaults(101, {"warmup_type": "cosine"}) == {
-        "num_decay_steps": 21, "decay_type": "1-sqrt", "warmup_type": "cosine",
-    }  # fmt: skip
-    assert wsd_defaults(10) == wsd_defaults(10, None) == wsd_defaults(10, {})
+    assert len(parameter_groups(model, 0.1, 1e-3, dict.fromkeys(model.parameters(), 1e-5))) == 2

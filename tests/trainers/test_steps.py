@@ -10,7 +10,6 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
-import trainers.trainer
 from trainers.losses import CONCEPT_LOSSES
 from trainers.model_types import MODEL_TYPES
 from trainers.objectives import OBJECTIVES
@@ -27,15 +26,11 @@ def logged(trainer):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_texts_have_places_of_their_own_where_processes_have_different_numbers(
-    rank, tokenizer, pieces, tmp_path, monkeypatch
-):
-    """As batch_rebalance deals them out: in both batches of a step other numbers to each of two processes."""
-    trainer = make_trainer(tokenizer, pieces, tmp_path, train_sampling_strategy="batch_rebalance")
-    numbers, places = [[2, 3], [4, 1]], []
+def test_texts_of_a_step_have_places_of_their_own(rank, tokenizer, pieces, tmp_path, monkeypatch):
+    """In each of two batches of a step, on each of two processes."""
+    trainer, places = make_trainer(tokenizer, pieces, tmp_path), []
     accelerator = SimpleNamespace(num_processes=2, process_index=rank, reduce=lambda values, how: values)
     monkeypatch.setattr(trainer, "accelerator", accelerator)
-    monkeypatch.setattr(trainers.trainer, "gather_objects", lambda rows: numbers)
     for_step = Noise.for_step
 
     def spy(seed, step, own, count, width):
@@ -43,9 +38,39 @@ def test_texts_have_places_of_their_own_where_processes_have_different_numbers(
         return for_step(seed, step, own, count, width)
 
     monkeypatch.setattr(Noise, "for_step", spy)
-    trainer.plan_step([trainer.data_collator(pieces.to_list()[:rows]) for rows in numbers[rank]])
-    own = [[0, 1], [6, 7, 8]] if rank == 0 else [[2, 3, 4, 5], [9]]
+    trainer.plan_step([trainer.data_collator(pieces.to_list()[:rows]) for rows in (3, 2)])
+    own = [[0, 1, 2], [6, 7]] if rank == 0 else [[3, 4, 5], [8, 9]]
     assert places == [(part, 10) for part in own]
+
+
+def test_losses_that_compare_texts_are_means_over_batches(tokenizer, pieces, tmp_path):
+    """By their numbers of texts; a single text is compared with none."""
+    trainer = make_trainer(
+        tokenizer, pieces, tmp_path, objective="denoising,+contrastive:0.1", max_steps=1, learning_rate=0.0,
+        concept_losses="vicreg/content:0.1,covariance:0.1",
+    )  # fmt: skip
+    sizes, start, found, expected = (4, 3, 1), 0, {}, {}
+    batches = []
+    for size in sizes:
+        batches.append(trainer.data_collator(pieces.to_list()[start : start + size]))
+        start += size
+    model, contrastive = trainer.training_model, trainer.mixture.objectives["contrastive"]
+    for size, batch in zip(sizes, trainer.plan_step(batches), strict=True):
+        terms = model(batch)["terms"]
+        inputs = batch.inputs["contrastive"]
+        vectors = contrastive.vectors(model.model.base_model(inputs["input_ids"], inputs["attention_mask"]))
+        parts = {
+            "contrastive": contrastive.joint_loss(vectors),
+            "covariance": CONCEPT_LOSSES["covariance"]()(model.seen_concepts),
+            "vicreg/content": CONCEPT_LOSSES["vicreg"]()(model.seen_concepts, content=True) if size > 1 else 0.0,
+        }
+        for name, value in parts.items():
+            found[name] = found.get(name, 0.0) + float(terms[name])
+            expected[name] = expected.get(name, 0.0) + float(torch.as_tensor(value).detach()) * size / sum(sizes)
+    assert found == pytest.approx(expected, rel=1e-5) and min(found.values()) > 0.01
+    for options in ({"objective": "contrastive"}, {"concept_losses": "vicreg/content:0.1"}):
+        with pytest.raises(ValueError, match="per_device_train_batch_size 2 or more"):
+            make_trainer(tokenizer, pieces, tmp_path, per_device_train_batch_size=1, **options)
 
 
 @pytest.mark.parametrize(("objective", "losses"), RUNS)

@@ -2,9 +2,8 @@
 """The losses on concepts, by their names in `--concept_losses`."""
 
 from .base import ConceptLoss
-from .orthogonality import Orthogonality, SoftOrthogonality
+from .directions import Orthogonality, SoftOrthogonality, Uniformity
 from .t_regs import TRegs, TRegsNearest
-from .uniformity import Uniformity
 from .vicreg import Combined, Covariance, Variance, VICReg
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from . import CONCEPT_LOSSES, ConceptLoss
-from .weighting import WEIGHTINGS, LossWeighting
+from .weighting import WEIGHTINGS, FixedWeighting
 
 
 @dataclass
@@ -25,37 +25,29 @@ class LossTerm:
     weight: float | None = None
     content: bool = False
 
-    @property
-    def is_mean_over_texts(self) -> bool:
-        """Whether the loss of a step is the mean of its batches' losses."""
-        return not (self.content or self.loss.across_texts)
-
     def __call__(self, concepts: torch.Tensor) -> torch.Tensor:
-        """Scalar, from concepts [B, C, H]."""
+        """Scalar, from concepts [B, C, H]; 0 where there is no other text to compare a text with."""
+        if self.content and len(concepts) < 2:
+            return concepts.sum() * 0
         return self.loss(concepts, self.content)
 
 
 def parse_terms(text: str | None) -> list[LossTerm]:
     """
-    Terms from `vicreg:0.01,t_regs_mst/content:0.01`. Commas and spaces separate; "none" is no term.
+    Terms from `vicreg:0.01,t_regs_mst/content:0.01`. Commas and spaces separate.
 
     Raises:
         ValueError: an unknown name; a weight that is no positive number; a term that comes twice.
     """
     terms = []
     for item in (text or "").replace(",", " ").split():
-        if item == "none":
-            continue
         spec, colon, number = item.partition(":")
         name, slash, part = spec.partition("/")
         if name not in CONCEPT_LOSSES:
             raise ValueError(f"Unknown concept loss {name!r}; choose one of {sorted(CONCEPT_LOSSES)}.")
         if slash and part != "content":
             raise ValueError(f"{spec!r}: only /content may follow the name of a loss.")
-        try:
-            weight = float(number) if colon else None
-        except ValueError:
-            weight = -1.0
+        weight = float(number) if colon else None
         if weight is not None and not 0 < weight < math.inf:
             raise ValueError(f"{item!r}: the weight must be a positive number, as in vicreg:0.01.")
         if spec in [term.name for term in terms]:
@@ -64,7 +56,7 @@ def parse_terms(text: str | None) -> list[LossTerm]:
     return terms
 
 
-def make_weighting(kind: str, terms: list[LossTerm]) -> LossWeighting:
+def make_weighting(kind: str, terms: list[LossTerm]) -> FixedWeighting:
     """
     Raises:
         ValueError: an unknown kind; weights missing, or given to one that learns them; Kendall-Gal without a loss, or

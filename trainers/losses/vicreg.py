@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import ConceptLoss, off_diagonal
-from .uniformity import Uniformity
+from .directions import Uniformity
 
 
 VARIANCE_EPSILON = 1e-4

@@ -1,14 +1,14 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """How the task's loss and the concept losses become one."""
 
-from abc import ABC, abstractmethod
-
 import torch
 import torch.nn as nn
 
 
-class LossWeighting(nn.Module, ABC):
+class FixedWeighting(nn.Module):
     """
+    task + sum of w·L.
+
     Args:
         weights: of the concept losses, by name.
     """
@@ -20,9 +20,9 @@ class LossWeighting(nn.Module, ABC):
         self.names = list(weights)
         self.register_buffer("given", torch.tensor(list(weights.values())), persistent=False)
 
-    @abstractmethod
     def factors(self) -> torch.Tensor:
         """Factors of the task and of each concept loss, [1 + number of concept losses]."""
+        return torch.cat([self.given.new_ones(1), self.given])
 
     def constant(self) -> torch.Tensor | float:
         """A summand of the loss of a step."""
@@ -51,14 +51,7 @@ class LossWeighting(nn.Module, ABC):
         return {"task": task} | {name: warmup * factor for name, factor in zip(self.names, factors, strict=True)}
 
 
-class FixedWeighting(LossWeighting):
-    """task + sum of w·L."""
-
-    def factors(self):
-        return torch.cat([self.given.new_ones(1), self.given])
-
-
-class KendallGalWeighting(LossWeighting):
+class KendallGalWeighting(FixedWeighting):
     """
     Sum over task and concept losses of exp(-s)/2·L + s/2, s learned from 0 (Kendall, Gal & Cipolla 2018). At the
     optimum each weight is 1/(2L), so it is unbounded where a loss can reach zero.
@@ -77,4 +70,4 @@ class KendallGalWeighting(LossWeighting):
         return 0.5 * self.log_variances.sum()
 
 
-WEIGHTINGS: dict[str, type[LossWeighting]] = {"fixed": FixedWeighting, "kendall_gal": KendallGalWeighting}
+WEIGHTINGS: dict[str, type[FixedWeighting]] = {"fixed": FixedWeighting, "kendall_gal": KendallGalWeighting}

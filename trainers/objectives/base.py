@@ -4,7 +4,7 @@ What an objective is, and several objectives in one run.
 
 An objective turns clean texts and noise into the inputs of a model, and these inputs with their concepts into a loss.
 
-B texts, T texts of a step, N tokens, S target positions, C concepts, H hidden.
+B texts, T texts that are compared, N tokens, S target positions, C concepts, H hidden.
 """
 
 import math
@@ -94,10 +94,7 @@ class TokenObjective(Objective):
                 "another --model_type, which starts from a checkpoint of this one by --init_encoder_from."
             )
         if config.decoder_target not in (target, "both"):
-            raise ValueError(
-                f"{name} predicts a {target}, but the model's decoder_target is {config.decoder_target!r}: it must be "
-                f'"{target}" or "both".'
-            )
+            raise ValueError(f"{name} predicts a {target}, but decoder_target is {config.decoder_target!r}.")
 
     def loss(self, model, head, encoded, inputs, items):
         if model._compiled_call_impl is not None:
@@ -113,7 +110,7 @@ class TokenObjective(Objective):
 
 @dataclass
 class JointObjective(Objective):
-    """The texts of a step are compared with each other: the loss is a function of the vectors of all of them."""
+    """The texts of a batch are compared with each other; a step's loss is the mean of its batches' losses by texts."""
 
     @abstractmethod
     def vectors(self, encoded) -> torch.Tensor:
@@ -121,10 +118,11 @@ class JointObjective(Objective):
 
     @abstractmethod
     def joint_loss(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Mean loss, a scalar, from the vectors [T, …] of all texts of the step."""
+        """Mean loss, a scalar, from the vectors [T, …] of the texts."""
 
     def loss(self, model, head, encoded, inputs, items):
-        return self.joint_loss(self.vectors(encoded))
+        vectors = self.vectors(encoded)
+        return self.joint_loss(vectors) * (len(vectors) / items)
 
 
 @dataclass
@@ -145,20 +143,10 @@ class Mixture:
     auxiliary: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.parts:
-            raise ValueError("At least one objective must have a share of the texts; those with + have a weight only.")
         if not (abs(sum(self.parts.values()) - 1) <= 1e-6 and min(self.parts.values()) > 0):
-            raise ValueError(f"The shares of the objectives must be positive and sum to 1, unlike {self.parts}.")
+            raise ValueError(f"The shares of objectives without + must be positive and sum to 1, unlike {self.parts}.")
         if not all(0 < weight < math.inf for weight in self.auxiliary.values()):
             raise ValueError(f"The weights of auxiliary objectives must be positive, unlike {self.auxiliary}.")
-
-    @classmethod
-    def of(cls, objective: "Objective | Mixture") -> "Mixture":
-        """A mixture of one objective, under the name of its class; a mixture is returned as it is."""
-        if isinstance(objective, cls):
-            return objective
-        name = type(objective).__name__
-        return cls({name: objective}, {name: 1.0})
 
     def for_evaluation(self) -> "Mixture":
         measured = {name: objective.for_evaluation() for name, objective in self.objectives.items()}
@@ -174,9 +162,7 @@ class Mixture:
         if self.mean_only and config.concept_mean != "free":
             raise ValueError(
                 f"{' and '.join(self.objectives)} alone would train no layer: the loss depends on the mean of the "
-                'concepts, which is that of the token embeddings here; set concept_mean="free" (with a checkpoint by '
-                "--config_overrides concept_mean=free), or add an objective that predicts "
-                "tokens."
+                "concepts, which is that of the token embeddings here; set --config_overrides concept_mean=free."
             )
         for objective in self.objectives.values():
             objective.check(config)
@@ -198,10 +184,6 @@ class Mixture:
             if share == 1 or len(rows):
                 inputs[name] = self.objectives[name](batch.rows(rows), noise.rows(rows).fold_in(name))
         return inputs | {name: self.objectives[name](batch, noise.fold_in(name)) for name in self.auxiliary}
-
-    def all(self, batch: CleanBatch, noise: Noise) -> dict[str, dict[str, torch.Tensor]]:
-        """Inputs by objective for an evaluation batch: every text for every objective."""
-        return {name: objective(batch, noise.fold_in(name)) for name, objective in self.objectives.items()}
 
     def weights(self, present: set[str]) -> dict[str, float]:
         """Weight of each objective's mean loss in a step in which `present` objectives have texts."""
@@ -232,13 +214,9 @@ def parse_mixture(text: str) -> tuple[dict[str, float], dict[str, float]]:
         name, colon, number = item.partition(":")
         group = auxiliary if name.startswith("+") else parts
         name = name.lstrip("+").strip()
-        try:
-            value = float(number) if colon else 1.0
-        except ValueError:
-            raise ValueError(f"{item!r} must be a name and a number, such as denoising:0.4.") from None
         if name in parts or name in auxiliary:
             raise ValueError(f"The objective {name!r} is given twice.")
-        group[name] = value
+        group[name] = float(number) if colon else 1.0
     return parts, auxiliary
 
 
@@ -256,9 +234,3 @@ def share_range(name: str, shares) -> list[float]:
     if len(shares) not in (1, 2) or not 0 <= shares[0] <= shares[-1] <= 1:
         raise ValueError(f"{name} is a share between 0 and 1, or the two ends of a range, not {shares}.")
     return shares
-
-
-def check_share(name: str, value: float) -> None:
-    """ValueError unless `value` lies in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is a share between 0 and 1, not {value}.")

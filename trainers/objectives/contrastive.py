@@ -2,7 +2,7 @@
 """
 Contrastive learning of text vectors (SimCSE, Gao et al. 2021; crops after Izacard et al. 2022).
 
-B texts of a batch, T texts of a step, N tokens, H hidden.
+B texts of a batch, T texts that are compared, N tokens, H hidden.
 """
 
 from dataclasses import dataclass, replace
@@ -26,11 +26,11 @@ HIDDEN_SHARE = 0.5  # of the tokens of a crop, at most
 @dataclass
 class Contrastive(JointObjective):
     """
-    Two views of a text must be nearer to each other than to the views of all other texts of the optimizer step
-    (symmetric InfoNCE), whatever the batches in which the step is computed.
+    Two views of a text must be nearer to each other than to the views of all other texts of the batch (symmetric
+    InfoNCE).
 
     Crops are a part of each half of a text, with up to half of their tokens hidden. The vectors are centred over the
-    step before cosines are taken: otherwise training starts by making all vectors equal and hardly recovers.
+    batch before cosines are taken: otherwise training starts by making all vectors equal and hardly recovers.
     """
 
     mean_only: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .base import TokenObjective, check_share, option, share_range
+from .base import TokenObjective, option, share_range
 from .noise import Noise
 from .vocabulary import CleanBatch, compact
 
@@ -33,7 +33,7 @@ class Denoising(TokenObjective):
 
     def __post_init__(self):
         self.deletion_rate = share_range("deletion_rate", self.deletion_rate)
-        check_share("supervised_share", self.supervised_share)
+        share_range("supervised_share", self.supervised_share)
 
     def for_evaluation(self):
         return replace(self, supervised_share=1.0)

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from .base import TokenObjective, check_share, option
+from .base import TokenObjective, option, share_range
 from .noise import Noise
 from .vocabulary import CleanBatch
 
@@ -32,12 +32,14 @@ class MaskedLM(TokenObjective):
     )
 
     def __post_init__(self):
-        check_share("mlm_probability", self.mlm_probability)
+        share_range("mlm_probability", self.mlm_probability)
         if self.masking not in MASKINGS:
             raise ValueError(f"Unknown masking {self.masking!r}; choose one of {list(MASKINGS)}.")
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
-        chosen, unit = self.choose_spans(batch, noise) if self.masking == "span" else self.choose_tokens(batch, noise)
+        places = torch.arange(noise.width, device=batch.input_ids.device).expand_as(batch.input_ids)
+        choose = self.choose_spans if self.masking == "span" else self.choose_tokens
+        chosen, unit = choose(batch.special, places, noise)
         fate = noise.per_token().gather(1, unit)
         random_ids = (noise.per_token() * batch.vocabulary.size).long()
         masked = fate < MASK_SHARE
@@ -49,25 +51,20 @@ class MaskedLM(TokenObjective):
             "labels": torch.where(chosen, batch.input_ids, -100),
         }
 
-    def choose_tokens(self, batch: CleanBatch, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose_tokens(self, special, places, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
         """Which tokens are chosen, bool [B, N], and the place of each, [B, N]."""
-        order = noise.per_token().masked_fill(batch.special, 2.0)
+        order = noise.per_token().masked_fill(special, 2.0)
         chosen = (order < self.mlm_probability) | (order == order.amin(dim=1, keepdim=True))
-        return chosen & ~batch.special, _places(batch)
+        return chosen & ~special, places
 
-    def choose_spans(self, batch: CleanBatch, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose_spans(self, special, places, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
         """Which tokens are chosen, bool [B, N], and the first place of the span of each, [B, N]."""
-        places, special = _places(batch), batch.special
         start = noise.per_token().masked_fill(special, 2.0)
         starts = (start < span_start_rate(self.mlm_probability)) | (start == start.amin(dim=1, keepdim=True))
         lengths = SHORTEST_SPAN + (noise.per_token() * (LONGEST_SPAN - SHORTEST_SPAN + 1)).long()
         ends = torch.where(starts, places + lengths, 0).cummax(dim=1).values
         unit = torch.where(starts, places, 0).cummax(dim=1).values
         return (places < ends) & ~special, unit
-
-
-def _places(batch: CleanBatch) -> torch.Tensor:
-    return torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device).expand_as(batch.input_ids)
 
 
 @cache

@@ -5,7 +5,7 @@ Clean texts, and what objectives need to know of their tokenizer.
 B texts, N tokens, V vocabulary.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -26,20 +26,13 @@ class Vocabulary:
     mask_token_id: int
     pad_token_id: int
     special: torch.Tensor
-    tokenizer: PreTrainedTokenizerBase | None = field(default=None, repr=False)
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     @classmethod
-    def of(cls, tokenizer) -> "Vocabulary":
-        """ValueError if the tokenizer has no padding or no mask token."""
-        for name in ("pad_token", "mask_token"):
-            if getattr(tokenizer, name) is None:
-                raise ValueError(f"The tokenizer has no {name}; add one with tokenizer.add_special_tokens.")
-        special = torch.zeros(len(tokenizer), dtype=torch.bool)
+    def of(cls, tokenizer, device="cpu") -> "Vocabulary":
+        special = torch.zeros(len(tokenizer), dtype=torch.bool, device=device)
         special[tokenizer.all_special_ids] = True
         return cls(len(tokenizer), tokenizer.mask_token_id, tokenizer.pad_token_id, special, tokenizer)
-
-    def to(self, device) -> "Vocabulary":
-        return replace(self, special=self.special.to(device))
 
 
 class CleanBatch(NamedTuple):

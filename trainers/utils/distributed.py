@@ -1,9 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Exchange between the processes of a run, or nothing where there is only one. R rows of this process."""
+"""Exchange between the processes of a run, or nothing where there is only one."""
 
 import os
 
-import torch
 import torch.distributed as dist
 from accelerate.utils import gather_object
 
@@ -34,14 +33,3 @@ def print_once(text: str) -> None:
 def gather_objects(value) -> list:
     """`value` of every process, in their order."""
     return gather_object([value]) if is_distributed() else [value]
-
-
-def gather_rows(tensor: torch.Tensor, counts: list[int]) -> torch.Tensor:
-    """`tensor` [R, …] of every process joined, [sum of R, …]; `counts` are the R."""
-    if len(counts) == 1:
-        return tensor
-    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
-    padded[: len(tensor)] = tensor
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

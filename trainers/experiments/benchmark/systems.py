@@ -27,7 +27,7 @@ from ...objectives import Denoising, MaskedLM, Mixture
 from ...objectives.base import TokenObjective
 from ...objectives.noise import Noise
 from ...objectives.vocabulary import CleanBatch, Vocabulary
-from ...training_model import StepBatch, StepPlan, TrainingModel
+from ...training_model import StepBatch, TrainingModel
 
 
 PAD, MASK, FIRST_WORD = 0, 1, 5
@@ -119,14 +119,14 @@ def build_concept(shape: Shape, task: str, **options) -> nn.Module:
         decoder_type=TASKS[task].decoder_type, **options,
     )  # fmt: skip
     model = make_model(config, task)
-    return model if task == "encode" else TrainingModel(model, Mixture.of(TASKS[task].objective))
+    return model if task == "encode" else TrainingModel(model, Mixture({task: TASKS[task].objective}, {task: 1.0}))
 
 
 def concept_loss(module: TrainingModel, inputs):
     """The loss as the Trainer computes it."""
     ((name, objective),) = module.mixture.objectives.items()
-    plan = StepPlan({name: objective.items(inputs)}, {name: 1.0}, texts=float(len(inputs["input_ids"])))
-    return module(StepBatch(plan, {name: inputs}))["loss"]
+    texts = float(len(inputs["input_ids"]))
+    return module(StepBatch({name: inputs}, {name: objective.items(inputs)}, {name: 1.0}, texts))["loss"]
 
 
 # transformers.
