@@ -5,7 +5,7 @@ Turn a checkpoint of the original implementation into one of this package, with 
     python examples/convert_original_checkpoint.py \
         --model_name_or_path ksopyla/concept-encoder-perceiver_mlm_H512L6C128_20260208_211633 --output_dir converted
 
-The class follows from the configuration's `architectures`, or from the names of the weights.
+The class follows from the configuration's `architectures`.
 """
 
 import shutil
@@ -13,52 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
-from safetensors import SafetensorError
 from transformers.utils import cached_file
 
 import modeling_concept as models
 from modeling_concept.base_concept import load_state_dict
-from trainers.utils.errors import first_line
+from trainers.utils.errors import UNREADABLE, first_line
 from trainers.utils.runs import check_output_dir
 from trainers.utils.script import parse_arguments, read_arguments, run_script
 
 
 COPIED_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
                 "merges.txt", "added_tokens.json", "spiece.model")  # fmt: skip
-# The original's classes, and a weight by which each is recognised if the configuration names none, in this order.
-MARKS = {
-    "RecursiveConceptEncoderForMaskedLM": "encoder.shared_layer.Wi.weight",
-    "ConceptEncoderForMaskedDiffusion": "decoder.out_norm.weight",
-    "ConceptEncoderForMaskedLMWeighted": "concept_weights",
-    "ConceptEncoderForSequenceClassificationViaDecoder": "pre_pool_norm.weight",
-    "ConceptEncoderForMaskedLMPerceiver": "decoder_query_embeddings.weight",
-    "ConceptEncoderForSequenceClassificationPerceiver": "concept_scorer.weight",
-    "ConceptEncoderForMaskedLMPerceiverPosOnly": None,
-    "ConceptEncoderForSentencePairClassification": None,
-}
+# Decoders that follow from the original's class.
 DECODERS = {"ConceptEncoderForMaskedDiffusion": "diffusion", "ConceptEncoderForMaskedLMWeighted": "weighted",
             "ConceptEncoderForMaskedLMPerceiverPosOnly": "position"}  # fmt: skip
 # What is a part of the model itself there, and of its decoder here.
 DECODER_PARTS = ("decoder_", "post_cross_norm.", "concept_weights", "pre_lm_projection.")
 
 
-def class_name(config: dict, keys) -> str:
-    """The original's class, named in the configuration or recognised by its weights; ValueError for another one."""
-    for name in config.get("architectures") or ():
-        if name in MARKS:
-            return name
-    for name, mark in MARKS.items():
-        if mark in keys:
-            language_model = name == "ConceptEncoderForMaskedLMPerceiver"
-            return name + "PosOnly" if language_model and config.get("decoder_posonly") else name
-    raise ValueError("This is no checkpoint of a known class of the original implementation.")
-
-
 def make_model(config: dict, name: str, keys):
     """The model here for a class of the original; what that kept outside its configuration is read off the weights."""
     recursive, _, head = name.partition("ConceptEncoderFor")
     head = "MaskedLM" if head.startswith("Masked") else head
-    model_class = getattr(models, f"{recursive}OriginalConceptEncoderFor{head}")
+    model_class = getattr(models, f"{recursive}OriginalConceptEncoderFor{head}", None)
+    if model_class is None or "auto_map" in config:
+        raise ValueError("it is no checkpoint of a known class of the original implementation")
     kept = {*model_class.config_class.own_options(), "id2label", "label2id", "problem_type"} - {"hidden_act"}  # unread
     options = {key: value for key, value in config.items() if key in kept and value is not None}
     reads_tokens = name.startswith("Recursive") or not config.get("decoder_posonly")
@@ -87,7 +66,7 @@ def convert(source: str, output: str) -> models.OriginalConceptEncoder:
     """
     try:
         model = convert_model(source)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (EOFError, UnpicklingError, *UNREADABLE) as error:
         raise ValueError(f"The checkpoint {source!r} cannot be converted: {first_line(error)}") from error
     check_output_dir(output, ("*",))
     model.eval().save_pretrained(output)
@@ -99,25 +78,11 @@ def convert(source: str, output: str) -> models.OriginalConceptEncoder:
 
 def convert_model(source: str):
     """The checkpoint `source` as a model of this package; errors as they come."""
-    path = cached_file(source, "config.json", _raise_exceptions_for_missing_entries=False)
-    if path is None:
-        raise ValueError("there is no config.json")
-    config = read_arguments(path)
-    if "auto_map" in config:
-        raise ValueError("it is a checkpoint of this package already")
-    try:
-        weights = {key.replace("_orig_mod.", ""): value for key, value in load_state_dict(source).items()}
-    except (EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(f"its weights cannot be read: {first_line(error)}") from error
-    name = class_name(config, weights)
+    config = read_arguments(cached_file(source, "config.json"))
+    name = (config.get("architectures") or [""])[0]
+    weights = {key.replace("_orig_mod.", ""): value for key, value in load_state_dict(source).items()}
     model = make_model(config, name, weights)
-    weights = convert_weights(weights, model.config)
-    own = model.state_dict()
-    problems = [*sorted(set(weights) - set(own)), *sorted(set(own) - set(weights))]
-    problems += [key for key in weights if key in own and weights[key].shape != own[key].shape]
-    if problems:
-        raise ValueError(f"it does not fit {name}; unknown, missing or of another shape: {problems[:6]}")
-    model.load_state_dict(weights)
+    model.load_state_dict(convert_weights(weights, model.config))
     return model
 
 

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,24 +16,12 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .configuration_concept import (
-    AUTO_CLASSES,
-    CONVERT_FIRST,
-    FIRST_WEIGHTS,
-    POOLING_CLASSIFIERS,
-    ConceptEncoderConfig,
-    wrong_kind,
-)
-from .text_concept import ConceptTextMixin, tokenizer_source
+from .configuration_concept import AUTO_CLASSES, POOLING_CLASSIFIERS, ConceptEncoderConfig
+from .text_concept import ConceptTextMixin
 
 
 # The file that imports all others and that `auto_map` names.
 ENTRY_FILE = "modeling_concept"
-
-# Part of the names of the original implementation's weights.
-ORIGINAL_WEIGHT = ".concept_token_attn."
-
-NO_FIT = "{} does not fit this recursive encoder: {}. Use the same sizes and options."
 
 # The two files that make a checkpoint a SentenceTransformer whose embedding is `pooler_output`.
 SENTENCE_TRANSFORMER_FILES = {
@@ -93,7 +81,10 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         # By name: a configuration loaded with remote code is an instance of its own copy of the class, and one that
         # `from_pretrained` read keeps the model type of the checkpoint.
         if config.model_type != cls.config_class.model_type:
-            raise ValueError(cls.wrong_kind(config.model_type))
+            raise ValueError(
+                f"{cls.__name__} is a {cls.config_class.model_type}, but the checkpoint or configuration is a "
+                f"{config.model_type}; load it with {cls.auto_class}, which finds its class."
+            )
         config.validate_architecture()
         choices = dict(cls.part_defaults)
         for name, values in cls.part_choices.items():
@@ -113,11 +104,6 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             for name, value in open_choices.items():
                 setattr(config, name, value)
         return config
-
-    @classmethod
-    def wrong_kind(cls, model_type: str) -> str:
-        """Error message for a checkpoint or configuration whose encoder is of the kind `model_type`."""
-        return wrong_kind(cls.__name__, cls.config_class.model_type, model_type, cls.auto_class or "AutoModel")
 
     def _init_weights(self, module):
         """Initialise by [`make_linear`] and [`initial_std`]. A module with parameters of its own has
@@ -151,17 +137,18 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         a new classification head.
 
         Raises:
-            ValueError: the checkpoint has another kind of encoder, is of the original implementation, or lacks weights
-                of this class, which the message names.
+            ValueError: the checkpoint has another kind of encoder, or lacks weights of this class, which the message
+                names.
         """
         model, info = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )
         cls.check_weights(pretrained_model_name_or_path, model.config, info)
-        source = tokenizer_source(pretrained_model_name_or_path, model.config, kwargs)
+        names = ("subfolder", "cache_dir", "token", "revision", "local_files_only", "proxies")
+        options = {name: kwargs[name] for name in names if kwargs.get(name)}
         for module in model.modules():
             if isinstance(module, ConceptTextMixin):
-                module._tokenizer_source = source
+                module._tokenizer_options = options
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -170,13 +157,6 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys))
         if not missing:
             return
-        own = cls.config_class.model_type
-        unexpected = [key.removeprefix("encoder.") for key in info["unexpected_keys"]]
-        if any(ORIGINAL_WEIGHT in key for key in unexpected) and "original" not in own:
-            raise ValueError(CONVERT_FIRST.format(path))
-        for model_type, name in FIRST_WEIGHTS.items():  # a configuration of another kind was given
-            if model_type != own and any(key.startswith(name) for key in unexpected):
-                raise ValueError(cls.wrong_kind(model_type))
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ValueError(
             f"{path} does not hold the weights of {cls.__name__}: {shown} would be random (its configuration names "
@@ -194,6 +174,11 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
             names[cls.auto_class] = cls.__name__
         return {auto_class: f"{ENTRY_FILE}.{name}" for auto_class, name in names.items()}
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class="AutoModel"):
+        """Nothing: for a class loaded as remote code, transformers would save an `auto_map` that names the file which
+        defines the class; that of [`save_pretrained`] names the entry file."""
+
     def save_pretrained(self, save_directory, *args, is_main_process=True, push_to_hub=False, **kwargs):
         """As in transformers. Beside the weights it writes the modelling code, the `auto_map` through which
         `trust_remote_code=True` finds it, the two files of a SentenceTransformer, and the tokenizer if the model has
@@ -201,8 +186,7 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
         names = ("repo_id", "private", "commit_message", "commit_description", "revision", "create_pr", "tags")
         hub_options = {name: kwargs.pop(name) for name in names if name in kwargs}
         self.config.auto_map = self.auto_map(self.config)
-        with own_auto_map(type(self), type(self.config)):
-            super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+        super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
         if is_main_process:
             write_code(save_directory)
             if self._tokenizer is not None:
@@ -235,16 +219,13 @@ class RecursiveStartMixin:
             model does not have or has in another form) and "new" (of this model: they keep the values they have).
 
         Raises:
-            ValueError: the checkpoint is recursive itself or of the original implementation, nothing of its encoder
-                fits, or a weight of the same name in its encoder has another shape.
+            ValueError: the checkpoint is recursive itself, or no layer of its encoder fits.
+            RuntimeError: a weight of the same name in its encoder has another shape.
         """
         state = load_state_dict(path)
         prefix = "" if self.base_model is self else f"{self.base_model_prefix}."
         # Named parameters leave out the head that is the token table under another name.
-        names = [name for name, _ in (*self.named_parameters(), *self.named_buffers())]
-        own = {name: value for name, value in self.state_dict().items() if name in names}
-        if any(ORIGINAL_WEIGHT in key for key in state) and not any(ORIGINAL_WEIGHT in name for name in own):
-            raise ValueError(CONVERT_FIRST.format(path))
+        own = dict([*self.named_parameters(), *self.named_buffers()])
         if any("shared_layer." in key for key in state):
             raise ValueError(f"{path} is a checkpoint of a recursive encoder already: load it with from_pretrained.")
         sources = {}  # own name -> name in the checkpoint
@@ -254,15 +235,12 @@ class RecursiveStartMixin:
             name = prefix + name if prefix + name in own else key
             if name in own:
                 sources[name] = key
-        wrong = {name for name, key in sources.items() if own[name].shape != state[key].shape}
-        if misfits := sorted(name for name in wrong if name.startswith(prefix)):
-            shown = [f"{sources[n]} {tuple(state[sources[n]].shape)} for {tuple(own[n].shape)}" for n in misfits[:3]]
-            raise ValueError(NO_FIT.format(path, "; ".join(shown)))
         if not any(name.startswith(f"{prefix}shared_layer.") for name in sources):
-            raise ValueError(NO_FIT.format(path, "it has no encoder layer 0 that fits"))
-        absent = {name.split(".")[0] for name in own if name not in sources or name in wrong} - {prefix.rstrip(".")}
-        if prefix:  # a decoder or head is taken as a whole
-            sources = {name: key for name, key in sources.items() if name.split(".")[0] not in absent}
+            raise ValueError(f"{path} has no encoder layer 0 that fits this recursive encoder.")
+        # A decoder or head is taken as a whole.
+        fits = {name for name, key in sources.items() if own[name].shape == state[key].shape}
+        other = {name.split(".")[0] for name in own if name not in fits and not name.startswith(prefix)}
+        sources = {name: key for name, key in sources.items() if name.split(".")[0] not in other}
         self.load_state_dict({name: state[key] for name, key in sources.items()}, strict=False)
         return {
             "loaded": sorted(sources),
@@ -287,20 +265,6 @@ def load_state_dict(path: str) -> dict[str, torch.Tensor]:
     if file := cached_file(path, "pytorch_model.bin", **find):
         return torch.load(file, map_location="cpu", weights_only=True)
     raise OSError(f"{path} holds neither model.safetensors nor pytorch_model.bin.")
-
-
-@contextmanager
-def own_auto_map(*classes):
-    """Within, transformers writes no `auto_map` of its own for classes loaded as remote code. It would name the file
-    that defines the class; ours names the entry file."""
-    marks = [(cls, cls._auto_class) for cls in classes]
-    try:
-        for cls in classes:
-            cls._auto_class = None
-        yield
-    finally:
-        for cls, mark in marks:
-            cls._auto_class = mark
 
 
 def write_code(directory) -> None:

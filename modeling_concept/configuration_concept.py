@@ -2,19 +2,13 @@
 """Configurations of concept encoders: every option of the network, none of its training."""
 
 import copy
-import sys
 from dataclasses import fields
 from inspect import get_annotations
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.activations import ACT2FN
 
-
-# Options of the original implementation's configurations.
-ORIGINAL_OPTIONS = ("use_bixt", "decoder_posonly")
-CONVERT_FIRST = "{} is of the original implementation: convert it first, by examples/convert_original_checkpoint.py."
 
 # The encoder of each model type; names of its other classes begin with this name.
 ENCODERS = {
@@ -35,50 +29,12 @@ AUTO_CLASSES = {
 # `AutoModelForSequenceClassification` of an encoder that was saved alone, without a decoder.
 POOLING_CLASSIFIERS = {name: f"{name}ForSequenceClassificationPerceiver" for name in ENCODERS.values()}
 
-# A description of the encoder of each model type, and the prefix of its first weights.
-ENCODER_KINDS = {
-    "concept_encoder": "a stack of layers",
-    "recursive_concept_encoder": "one layer repeated",
-    "original_concept_encoder": "a stack of layers of the original implementation",
-    "recursive_original_concept_encoder": "one layer of the original implementation repeated",
-}
-FIRST_WEIGHTS = {
-    "concept_encoder": "layers.0.cross_attn.",
-    "recursive_concept_encoder": "shared_layer.cross_attn.",
-    "original_concept_encoder": "layers.0.concept_token_attn.",
-    "recursive_original_concept_encoder": "shared_layer.concept_token_attn.",
-}
-
-
-def wrong_kind(name: str, own: str, model_type: str, auto_class: str) -> str:
-    """Error message of a class `name` of the type `own` for a checkpoint or configuration of the type `model_type`."""
-    advice = f"load it with {auto_class}, which finds its class"
-    if (own, model_type) == ("recursive_concept_encoder", "concept_encoder"):
-        advice += (
-            ", or start a new recursive model from it with `load_from_standard_checkpoint` (in pretraining: "
-            "--model_type recursive_mlm --model_name_or_path)"
-        )
-    return (
-        f"{name} is a {own} ({ENCODER_KINDS[own]}), but the checkpoint or configuration is a {model_type} "
-        f"({ENCODER_KINDS.get(model_type, 'no concept encoder')}); {advice}."
-    )
-
-
-# A value equal to the one that it defaults to changes with it.
-FOLLOWERS = {"hidden_size": "token_embedding_dim", "num_hidden_layers": "num_iterations"}
-
-# Ranges of numbers: least and greatest value, both in words, and the options.
-LARGEST = sys.float_info.max
-NUMBERS = {
-    (1, LARGEST, "at least 1"): (
-        "vocab_size", "hidden_size", "token_embedding_dim", "num_hidden_layers", "num_attention_heads",
-        "intermediate_size", "concept_num", "max_sequence_length", "offset_harmonics", "num_iterations",
-        "num_decoder_layers",
-    ),
-    (0, LARGEST, "0 or a positive number"): ("norm_eps", "initializer_range", "decoder_conv_width"),
-    (sys.float_info.min, LARGEST, "a positive number"): ("rope_theta",),
-    (0, 1, "between 0 and 1"): ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-}  # fmt: skip
+# Options that must be at least 1.
+SIZES = (
+    "vocab_size", "hidden_size", "token_embedding_dim", "num_hidden_layers", "num_attention_heads",
+    "intermediate_size", "concept_num", "max_sequence_length", "offset_harmonics", "num_iterations",
+    "num_decoder_layers",
+)  # fmt: skip
 
 # Former options of the default network, with the value that it has now.
 REMOVED = {
@@ -92,12 +48,6 @@ REMOVED = {
     "share_decoder_embeddings": True, "timestep_scale": 1000.0, "concept_pooling": "mean",
     "classifier_dropout": None, "token_weighting": True, "phase_harmonics": 8, "decoder_mixer_type": "none",
     "decoder_mixer_width": 7,
-}  # fmt: skip
-# Options that replaced former ones.
-SUCCESSORS = {
-    "attention_probs_dropout_prob": "hidden_dropout_prob", "classifier_dropout": "hidden_dropout_prob",
-    "token_weighting": "concept_mean", "phase_harmonics": "offset_harmonics",
-    "decoder_mixer_type": "decoder_conv_width", "decoder_mixer_width": "decoder_conv_width",
 }  # fmt: skip
 
 
@@ -134,9 +84,15 @@ class ConceptModelConfig(PreTrainedConfig):
     sep_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
-        if original := [name for name in ORIGINAL_OPTIONS if name in kwargs]:
-            raise ValueError(CONVERT_FIRST.format(f"A configuration with {original[0]}"))
-        self.drop_constants(kwargs)
+        if "use_bixt" in kwargs:
+            raise ValueError(
+                "A configuration with use_bixt is of the original implementation: convert it first, by "
+                "examples/convert_original_checkpoint.py."
+            )
+        for name, own in self.constants.items():
+            value = kwargs.pop(name, None)
+            if value not in (None, own):
+                raise ValueError(f"{type(self).__name__} has {name}={own!r}, not {value!r}.")
         if self.token_embedding_dim is None:
             self.token_embedding_dim = self.hidden_size
         if self.token_embedding_dim != self.hidden_size:
@@ -155,59 +111,28 @@ class ConceptModelConfig(PreTrainedConfig):
         self.validate_architecture()
 
     @classmethod
-    def drop_constants(cls, values: dict[str, Any]) -> None:
-        """Remove the constants of this network from `values` of options; ValueError where a value differs."""
-        for name in [name for name in values if name in cls.constants]:
-            value, own = values.pop(name), cls.constants[name]
-            if value not in (None, own):
-                advice = f"; set {SUCCESSORS[name]} instead" if name in SUCCESSORS else ""
-                raise ValueError(f"{cls.__name__} has {name}={own!r}, not {value!r}{advice}.")
-
-    @classmethod
     def own_options(cls) -> set[str]:
         """Names of its fields without those of every configuration of transformers."""
         own = [base for base in cls.__mro__ if issubclass(base, ConceptModelConfig)]
         return {name for base in own for name in get_annotations(base)}
 
     @classmethod
-    def from_dict(cls, config_dict, **kwargs):
-        kind = config_dict.get("model_type", cls.model_type)
-        to_convert = any(name in config_dict for name in ORIGINAL_OPTIONS)
-        if ("original" in kind) != ("original" in cls.model_type) and kind in ENCODER_KINDS and not to_convert:
-            raise ValueError(wrong_kind(cls.__name__, cls.model_type, kind, "AutoModel"))
-        cls.drop_constants(kwargs)
-        last = sorted(kwargs, key=lambda name: name in FOLLOWERS.values())  # given values override derived ones
-        return super().from_dict(config_dict, **{name: kwargs[name] for name in last})
-
-    def __setattr__(self, name, value):
-        follower = FOLLOWERS.get(name)
-        follows = follower is not None and getattr(self, follower, None) == getattr(self, name)
-        # With a backbone, the width of the table is the backbone's.
-        if follows and not (name == "hidden_size" and getattr(self, "backbone_config", None)):
-            super().__setattr__(follower, value)
-        super().__setattr__(name, value)
+    def register_for_auto_class(cls, auto_class="AutoConfig"):
+        """Nothing, as in [`ConceptPreTrainedModel`]."""
 
     def validate_architecture(self):
         """Check values and their combinations, when the configuration is made and when it is saved."""
-        for (low, high, words), names in NUMBERS.items():
-            for name in names:
-                value = getattr(self, name, None)
-                if value is not None and not low <= value <= high:  # False for nan
-                    raise ValueError(f"{name} must be {words}, not {value}.")
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(
-                f"Unknown hidden_act {self.hidden_act!r}; choose one of transformers' activations, such as 'silu', "
-                "'gelu' or 'relu'."
-            )
+        for name in SIZES:
+            value = getattr(self, name, None)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}.")
         for name in ("pad_token_id", "mask_token_id"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < self.vocab_size:
                 raise ValueError(f"{name} {value} is none of the {self.vocab_size} tokens.")
         if self.hidden_size % self.num_attention_heads:
-            divisors = [count for count in range(1, 17) if self.hidden_size % count == 0]
             raise ValueError(
-                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
-                f"choose a head count that divides it, such as {divisors}."
+                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}."
             )
 
 

@@ -312,9 +312,7 @@ class ConceptDecodingMixin:
 
     decoders = DECODERS
 
-    def make_targets(
-        self, input_ids, attention_mask, timesteps=None, position_ids=None, inputs_embeds=None
-    ) -> Targets:
+    def make_targets(self, input_ids, attention_mask, timesteps=None, inputs_embeds=None) -> Targets:
         """
         Targets at tokens `input_ids` [B, S], or at tokens known only by their embeddings [B, S, E]. Positions count
         from the first attended one, in a continuation from the first token after the encoded text. The noise level
@@ -322,7 +320,7 @@ class ConceptDecodingMixin:
         """
         attended = None if attention_mask is None else attention_mask.bool()
         given = inputs_embeds if input_ids is None else input_ids
-        positions = text_layout(attention_mask, position_ids, given.shape[1], None, given.device).positions
+        positions = text_layout(attention_mask, given.shape[1], None, given.device).positions
         if timesteps is None and self.config.decoder_type == "diffusion":
             # Without a mask token, and in embeddings, no token counts as masked.
             unknown = input_ids is None or self.config.mask_token_id is None
@@ -332,7 +330,7 @@ class ConceptDecodingMixin:
             timesteps = (masked * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         return Targets(positions, input_ids, None if input_ids is not None else inputs_embeds, attended, timesteps)
 
-    def make_blank_targets(self, given, attention_mask, position_ids=None) -> Targets:
+    def make_blank_targets(self, given, attention_mask) -> Targets:
         """
         Targets at the positions of `given`, [B, S] or [B, S, E], all of them mask tokens: the decoder then knows the
         text through the concepts alone.
@@ -346,7 +344,7 @@ class ConceptDecodingMixin:
                 f"The decoder of {type(self).__name__} has token queries, here mask tokens: set config.mask_token_id."
             )
         blank = torch.full(given.shape[:2], mask_id or 0, device=given.device, dtype=torch.long)
-        targets = self.make_targets(blank, attention_mask, position_ids=position_ids)
+        targets = self.make_targets(blank, attention_mask)
         if targets.timesteps is not None:
             targets = targets._replace(timesteps=torch.ones_like(targets.timesteps))
         return targets
@@ -366,7 +364,7 @@ class ConceptDecodingMixin:
             start = lengths
         elif target_mask is not None:
             target_mask = target_mask[:: target_mask.shape[0] // concepts.shape[0] or 1]  # one row may serve all texts
-            lengths = text_layout(target_mask, None, target_mask.shape[1], None, target_mask.device).lengths
+            lengths = text_layout(target_mask, target_mask.shape[1], None, target_mask.device).lengths
         segments = Segments(lengths, concepts.shape[1])
         return Memory(self.decoder.project_concepts(concepts, segments), start, segments)
 

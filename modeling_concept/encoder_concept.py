@@ -7,7 +7,6 @@ B batch, N tokens, C concepts, E token embedding width, H hidden.
 
 import torch
 import torch.nn as nn
-from transformers.utils import logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -27,10 +26,7 @@ from .positions_concept import (
     mean_of_visible,
     text_layout,
 )
-from .text_concept import check_number
 
-
-logger = logging.get_logger(__name__)
 
 # Epsilon of the norm of the concepts. In a text of one token they are nearly equal, and a smaller one would amplify
 # rounding errors.
@@ -97,7 +93,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         concept_num: int | None = None,
         num_iterations: int | None = None,
@@ -108,7 +103,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
             input_ids: [B, N]. Positions that hold `mask_token_id` are hidden.
             attention_mask: [B, N], 0 at padding (on either side) and at other hidden tokens.
             token_type_ids: [B, N], without effect.
-            position_ids: [B, N]; counted from the first attended token by default.
             inputs_embeds: [B, N, E] instead of `input_ids`.
             concept_num: number of concepts to make, at most `config.concept_num`, which is the default.
             num_iterations: iterations of a recursive encoder.
@@ -120,10 +114,13 @@ class ConceptEncoder(ConceptPreTrainedModel):
         """
         config = self.config
         self.check_options(kwargs)
-        if num_iterations is not None and not config.is_recursive:
+        if config.is_recursive:
+            num_iterations = config.num_iterations if num_iterations is None else num_iterations
+            if num_iterations < 1:
+                raise ValueError(f"num_iterations must be at least 1, not {num_iterations}.")
+        elif num_iterations is not None:
             raise TypeError(f"{type(self).__name__} is not recursive: it takes no num_iterations.")
-        rows = {"attention_mask": attention_mask, "token_type_ids": token_type_ids, "position_ids": position_ids}
-        check_inputs(input_ids, inputs_embeds, **rows)
+        check_inputs(input_ids, inputs_embeds, attention_mask=attention_mask, token_type_ids=token_type_ids)
         given = input_ids if inputs_embeds is None else inputs_embeds
         token_count = given.shape[1]
         if token_count > config.max_sequence_length:
@@ -137,11 +134,11 @@ class ConceptEncoder(ConceptPreTrainedModel):
                 input_ids = torch.full((batch, 1), config.pad_token_id or 0, device=device)
             else:
                 inputs_embeds = given.new_zeros(batch, 1, given.shape[2])
-            attention_mask, position_ids = torch.zeros((batch, 1), dtype=torch.long, device=device), None
+            attention_mask = torch.zeros((batch, 1), dtype=torch.long, device=device)
         hidden_tokens = None
         if config.hide_mask_tokens and config.mask_token_id is not None and input_ids is not None:
             hidden_tokens = input_ids == config.mask_token_id
-        layout = text_layout(attention_mask, position_ids, token_count, hidden_tokens, given.device)
+        layout = text_layout(attention_mask, token_count, hidden_tokens, given.device)
         count = config.concept_num if concept_num is None else concept_num
         if isinstance(count, float) or not 1 <= count <= config.concept_num:
             raise ValueError(
@@ -171,28 +168,15 @@ class ConceptEncoder(ConceptPreTrainedModel):
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
-            concept_positions=segments.centres(),
             lengths=layout.lengths,
         )
 
     def check_options(self, options: dict) -> None:
-        """
-        Check further arguments of a forward pass, and warn where attention weights are requested that the kernels do
-        not keep.
-
-        Raises:
-            TypeError: neither this model nor transformers knows an argument.
-        """
+        """TypeError if neither this model nor transformers knows an argument of a forward pass."""
         # Other libraries pass use_cache=False on principle.
         known = {"num_items_in_batch", "use_cache", *(f"output_{name}" for name in self._can_record_outputs)}
         if unknown := sorted(set(options) - known):
             raise TypeError(f"The forward pass of a {type(self).__name__} does not know the arguments {unknown}.")
-        implementation = self.config._attn_implementation
-        if options.get("output_attentions") and implementation != "eager" and not torch.compiler.is_compiling():
-            logger.warning_once(
-                f"output_attentions=True, but the kernels of attn_implementation {implementation!r} keep no weights; "
-                'load the model with attn_implementation="eager".'
-            )
 
     def finish(self, concepts, given_mean=None):
         """Output norm of concepts [B, C, H] of any layer, and their replaced mean `given_mean` [B, 1, H], if any."""
@@ -233,14 +217,12 @@ class RecursiveConceptEncoder(RecursiveStartMixin, ConceptEncoder):
         self.iteration_mean = IterationMean()
         self.state_norm = make_norm(config)
 
-    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int | None):
-        iterations = self.config.num_iterations if num_iterations is None else num_iterations
-        check_number("num_iterations", iterations, 1)
+    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int):
         initial = concepts
-        for index in range(iterations):
+        for index in range(num_iterations):
             state = self.state_norm(concepts + initial if index > 0 else concepts)
             update, token_states = self.shared_layer(
-                state, token_states, queries, *key_values, context, index < iterations - 1
+                state, token_states, queries, *key_values, context, index < num_iterations - 1
             )
             concepts = self.iteration_mean(concepts, update, index + 1)
         return concepts

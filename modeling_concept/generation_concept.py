@@ -2,18 +2,17 @@
 """
 Filling masked positions step by step, the most confident first (Chang et al. 2022; Nie et al. 2025).
 
-B batch, N tokens, S positions of the canvas (the text or block that is filled), M masked positions, V vocabulary.
+B batch, N tokens, S positions of the canvas (the text or continuation that is filled), M masked positions,
+V vocabulary.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-from transformers.generation import TopKLogitsWarper, TopPLogitsWarper
 
-from .outputs_concept import ConceptEncoderOutput
+from .decoder_concept import Memory
 from .positions_concept import check_inputs
-from .text_concept import check_number
 
 
 class ConceptGenerationMixin:
@@ -31,10 +30,6 @@ class ConceptGenerationMixin:
         max_new_tokens: int = 0,
         num_steps: int = 10,
         temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        block_length: int | None = None,
-        refresh_concepts: bool = True,
         concept_num: int | None = None,
         num_iterations: int | None = None,
         generator: torch.Generator | None = None,
@@ -44,18 +39,15 @@ class ConceptGenerationMixin:
         Fill every `mask_token_id` of `input_ids`, and write `max_new_tokens` more after each text.
 
         Each step predicts all masked positions, draws a token for each, and keeps those whose own probability is
-        highest. No mask and no padding is ever drawn. Runs in eval mode.
+        highest. The text is encoded anew at each step, as it fills. No mask and no padding is ever drawn. Runs in eval
+        mode.
 
         Args:
             input_ids: [B, N]; a model of continuations takes texts without masks.
             attention_mask: [B, N], 0 at padding.
             max_new_tokens: length of the continuation.
-            num_steps: steps for each block of masked positions; fewer where fewer positions are masked.
+            num_steps: steps in which masked positions are filled; fewer where fewer positions are masked.
             temperature: of the draw; 0 takes the most probable token.
-            top_k, top_p: restrict the draw, as in transformers; 0 and 1.0 do not.
-            block_length: number of tokens to continue by before the text is encoded again; None for all at once.
-            refresh_concepts: encode the text anew at each step, as it fills. Concepts of a continuation's prefix do
-                not change within a block, so their keys and values are computed once there.
             concept_num, num_iterations: as in [`ConceptEncoder`].
             generator: source of randomness on the model's device.
             token_type_ids: [B, N], as tokenizers give them; without effect.
@@ -67,27 +59,27 @@ class ConceptGenerationMixin:
             ValueError: there is no mask token; nothing is to be written; the result would be too long; a model of
                 continuations is given masks; a number is out of range.
         """
-        check_number("max_new_tokens", max_new_tokens, 0)
-        check_number("num_steps", num_steps, 1)
-        check_number("block_length", 1 if block_length is None else block_length, 1)
-        sampler = Sampler(self.config, temperature, top_k, top_p, generator)
+        if max_new_tokens < 0 or num_steps < 1 or not temperature >= 0:
+            raise ValueError("max_new_tokens and temperature must be at least 0, and num_steps at least 1.")
         check_inputs(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
         input_ids = input_ids.long()
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         has_masks = self.check_canvas(input_ids, attention_mask, max_new_tokens)
         if max_new_tokens:
             input_ids, attention_mask = align_left(input_ids, attention_mask)
-        if input_ids.shape[0] == 0:
-            return input_ids.new_empty(0, input_ids.shape[1] + max_new_tokens)
-        writing = Writing(num_steps, sampler, refresh_concepts, concept_num, num_iterations)
+        encode = partial(self.encoder, concept_num=concept_num, num_iterations=num_iterations, return_dict=True)
+        draw = partial(draw_tokens, temperature=temperature, generator=generator)
+        fill = partial(self.fill, num_steps=num_steps, encode=encode, draw=draw)
         with self.inference_mode():
             if has_masks or not max_new_tokens:
-                input_ids = self.fill(input_ids, attention_mask, writing)
-            while max_new_tokens > 0:
-                count = min(block_length or max_new_tokens, max_new_tokens)
-                input_ids, attention_mask = self.continue_by(count, input_ids, attention_mask, writing)
-                max_new_tokens -= count
-        return input_ids
+                input_ids = fill(input_ids, attention_mask)
+            if not max_new_tokens:
+                return input_ids
+            new = input_ids.new_full((input_ids.shape[0], max_new_tokens), self.config.mask_token_id)
+            if self.config.decoder_target == "text":
+                return fill(*append(input_ids, attention_mask, new))
+            prefix = self.prepare_memory(encode(input_ids, attention_mask), continues=True)
+            return append(input_ids, attention_mask, fill(new, torch.ones_like(new), prefix))[0]
 
     def check_canvas(self, input_ids, attention_mask, max_new_tokens: int) -> bool:
         """Whether the texts hold masks; ValueError, as in `generate`, for texts that cannot be written on."""
@@ -106,32 +98,20 @@ class ConceptGenerationMixin:
             )
         return has_masks
 
-    def continue_by(self, count: int, input_ids, attention_mask, writing: "Writing"):
-        """Texts [B, N] and their mask with `count` new tokens each."""
-        block = input_ids.new_full((input_ids.shape[0], count), self.config.mask_token_id)
-        if self.config.decoder_target == "text":
-            input_ids, attention_mask = append(input_ids, attention_mask, block)
-            return self.fill(input_ids, attention_mask, writing), attention_mask
-        prefix = self.encoder(input_ids, attention_mask, **writing.encoder_options)
-        return append(input_ids, attention_mask, self.fill(block, torch.ones_like(block), writing, prefix))
-
-    def fill(self, canvas, attention_mask, writing: "Writing", prefix: ConceptEncoderOutput | None = None):
-        """Replace every mask of `canvas` [B, S]; with `prefix`, the canvas is the continuation of that text."""
-        canvas, memory = canvas.clone(), None
-        if prefix is not None:
-            memory = self.prepare_memory(prefix, continues=True)
-        for steps_left in range(writing.num_steps, 0, -1):
+    def fill(self, canvas, attention_mask, prefix: Memory | None = None, *, num_steps: int, encode: Callable, draw):
+        """Replace every mask of `canvas` [B, S], the continuation of the text in `prefix`, or else a text that
+        `encode` reads anew in each step."""
+        canvas = canvas.clone()
+        for steps_left in range(num_steps, 0, -1):
             masked = (canvas == self.config.mask_token_id) & attention_mask.bool()
-            remaining = masked.sum(dim=1)
-            most = int(remaining.max())
-            if most == 0:
+            if not masked.any():
                 break
-            if memory is None or (writing.refresh_concepts and prefix is None):
-                memory = self.prepare_memory(self.encoder(canvas, attention_mask, **writing.encoder_options))
-            index = masked.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+            memory = prefix or self.prepare_memory(encode(canvas, attention_mask))
+            remaining = masked.sum(dim=1)
+            index = masked.int().argsort(dim=1, descending=True, stable=True)[:, : int(remaining.max())]
             chosen = masked.gather(1, index)  # [B, most], False where a row has fewer masks
             hidden = self.decode(memory, self.make_targets(canvas, attention_mask), index)[chosen]
-            tokens, confidence = writing.sampler(self.lm_head(hidden).float())
+            tokens, confidence = draw(self.token_logits(hidden).float())
 
             scores = torch.full(index.shape, -1.0, device=canvas.device).masked_scatter(chosen, confidence)
             drawn = torch.zeros_like(index).masked_scatter(chosen, tokens)
@@ -141,47 +121,15 @@ class ConceptGenerationMixin:
         return canvas
 
 
-class Sampler:
-    """Draws tokens from logits [M, V]; returns them with the probability of each under the model."""
-
-    def __init__(self, config, temperature, top_k, top_p, generator):
-        check_number("temperature", temperature, 0, whole=False)
-        check_number("top_k", top_k, 0)
-        check_number("top_p", top_p, 0, 1, whole=False)
-        self.forbidden = [i for i in (config.mask_token_id, config.pad_token_id) if i is not None]
-        # Clipped to divisors of float32: the least is as good as 0, the greatest makes all tokens equal.
-        limits = torch.finfo(torch.float32)
-        self.temperature = temperature and min(max(temperature, limits.tiny), limits.max)
-        self.generator = generator
-        self.warpers = ([TopKLogitsWarper(top_k)] if top_k > 0 else []) + (
-            [TopPLogitsWarper(top_p)] if top_p < 1 else []
-        )
-
-    def __call__(self, logits):
-        logits[:, self.forbidden] = -torch.inf
-        probabilities = F.softmax(logits, dim=-1)
-        if self.temperature == 0:
-            tokens = logits.argmax(dim=-1)
-        else:
-            scores = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
-            for warper in self.warpers:
-                scores = warper(None, scores)
-            tokens = torch.multinomial(F.softmax(scores, dim=-1), 1, generator=self.generator)[:, 0]
-        return tokens, probabilities.gather(1, tokens[:, None])[:, 0]
-
-
-class Writing(NamedTuple):
-    """Arguments of `generate` for every block of masked positions."""
-
-    num_steps: int
-    sampler: Sampler
-    refresh_concepts: bool
-    concept_num: int | None
-    num_iterations: int | None
-
-    @property
-    def encoder_options(self) -> dict:
-        return {"concept_num": self.concept_num, "num_iterations": self.num_iterations, "return_dict": True}
+def draw_tokens(logits, temperature: float, generator: torch.Generator | None):
+    """Tokens [M] drawn from `logits` [M, V], and the probability of each under the model."""
+    probabilities = logits.softmax(dim=-1)
+    if temperature == 0:
+        tokens = logits.argmax(dim=-1)
+    else:
+        scores = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
+        tokens = torch.multinomial(scores.softmax(dim=-1), 1, generator=generator)[:, 0]
+    return tokens, probabilities.gather(1, tokens[:, None])[:, 0]
 
 
 def align_left(input_ids, attention_mask):

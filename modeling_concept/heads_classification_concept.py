@@ -119,7 +119,7 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
         self.decoder = make_decoder(config, self.decoders)
         self.pre_pool_norm = self.make_norm(config)
 
-    def make_features(self, encoded, input_ids, attention_mask, position_ids=None, inputs_embeds=None, **kwargs):
+    def make_features(self, encoded, input_ids, attention_mask, inputs_embeds=None, **kwargs):
         """
         As in [`ConceptClassifierModel`].
 
@@ -128,10 +128,10 @@ class ConceptEncoderForSequenceClassificationViaDecoder(ConceptDecodingMixin, Co
                 decoder that gets the tokens and has a token table of its own.
         """
         if self.config.classifier_reads_tokens:
-            targets = self.make_targets(input_ids, attention_mask, None, position_ids, inputs_embeds)
+            targets = self.make_targets(input_ids, attention_mask, inputs_embeds=inputs_embeds)
         else:
             given = input_ids if inputs_embeds is None else inputs_embeds
-            targets = self.make_blank_targets(given, attention_mask, position_ids)
+            targets = self.make_blank_targets(given, attention_mask)
         states = self.pre_pool_norm(self.decode(self.prepare_memory(encoded), targets))
         mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask.to(states.dtype)
         mask = mask[:, :, None]
@@ -172,8 +172,8 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
             `logits` [B, num_labels], or [B, 1] cosines.
 
         Raises:
-            ValueError: one of the two sentences is not given; for a cosine, labels outside [-1, 1] or of another
-                number than the pairs, or `config.num_labels` above 2.
+            ValueError: one of the two sentences is not given; for a cosine, labels outside [-1, 1].
+            RuntimeError: for a cosine, labels of another number than the pairs.
         """
         if input_ids_a is None or input_ids_b is None:
             raise ValueError("A sentence pair needs input_ids_a and input_ids_b.")
@@ -191,20 +191,13 @@ class ConceptEncoderForSentencePairClassification(ConceptClassifierModel):
 
     def cosine_loss(self, cosines, labels):
         """Mean squared error of `cosines` [B] against `labels`, [B] or [B, 1]."""
-        if self.num_labels > 2:  # 2 is the value of a configuration that leaves it open
-            raise ValueError(
-                f"A cosine learns one score, but num_labels is {self.num_labels}: set num_labels=1, or for classes "
-                'pair_similarity="classifier".'
-            )
-        if labels.numel() != len(cosines) or labels.dim() > 2:
-            raise ValueError(f"A cosine needs one label for each of {len(cosines)} pairs, not {list(labels.shape)}.")
         if not torch.compiler.is_compiling() and not bool((labels.abs() <= 1).all()):
             raise ValueError(
                 f"Labels of a cosine lie between -1 and 1, but these reach from {labels.min():.4g} to "
                 f"{labels.max():.4g}: scale scores, as x / 5 does those from 0 to 5, or set pair_similarity="
                 '"classifier".'
             )
-        return F.mse_loss(cosines.float(), labels.reshape(-1).float())
+        return F.mse_loss(cosines.float(), labels.view_as(cosines).float())
 
 
 class RecursiveConceptEncoderForSequenceClassificationPerceiver(

@@ -45,7 +45,6 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
@@ -61,8 +60,8 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
     ) -> ConceptMaskedLMOutput:
         """
         Args:
-            input_ids, attention_mask, position_ids, inputs_embeds, and the arguments in `kwargs`: inputs of the
-                encoder, as in [`ConceptEncoder`].
+            input_ids, attention_mask, inputs_embeds, and the arguments in `kwargs`: inputs of the encoder, as in
+                [`ConceptEncoder`].
             decoder_input_ids: [B, S] tokens that a decoder with token queries reads (noised tokens, or a noised
                 continuation); `input_ids` by default. D sets for each text stand side by side, [B·D, S], and so do
                 their masks, labels and weights: the text is encoded once.
@@ -104,18 +103,12 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
-                position_ids=position_ids,
                 inputs_embeds=inputs_embeds,
                 return_dict=True,
                 **kwargs,
             )
         memory = self.prepare_memory(encoder_outputs, continues, None if continues else decoder_attention_mask)
-        targets = self.make_targets(
-            attention_mask=decoder_attention_mask,
-            timesteps=timesteps,
-            position_ids=None if continues else position_ids,
-            **shown,
-        )
+        targets = self.make_targets(attention_mask=decoder_attention_mask, timesteps=timesteps, **shown)
         memory = repeat_memory(memory, encoder_outputs.last_hidden_state.shape[0], targets)
 
         loss = logits = index = None

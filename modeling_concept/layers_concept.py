@@ -2,10 +2,10 @@
 """
 Linear layers and norms, feed-forward blocks, and the gated convolution between a decoder's target positions.
 
-The norms and the convolution have backward passes that read each tensor once or twice. On CPU, PyTorch composes the
-norms of a dozen elementwise operations, each with a tensor of its own, and a step spends a tenth of its time on them.
+The norms have backward passes that read each tensor once or twice. On CPU, PyTorch composes the norms of a dozen
+elementwise operations, each with a tensor of its own, and a step spends a tenth of its time on them.
 
-B batch, N tokens, L any length, H hidden, I inner, W taps.
+B batch, N tokens, L any length, H hidden, I inner.
 """
 
 import torch
@@ -112,41 +112,6 @@ class FeedForward(nn.Module):
         return self.down_proj(self.dropout(self.activation(gate) * states))
 
 
-class DepthwiseConvolution(torch.autograd.Function):
-    """
-    `values` [B, N, H] convolved with `taps` [W, H], W odd, each channel with its own; zeros beyond the ends.
-
-    Products are summed in place, forwards and backwards: for a few taps several times faster than nn.Conv1d(groups=H),
-    and without its transposes.
-    """
-
-    @staticmethod
-    def forward(ctx, values, taps):
-        ctx.save_for_backward(values, taps)
-        return sum_of_shifts(values, taps)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        values, taps = ctx.saved_tensors
-        shifted = shifts(values, len(taps))
-        taps_gradient = torch.stack([(part * gradient).flatten(0, 1).sum(dim=0) for part in shifted])
-        return sum_of_shifts(gradient, taps.flip(0)).to(values.dtype), taps_gradient.to(taps.dtype)
-
-
-def shifts(values, width: int) -> list[torch.Tensor]:
-    """`width` views [B, N, H] of `values`: position n holds what stands at n - width // 2, …, n + width // 2."""
-    padded = F.pad(values, (0, 0, width // 2, width // 2))
-    return [padded[:, place : place + values.shape[1]] for place in range(width)]
-
-
-def sum_of_shifts(values, taps):
-    first, *others = shifts(values, len(taps))
-    total = first * taps[0]
-    for part, tap in zip(others, taps[1:], strict=True):
-        total.addcmul_(part, tap)
-    return total
-
-
 class ConvolutionMixer(GradientCheckpointingLayer):
     """Gated depthwise convolution: x + O(conv(a) * silu(b)), [a, b] = I(norm(x)). Masked tokens contribute nothing."""
 
@@ -166,5 +131,6 @@ class ConvolutionMixer(GradientCheckpointingLayer):
         values, gate = self.in_proj(self.norm(states)).chunk(2, dim=-1)
         if visible is not None:
             values = values * visible[:, :, None]
-        mixed = DepthwiseConvolution.apply(values, self.convolution)
+        width, hidden = self.convolution.shape
+        mixed = F.conv1d(values.mT, self.convolution.T[:, None], padding=width // 2, groups=hidden).mT
         return states + self.out_proj(mixed * F.silu(gate))

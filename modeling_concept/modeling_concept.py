@@ -37,25 +37,28 @@ class Choices(tuple):
         return self[0].__name__
 
 
-def group_models(models) -> dict:
-    """For each configuration class and Auto class the model classes, the default one first. Auto classes take the
-    class that a checkpoint's `architectures` names, else the default one."""
-    auto_classes = {
-        auto.__name__: auto for auto in (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification)
-    }
-    groups: dict = {}
-    for model in models:
-        group = groups.setdefault(model.config_class, {}).setdefault(auto_classes[model.auto_class], [])
-        is_default = AUTO_CLASSES[model.config_class.model_type][model.auto_class] == model.__name__
-        group.insert(0 if is_default else len(group), model)
-    return {config: {auto: Choices(group) for auto, group in of.items()} for config, of in groups.items()}
-
-
-AUTO_MODELS = group_models(
+MODELS = [
     value
-    for value in list(globals().values())
+    for value in globals().values()
     if isinstance(value, type) and issubclass(value, ConceptPreTrainedModel) and value.auto_class
-)
+]
+
+
+def models_of(config_class, auto_class) -> Choices:
+    """The model classes of a configuration class for an Auto class, the default one first. An Auto class takes the one
+    that a checkpoint's `architectures` names, else the default one."""
+    default = AUTO_CLASSES[config_class.model_type][auto_class.__name__]
+    found = [kind for kind in MODELS if (kind.config_class, kind.auto_class) == (config_class, auto_class.__name__)]
+    return Choices(sorted(found, key=lambda kind: kind.__name__ != default))
+
+
+AUTO_MODELS = {
+    config_class: {
+        auto_class: models_of(config_class, auto_class)
+        for auto_class in (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification)
+    }
+    for config_class in dict.fromkeys(kind.config_class for kind in MODELS)
+}
 
 # Also in a checkpoint's code: otherwise an Auto class would keep the first class that it loaded for every checkpoint
 # whose folder has the same name and the same code.

@@ -27,7 +27,6 @@ from .heads_lm_concept import ConceptEncoderForMaskedLM
 from .layers_concept import make_linear
 from .original_configuration_concept import OriginalConceptEncoderConfig, RecursiveOriginalConceptEncoderConfig
 from .outputs_concept import ConceptEncoderOutput
-from .text_concept import check_number
 
 
 def sinusoid(positions: torch.Tensor, width: int) -> torch.Tensor:
@@ -199,17 +198,10 @@ class RecursiveOriginalConceptEncoder(RecursiveStartMixin, OriginalConceptEncode
     def make_layers(self, config):
         self.shared_layer = OriginalConceptEncoderLayer(config, updates_tokens=False)
 
-    def run_layers(self, concepts, tokens, hidden, num_iterations: int | None):
-        iterations = self.config.num_iterations if num_iterations is None else num_iterations
-        check_number("num_iterations", iterations, 1)
-        for _ in range(iterations):
+    def run_layers(self, concepts, tokens, hidden, num_iterations: int):
+        for _ in range(num_iterations):
             concepts, _ = self.shared_layer(concepts, tokens, hidden)
         return concepts
-
-
-def token_rows(targets: Targets, table):
-    """Rows [B, S, E] of the token table at the targets."""
-    return targets.inputs_embeds if targets.input_ids is None else table(targets.input_ids)
 
 
 class OriginalDecoder(nn.Module):
@@ -265,7 +257,7 @@ class OriginalTokenPositionDecoder(OriginalPositionDecoder):
         self.decoder_input_projection = nn.Linear(token_width, width) if token_width != width else None
 
     def make_queries(self, targets: Targets, token_table):
-        rows = token_rows(targets, token_table)
+        rows = targets.inputs_embeds if targets.input_ids is None else token_table(targets.input_ids)
         rows = rows if self.decoder_input_projection is None else self.decoder_input_projection(rows)
         return rows + super().make_queries(targets, token_table)
 
@@ -377,14 +369,6 @@ class OriginalHeadMixin(OriginalModelMixin):
 
     def make_norm(self, config):
         return nn.LayerNorm(config.hidden_size)
-
-    def resize_token_embeddings(self, *args, **kwargs):
-        """As in transformers; a token table of the decoder is resized with the encoder's."""
-        table = super().resize_token_embeddings(*args, **kwargs)
-        own = getattr(getattr(self, "decoder", None), "token_embeddings", None)
-        if own is not None and own.num_embeddings != table.num_embeddings:
-            self.decoder.token_embeddings = self._get_resized_embeddings(own, table.num_embeddings)
-        return table
 
 
 class RecursiveOriginalHeadMixin(RecursiveStartMixin, OriginalHeadMixin):

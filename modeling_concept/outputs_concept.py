@@ -13,7 +13,6 @@ class EncoderInputs(TypedDict, total=False):
     """Arguments that every model passes on to [`ConceptEncoder`], which describes them."""
 
     token_type_ids: torch.LongTensor | None
-    position_ids: torch.LongTensor | None
     inputs_embeds: torch.FloatTensor | None
     concept_num: int | None
     num_iterations: int | None
@@ -28,7 +27,6 @@ class ConceptEncoderOutput(ModelOutput):
         hidden_states: initial concepts and those after each layer, the last ones normalised; layers + 1 of [B, C, H].
         attentions: weights of concept self-attention, one [B, heads, C, C] a layer (eager attention only).
         cross_attentions: weights of concepts over tokens, one [B, heads, C, N] a layer (where they are made).
-        concept_positions: centres [B or 1, C] of the concepts' segments in tokens; None without segments.
         lengths: text lengths [B or 1] in tokens.
     """
 
@@ -37,7 +35,6 @@ class ConceptEncoderOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    concept_positions: torch.FloatTensor | None = None
     lengths: torch.Tensor | None = None
 
 

@@ -57,16 +57,15 @@ def check_inputs(input_ids, inputs_embeds=None, **others) -> None:
             )
 
 
-def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, device) -> TextLayout:
+def text_layout(attention_mask, token_count: int, hidden_tokens, device) -> TextLayout:
     """
     Derive the layout of a batch of texts.
 
-    A text runs from its first to its last attended token, so that padding on either side and holes inside change
-    neither positions nor length. An empty text has length 1 and nothing to read.
+    A text runs from its first to its last attended token, from which positions count, so that padding on either side
+    and holes inside change neither positions nor length. An empty text has length 1 and nothing to read.
 
     Args:
         attention_mask: [B, N], non-zero at real tokens, or None when all are.
-        position_ids: [B, N] or None to count from the first attended token.
         token_count: N.
         hidden_tokens: bool [B, N], real tokens that must not be read (masked ones), or None.
         device: where to make positions when there is no mask.
@@ -83,7 +82,7 @@ def text_layout(attention_mask, position_ids, token_count: int, hidden_tokens, d
         positions = (index - first).clamp(min=0)
         lengths = (last - first + 1).clamp(min=1).squeeze(1)
         visible = attended if hidden_tokens is None else attended & ~hidden_tokens
-    return TextLayout(positions if position_ids is None else position_ids, lengths, visible)
+    return TextLayout(positions, lengths, visible)
 
 
 class Segments(NamedTuple):
@@ -109,16 +108,6 @@ class Segments(NamedTuple):
         """Segment of token `positions` [B or 1, L], and offset inside it from 0; segments continue after the text."""
         segment = positions * self.used // self.lengths[:, None]
         return segment, positions - self.first_token(segment)
-
-    def bounds(self):
-        """First token of each segment, and the one after its last, [B or 1, C]."""
-        index = torch.arange(self.count, device=self.lengths.device)[None]
-        return self.first_token(index), self.first_token(index + 1)
-
-    def centres(self):
-        """Token positions [B or 1, C] of the centres of the segments."""
-        first, behind = self.bounds()
-        return (first + behind - 1) / 2
 
     def concept_places(self):
         """Positions [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and

@@ -5,12 +5,9 @@ Methods of a model that take texts and return concepts, sentence vectors or text
 T texts, B batch, N tokens, C concepts, H hidden.
 """
 
-import math
-import numbers
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,53 +18,32 @@ from transformers.utils import ModelOutput
 
 @dataclass
 class TextEncoding(ModelOutput):
-    """`concepts` [T, C, H] and `sentence_embeddings` [T, H] of T texts, tensors on the CPU or numpy arrays."""
+    """`concepts` [T, C, H] and `sentence_embeddings` [T, H] of T texts, on the CPU."""
 
     concepts: torch.FloatTensor | None = None
     sentence_embeddings: torch.FloatTensor | None = None
-
-
-def check_number(name: str, value, low, high=math.inf, whole: bool = True) -> None:
-    """ValueError unless `value` is a finite number, or a whole one, between `low` and `high`; nan never is."""
-    kind, words = (numbers.Integral, "whole number") if whole else (numbers.Real, "finite number")
-    if not isinstance(value, kind) or not low <= value <= high or value == math.inf:
-        bounds = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise ValueError(f"{name} must be a {words} {bounds}, not {value!r}.")
-
-
-def tokenizer_source(path, config, options: dict) -> tuple[str | None, dict]:
-    """Absolute path, or Hub id, of the tokenizer beside the weights, and the options to load it."""
-    if path and Path(path).is_dir():
-        path = str(Path(path).resolve())
-    names = ("subfolder", "cache_dir", "token", "revision", "local_files_only", "proxies")
-    options = {name: options[name] for name in names if options.get(name) is not None}
-    if revision := getattr(config, "_commit_hash", None):  # a branch may have moved on since
-        options["revision"] = revision
-    return path, options
 
 
 class ConceptTextMixin:
     """Methods on texts. The tokenizer is the checkpoint's own, or one assigned to `model.tokenizer`."""
 
     _tokenizer = None
-    _tokenizer_source: tuple[str, dict] | None = None  # path and options of `from_pretrained`
+    _tokenizer_options: dict = {}  # where to find it, as given to `from_pretrained`
 
     def __getstate__(self):
         """Pickles hold no access token."""
-        state = dict(self.__dict__)
-        if source := state.get("_tokenizer_source"):
-            state["_tokenizer_source"] = source[0], {**source[1], "token": None}
-        return state
+        kept = {name: value for name, value in self._tokenizer_options.items() if name != "token"}
+        return {**self.__dict__, "_tokenizer_options": kept}
 
     @property
     def tokenizer(self):
         if self._tokenizer is None:
-            path, options = self._tokenizer_source or tokenizer_source(self.config._name_or_path, self.config, {})
+            path = self.config._name_or_path
             try:
                 if not path:
                     raise OSError("the model was not loaded from a checkpoint")
                 # With the configuration given, the checkpoint's code need not run.
-                tokenizer = AutoTokenizer.from_pretrained(path, config=self.config, **options)
+                tokenizer = AutoTokenizer.from_pretrained(path, config=self.config, **self._tokenizer_options)
             except Exception as error:  # any fault of its files
                 raise ValueError(
                     f"No tokenizer for this model ({error}); assign one: model.tokenizer = ..."
@@ -91,15 +67,9 @@ class ConceptTextMixin:
         self._tokenizer = tokenizer
 
     def tokenize(self, texts: list[str], truncation: bool = False) -> dict[str, torch.Tensor]:
-        """Padded `input_ids` and `attention_mask` [T, N], N at least 1, on the model's device."""
+        """Padded `input_ids` and `attention_mask` [T, N] on the model's device."""
         max_length = self.config.max_sequence_length if truncation else None
-        try:
-            batch = self.tokenizer(texts, truncation=truncation, max_length=max_length)
-        except TypeError as error:  # fast tokenizers raise it for a lone surrogate
-            raise ValueError(
-                "A text cannot be written as UTF-8 (half of a surrogate pair?); "
-                'clean it by text.encode("utf-8", "ignore").decode().'
-            ) from error
+        batch = self.tokenizer(texts, truncation=truncation, max_length=max_length)
         batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
         mask_id = self.tokenizer.mask_token_id if self.config.mask_token_id is None else None
         if self.config.hide_mask_tokens and any(mask_id in ids for ids in batch["input_ids"]):
@@ -113,8 +83,7 @@ class ConceptTextMixin:
                 f"A text has {longest} tokens, more than max_sequence_length {self.config.max_sequence_length}; pass "
                 "truncation=True to cut it."
             )
-        length = {"padding": True} if longest else {"padding": "max_length", "max_length": 1}
-        batch = self.tokenizer.pad(batch, return_tensors="pt", **length)
+        batch = self.tokenizer.pad(batch, return_tensors="pt")
         # Offloaded weights have no device; accelerate then moves the input itself.
         device = self.device if self.device.type != "meta" else None
         return {name: value.to(device=device, dtype=torch.long) for name, value in batch.items()}
@@ -142,11 +111,9 @@ class ConceptTextMixin:
         """Results of `function` for each text, in the order of the texts. It is called with tokenized batches of texts
         of similar length, and returns one result for each text of the batch."""
         given = [texts] if isinstance(texts, str) else texts
-        ordered = isinstance(given, Iterable) and not isinstance(given, Mapping | Set)
-        texts = list(given) if ordered else []
-        if not texts or not all(isinstance(text, str) for text in texts):
+        texts = list(given)
+        if not texts or isinstance(given, Mapping | Set) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"Give a text or a non-empty list of texts, not {str(given)[:40]}.")
-        check_number("batch_size", batch_size, 1)
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
         results = {}
         with self.inference_mode():
@@ -161,7 +128,6 @@ class ConceptTextMixin:
         texts: str | list[str],
         batch_size: int = 32,
         truncation: bool = False,
-        convert_to_numpy: bool = False,
         show_progress_bar: bool = False,
         normalize_embeddings: bool = False,
         concept_num: int | None = None,
@@ -174,13 +140,12 @@ class ConceptTextMixin:
             texts: one text or T texts; an empty string is a text.
             batch_size: texts at a time.
             truncation: cut texts that are too long instead of raising.
-            convert_to_numpy: numpy arrays instead of tensors.
             show_progress_bar: show the progress over the texts.
             normalize_embeddings: scale sentence vectors to length 1; concepts are left as they are.
             concept_num, num_iterations: as in [`ConceptEncoder`].
 
         Raises:
-            ValueError: no text, a text that is too long or no Unicode, or no tokenizer.
+            ValueError: no text, a text that is too long, or no tokenizer.
         """
 
         def encode_batch(batch):
@@ -190,8 +155,7 @@ class ConceptTextMixin:
             return zip(output.last_hidden_state.float().cpu(), vectors, strict=True)
 
         rows = self.map_texts(encode_batch, texts, batch_size, truncation, show_progress_bar)
-        columns = [torch.stack(column) for column in zip(*rows, strict=True)]
-        return TextEncoding(*(column.numpy() if convert_to_numpy else column for column in columns))
+        return TextEncoding(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
     def check_head(self) -> None:
         """ValueError if the model has no language-model head."""
@@ -216,14 +180,13 @@ class ConceptTextMixin:
             encoded = self.encoder(input_ids, attention_mask, **options)
             targets = self.make_blank_targets(input_ids, attention_mask)
             hidden = self.decode(self.prepare_memory(encoded), targets)
-            forbidden = [i for i in (self.config.mask_token_id, self.config.pad_token_id) if i is not None]
-            return torch.stack([self.best_tokens(row, forbidden) for row in hidden])
+            return torch.stack([self.token_logits(row).argmax(dim=-1) for row in hidden])
 
-    def best_tokens(self, hidden, forbidden: list[int]):
-        """Most probable token of each row of `hidden` [N, H], but for the forbidden ones."""
+    def token_logits(self, hidden):
+        """Logits [N, V] of decoder states `hidden` [N, H]; the mask and padding are never predicted."""
         logits = self.lm_head(hidden)
-        logits[:, forbidden] = -torch.inf
-        return logits.argmax(dim=-1)
+        logits[:, [i for i in (self.config.mask_token_id, self.config.pad_token_id) if i is not None]] = -torch.inf
+        return logits
 
     def to_text(self, ids) -> str:
         """Text of token ids, without special tokens and the space that some tokenizers begin with."""
@@ -252,19 +215,17 @@ class ConceptTextMixin:
         self.check_head()
         if self.tokenizer.mask_token_id is None:
             raise ValueError("The tokenizer has no mask token, so no text can hold a place to fill.")
-        return self._write(texts, truncation, options)
+        return self.complete(texts, 0, truncation, **options)
 
     def complete(
         self, texts: str | list[str], max_new_tokens: int = 32, truncation: bool = False, **options
     ) -> list[str]:
         """Texts followed by `max_new_tokens` more tokens; `options` as in `generate`."""
         self.check_head()
-        return self._write(texts, truncation, {"max_new_tokens": max_new_tokens, **options})
 
-    def _write(self, texts, truncation, options):
         def write_batch(batch):
-            batch = self.without_end(batch) if options.get("max_new_tokens") else batch
-            return map(self.to_text, self.generate(**batch, **options))
+            batch = self.without_end(batch) if max_new_tokens else batch
+            return map(self.to_text, self.generate(**batch, max_new_tokens=max_new_tokens, **options))
 
         return self.map_texts(write_batch, texts, truncation=truncation)
 

@@ -27,8 +27,8 @@ STEPS = ("do_train", "do_eval", "do_predict")
 class CheckedTrainingArguments(TrainingArguments):
     """
     [`TrainingArguments`] of which each option has an effect. A subclass names in `without_effect` those that its
-    training does not read, each with the reason, and in `read_by` those that only one step reads; another value than
-    the default is then a ValueError, as are a number that is too small and processes that would train alone.
+    training does not read, each with the reason; another value than the default is then a ValueError, as are a number
+    that is too small and processes that would train alone.
 
     As in the scripts of transformers, naming any of `do_train`, `do_eval` and `do_predict` runs those that are named;
     naming none, or only what is not to run, runs training and evaluation but for that.
@@ -37,7 +37,6 @@ class CheckedTrainingArguments(TrainingArguments):
     without_effect: ClassVar[dict[str, str]] = {
         "local_rank": "torchrun and accelerate launch give each process its rank",
     }
-    read_by: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     do_train: bool = HfArg(default=None, help="Train; with --do_eval, by default.")
     do_eval: bool = HfArg(default=None, help="Evaluate; with --do_train, by default.")
@@ -45,7 +44,7 @@ class CheckedTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         steps = self.chosen_steps()
-        self.check_effects(steps)
+        self.check_effects()
         self.check_numbers(train=steps["do_train"])
         super().__post_init__()
         check_processes(self)
@@ -61,11 +60,9 @@ class CheckedTrainingArguments(TrainingArguments):
             raise ValueError("Nothing is left to do: --do_train, --do_eval and --do_predict are all off.")
         return steps
 
-    def check_effects(self, steps: dict[str, bool]) -> None:
+    def check_effects(self) -> None:
         """ValueError for an option that no step reads."""
-        reasons = dict(self.without_effect)
-        for step, names in self.read_by.items():
-            reasons |= {} if steps[step] else dict.fromkeys(names, f"--{step} is off")
+        reasons = self.without_effect
         for option in fields(self):
             default = option.default if option.default_factory is MISSING else option.default_factory()
             value = getattr(self, option.name)

@@ -72,7 +72,7 @@ def test_the_names_that_are_answered_are_options_of_scripts(monkeypatch, capsys)
         ("run_glue.py --save_strategy sometimes", "sometimes is not a valid SaveStrategy"),
         ("run_sts.py --limit 7", "--limit; write --max_eval_samples."),
         ("run_concept_analysis.py --text_column_name a", "--text_column_name; did you mean --text_column?"),
-        ("run_mteb.py --tasks STS12", "--tasks; write --task_name."),
+        ("run_glue.py --tasks sick", "--tasks; write --task_name."),
         ("push_to_hub.py --checkpoint a", "--checkpoint; write --model_name_or_path."),
         ("push_to_hub.py --repo_id a", "--repo_id; write --hub_model_id."),
         ("convert_original_checkpoint.py --input a", "--input; write --model_name_or_path."),

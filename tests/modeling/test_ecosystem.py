@@ -155,7 +155,7 @@ def test_empty_texts_in_other_libraries(folder_with_tokenizer):
     sentences = [f"{text} {number}" for number, text in enumerate(TEXTS * 10)] + [""] * 8
     for texts in ("", ["", ""], sentences):
         found = sentence_model.encode(texts, batch_size=8)
-        expected = model.encode(texts, convert_to_numpy=True).sentence_embeddings
+        expected = model.encode(texts).sentence_embeddings.numpy()
         np.testing.assert_allclose(found, expected.reshape(found.shape), atol=1e-5)
     features = pipeline("feature-extraction", model=folder)("")
     np.testing.assert_allclose(features[0], model.encode("").concepts[0], atol=1e-5)

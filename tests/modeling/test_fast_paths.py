@@ -14,15 +14,6 @@ from modeling_concept.positions_concept import apply_rotary, make_rotary
 from .zoo import DECODER_NAMES, MASK, OWN_ENCODERS, language_model, random_batch, stir
 
 
-class TorchConvolution:
-    """The plain form of `DepthwiseConvolution`."""
-
-    @staticmethod
-    def apply(values, taps):
-        weights = taps.T[:, None]
-        return F.conv1d(values.mT, weights, padding=len(taps) // 2, groups=values.shape[-1]).mT
-
-
 def assert_same_with_gradients(fast, plain, *inputs, atol=1e-5):
     """Results and gradients of two functions of `inputs`."""
     found, expected = fast(*inputs), plain(*inputs)
@@ -106,8 +97,8 @@ def test_norms_of_low_precision_and_frozen_norms():
 @pytest.mark.parametrize("encoder", OWN_ENCODERS)
 @pytest.mark.parametrize("width", [0, 7])
 def test_a_fast_step_equals_a_plain_one(encoder, decoder, width, monkeypatch):
-    """Kernels of attention, norms and convolution, sparse positions and the loss in chunks, against eager attention,
-    torch's norms and convolution, and cross-entropy of all logits."""
+    """Kernels of attention and norms, sparse positions and the loss in chunks, against eager attention, torch's norms,
+    and cross-entropy of all logits."""
     model = stir(language_model(encoder, decoder, decoder_conv_width=width)).train()
     batch = random_batch()
     chosen = (torch.rand(batch["input_ids"].shape) < 0.4) & (batch["attention_mask"] == 1)
@@ -131,7 +122,6 @@ def test_a_fast_step_equals_a_plain_one(encoder, decoder, width, monkeypatch):
     fast = step(lambda: model(**inputs, labels=labels).loss)
     model.set_attn_implementation("eager")
     monkeypatch.setattr(layers_concept, "composed_by_torch", lambda states: False)
-    monkeypatch.setattr(layers_concept, "DepthwiseConvolution", TorchConvolution)
     plain = step(plain_loss)
     assert len(fast[1]) > 20
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)

@@ -75,7 +75,7 @@ def token_states(model, ids, mask=None, hidden=None):
     states = embeddings.token_embeddings(ids)
     if embeddings.backbone is None:
         return states
-    return embeddings.backbone(states, text_layout(mask, None, ids.shape[1], hidden, ids.device))
+    return embeddings.backbone(states, text_layout(mask, ids.shape[1], hidden, ids.device))
 
 
 def states_alone(source, ids, kept, number):
@@ -242,7 +242,7 @@ def test_states_of_another_width_are_projected(layers, sources):
     assert model.lm_head.weight is not embeddings.token_embeddings.weight
     ids = torch.randint(5, V, (2, 9))
     expected = embeddings.norm(embeddings.projection(token_states(model, ids)))
-    layout = text_layout(None, None, 9, None, ids.device)
+    layout = text_layout(None, 9, None, ids.device)
     torch.testing.assert_close(embeddings(ids, None, layout), expected)
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""What the Trainer evaluates is what it was given; data with text; arguments that it cannot use."""
+"""What the Trainer evaluates is what it was given; data with text; arguments that it cannot use; progress bars."""
 
 import math
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from tqdm.auto import tqdm
 from transformers import BertConfig, BertForMaskedLM
 
 import modeling_concept
@@ -235,3 +236,38 @@ def test_an_undefined_metric_of_the_best_model_is_told(tokenizer, pieces, tmp_pa
     for count, sentences in ((2, []), (1, ["No evaluation gave a number loss: the model is that of the last step."])):
         make_trainer(tokenizer, pieces, tmp_path / f"{count}", eval_dataset=pieces.take(count), **options).train()
         assert told == sentences
+
+
+# Progress
+
+
+def test_bars_have_names_and_end_with_what_they_show(tokenizer, pieces, tmp_path, capsys):
+    trainer = make_trainer(
+        tokenizer,
+        pieces,
+        tmp_path,
+        disable_tqdm=False,
+        per_device_eval_batch_size=4,
+        eval_strategy="steps",
+        eval_steps=1,
+    )
+    progress = trainer.callback_handler.callbacks[-1]
+    trainer.evaluation_loop(trainer.get_eval_dataloader(), "Untrained", True)
+    assert progress.prediction_bar is None
+    shown = capsys.readouterr().err
+    assert "evaluation: 100%" in shown and "4/4" in shown
+    assert all("evaluation:" in tick for tick in shown.split("\r") if "%|" in tick)
+    trainer.train()
+    assert progress.prediction_bar is progress.training_bar is None
+    shown = capsys.readouterr().err
+    assert "training: 100%" in shown and "2/2" in shown and " 0it [" not in shown
+
+
+def test_bars_that_tqdm_itself_turned_off_end_no_run(tokenizer, pieces, tmp_path, monkeypatch):
+    """What TQDM_DISABLE=1 does to each bar."""
+    for bar in ("transformers.trainer_callback.tqdm", "trainers.trainer.tqdm"):
+        monkeypatch.setattr(bar, lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
+    trainer = make_trainer(tokenizer, pieces, tmp_path, disable_tqdm=False, eval_strategy="steps", eval_steps=1)
+    trainer.evaluate()
+    trainer.train()
+    assert trainer.state.global_step == trainer.state.max_steps

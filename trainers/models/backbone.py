@@ -114,7 +114,7 @@ def check_states(source, tokens: PretrainedTokens, table: torch.Tensor, num_laye
     expected = (outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]).squeeze(0)
     # The same text with as much around it that must not be read, on the left and on the right.
     mask = torch.tensor([[0, 1], [1, 0]]).repeat_interleave(PROBE_LENGTH, dim=1)
-    found = tokens(table[ids.repeat(2, 2)], text_layout(mask, None, 2 * PROBE_LENGTH, None, mask.device))
+    found = tokens(table[ids.repeat(2, 2)], text_layout(mask, 2 * PROBE_LENGTH, None, mask.device))
     fits = found.shape == (*mask.shape, expected.shape[-1])
     # Relative to the largest state: some models have a few very large channels.
     if not (fits and (found[mask.bool()] - expected.repeat(2, 1)).abs().max() <= 1e-5 * expected.abs().max()):

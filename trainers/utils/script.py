@@ -20,7 +20,7 @@ from huggingface_hub.errors import HTTPError, StrictDataclassError
 from transformers import HfArgumentParser
 
 from modeling_concept import ConceptEncoderConfig, OriginalConceptEncoderConfig
-from modeling_concept.configuration_concept import ENCODER_KINDS
+from modeling_concept.configuration_concept import ENCODERS
 
 from ..utils.errors import TrainingDivergedError, first_line
 from .plain_text import one_line
@@ -28,7 +28,7 @@ from .runs import git_state
 
 
 MAIN_JOB = "python examples/run_pretraining.py"
-CONCEPT_MODEL_TYPES = tuple(ENCODER_KINDS)
+CONCEPT_MODEL_TYPES = tuple(ENCODERS)
 CONFIG_VALUES = ConceptEncoderConfig.own_options() | OriginalConceptEncoderConfig.own_options()
 
 # Options that older commands and recipes have.
