@@ -36,7 +36,7 @@ def make_model(config: dict, name: str, keys):
     recursive, _, head = name.partition("ConceptEncoderFor")
     head = "MaskedLM" if head.startswith("Masked") else head
     model_class = getattr(models, f"{recursive}OriginalConceptEncoderFor{head}", None)
-    if model_class is None or "auto_map" in config:
+    if model_class is None:
         raise ValueError("it is no checkpoint of a known class of the original implementation")
     kept = {*model_class.config_class.own_options(), "id2label", "label2id", "problem_type"} - {"hidden_act"}  # unread
     options = {key: value for key, value in config.items() if key in kept and value is not None}
@@ -78,7 +78,12 @@ def convert(source: str, output: str) -> models.OriginalConceptEncoder:
 
 def convert_model(source: str):
     """The checkpoint `source` as a model of this package; errors as they come."""
-    config = read_arguments(cached_file(source, "config.json"))
+    path = cached_file(source, "config.json", _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        raise ValueError("there is no config.json")
+    config = read_arguments(path)
+    if "auto_map" in config:
+        raise ValueError("it is a checkpoint of this package already")
     name = (config.get("architectures") or [""])[0]
     weights = {key.replace("_orig_mod.", ""): value for key, value in load_state_dict(source).items()}
     model = make_model(config, name, weights)

@@ -28,6 +28,15 @@ def objective_options() -> list[tuple]:
 
 ObjectiveArguments = make_dataclass("ObjectiveArguments", objective_options())
 ObjectiveArguments.__module__ = __name__
+ObjectiveArguments.__doc__ = "The options of all objectives, made from their fields: a new objective brings its own."
+
+
+def read_objectives(text: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Shares and weights of [`parse_mixture`]; ValueError for an unknown objective."""
+    parts, auxiliary = parse_mixture(text)
+    if unknown := [name for name in parts | auxiliary if name not in OBJECTIVES]:
+        raise ValueError(f"Unknown objective {unknown[0]!r}; choose one of {sorted(OBJECTIVES)}.")
+    return parts, auxiliary
 
 
 @dataclass
@@ -114,6 +123,8 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
         unnamed = self.output_dir is None
         super().__post_init__()
         choose_trackers(self.report_to)
+        if self.objective is not None:
+            read_objectives(self.objective)
         if unnamed:
             self.output_dir = None  # not transformers' "trainer_output": the run's name is not known yet
         if self.accelerator_config.dispatch_batches is None:
@@ -130,9 +141,7 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
 
     def make_mixture(self, default: str) -> Mixture:
         """The chosen objectives, or `default`, with the given options; ValueError for an option of none of them."""
-        parts, auxiliary = parse_mixture(self.objective or default)
-        if unknown := [name for name in parts | auxiliary if name not in OBJECTIVES]:
-            raise ValueError(f"Unknown objective {unknown[0]!r}; choose one of {sorted(OBJECTIVES)}.")
+        parts, auxiliary = read_objectives(self.objective or default)
         own = {name: {option.name for option in fields(OBJECTIVES[name])} for name in parts | auxiliary}
         given = {option.name: getattr(self, option.name) for option in fields(ObjectiveArguments)}
         given = {name: value for name, value in given.items() if value is not None}

@@ -268,7 +268,7 @@ def as_texts(dataset, columns: Iterable[str], keep: Iterable[str] = (), name: st
             return dataset
         if max(missing) == len(dataset.data):
             raise ValueError(f"All texts of a column of the {name} are missing; its columns are {columns}.")
-        logger.warning_once(f"{sum(missing):,} texts of the {name} are missing and count as empty.")
+        logger.warning("%s texts of the %s are missing and count as empty.", f"{sum(missing):,}", name)
     return dataset.map(partial(fill_missing, columns=columns), batched=True, features=dataset.features)
 
 
