@@ -79,7 +79,7 @@ def test_conversion_command(shared, tmp_path, monkeypatch, capsys):
     run_here(*ways(source, "new"))
     assert "OriginalConceptEncoderForMaskedLM" in capsys.readouterr().out
     assert "The output folder new already holds" in refusal(*ways(source, "new"))
-    assert "no checkpoint of a known class" in refusal(*ways("new", "twice"))
+    assert "a checkpoint of this package already" in refusal(*ways("new", "twice"))
 
 
 def test_a_damaged_original_is_refused(shared, tmp_path):
