@@ -35,7 +35,7 @@ class Arguments:
     """Model, data and sizes of the evaluation."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest below outputs/ by default."}
+        default=None, metadata={"help": "Concept checkpoint, folder or Hub id; the newest in outputs/ by default."}
     )
     dataset_name: str = field(default="tau/scrolls", metadata={"help": "Hub id or local folder of long documents."})
     dataset_config_name: str | None = field(

@@ -142,13 +142,13 @@ def card_facts(model_args, data_args, training_args, mixture, unigram: float, co
     )
 
 
-def held_out_sentences(texts, column: str, count: int = 3) -> list[str]:
-    """Sentences of ordinary length from different places of the validation text."""
+def held_out_sentences(texts, column: str) -> list[str]:
+    """At most three sentences of ordinary length from different places of the validation text."""
     sentences = []
     for text in iterate_texts(texts, column, limit=1000):
         middle = text[len(text) // 3 :]
         sentences += re.findall(r"(?<=[.!?] )[A-Z][^.!?\n]{40,150}[.!?](?=\s)", middle)[:1]
-        if len(sentences) == count:
+        if len(sentences) == 3:
             break
     return sentences
 

@@ -78,7 +78,7 @@ def resume_options(
         raise ValueError(
             "--resume_from_checkpoint goes on with training; a checkpoint is evaluated by --model_name_or_path."
         )
-    checkpoint = find_checkpoint(training_args.output_dir or "", resume)
+    checkpoint = find_checkpoint(training_args.output_dir or ".", resume)
     training_args.output_dir = training_args.output_dir or str(Path(checkpoint).parent)
     record = read_record(checkpoint)
     for option in fields(ModelArguments):

@@ -1,6 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""How the model of a pretraining run starts: new, on a pretrained backbone, from a checkpoint, or from the encoder of
-one."""
+"""The start of a pretraining run's model: new, on a pretrained backbone, from a checkpoint or its encoder alone."""
 
 import re
 from collections import Counter
@@ -233,7 +232,7 @@ def default_model_type(args: ModelArguments, training_args: ConceptTrainingArgum
 
 
 def check_kind(start: ModelStart) -> None:
-    """ValueError unless a model of the type can start from the checkpoint so."""
+    """ValueError unless a model of the type can start from the checkpoint in the way that the options say."""
     base, name, own = start.base, start.model_args.model_type, start.kind.config_class
     if start.model_args.init_encoder_from is not None:
         possible = own is type(base.config)

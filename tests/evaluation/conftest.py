@@ -28,4 +28,4 @@ def sample(tokenizer):
     stream = [token for row in rows for token in row]
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     pieces = [[cls, *stream[22 * place : 22 * place + 22], sep] for place in range(72)]
-    return Sample(torch.tensor(pieces), Vocabulary.of(tokenizer), "validation")
+    return Sample(torch.tensor(pieces), Vocabulary.of(tokenizer))

@@ -89,7 +89,7 @@ def probes_of(text, length=12):
     stream = tokenizer(text, add_special_tokens=False)["input_ids"] * 2000
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     pieces = [[cls, *stream[length * place : length * place + length], sep] for place in range(60)]
-    return make_probes(Sample(torch.tensor(pieces), Vocabulary.of(tokenizer), "validation"))
+    return make_probes(Sample(torch.tensor(pieces), Vocabulary.of(tokenizer)))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification
 
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
-from trainers.fine_tuning import TASKS, load_task, own_task, runner, training
+from trainers.fine_tuning import TASKS, classifiers, load_task, own_task, runner, training
 from trainers.fine_tuning.classifiers import Checkpoint
 from trainers.fine_tuning.metrics import compute_metrics
 from trainers.fine_tuning.training import FineTuningArguments, check_finite, fine_tune, read_predictions
+from trainers.models.untrained import UntrainedError
 from trainers.utils.errors import TrainingDivergedError
 
 
@@ -104,6 +105,16 @@ def test_a_baseline_that_is_not_defined_is_left_out(checkpoints, toy_glue, run, 
     entries = {entry.metric_name: (entry.dataset_type, entry.dataset_name) for entry in card.data.eval_results}
     assert set(entries.values()) == {("own data", "mrpc, own data")}
     assert set(entries) == {"f1", "accuracy"}
+
+
+def test_an_untrained_network_that_cannot_be_made_is_left_out(checkpoints, run, monkeypatch, capsys):
+    def undefined(model, seed):
+        raise UntrainedError("no start is known")
+
+    monkeypatch.setattr(classifiers, "untrained_like", undefined)
+    results = run(["cola"], checkpoints["concept"], {"baselines": ["majority", "untrained"]}, max_steps=1)
+    assert list(dict.fromkeys(result.system for result in results)) == ["concept", MAJORITY]
+    assert "no start is known\n" in capsys.readouterr().out
 
 
 def test_what_is_known_is_on_the_disk_before_anything_else_is_begun(checkpoints, run, tmp_path, monkeypatch):

@@ -82,10 +82,10 @@ def test_files_for_the_splits_are_not_cut(tmp_path):
         Dataset.from_list(rows[start::2]).to_json(file)
     data = load_task(REASONING_TASKS["prontoqa"], files=files)
     assert [len(rows) for rows in data.parts.values()] == [18, 2, 20] and list(data.evaluation) == ["validation"]
-    with pytest.raises(KeyError, match="validation"):
-        folder = tmp_path / "train_only"
-        folder.mkdir()
-        Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+    folder = tmp_path / "train_only"
+    folder.mkdir()
+    Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+    with pytest.raises(ValueError, match=r"have no split 'selection'; their splits are \['train'\]"):
         load_task(REASONING_TASKS["prontoqa"], str(folder))
 
 

@@ -51,6 +51,12 @@ def test_held_out_rows_are_apart_and_in_proportion(labels, seed):
     assert (hold_out(labels, seed)[1] == held_out).all()
 
 
+@pytest.mark.parametrize("labels", [[], [1]])
+def test_no_row_is_held_out_of_one(labels):
+    with pytest.raises(ValueError, match=f"Two training rows or more are needed, not {len(labels)}."):
+        hold_out(labels, seed=0)
+
+
 def test_at_most_a_thousand_rows_are_held_out():
     assert len(hold_out([0, 1] * 10_000, 0)[1]) == 1000
 

@@ -104,14 +104,6 @@ class Rows(torch.utils.data.Dataset):
         return self.rows[place]
 
 
-class Stream(torch.utils.data.IterableDataset):
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __iter__(self):
-        return iter(self.rows)
-
-
 def test_text_is_cut_as_the_pretraining_script_cuts_it(tokenizer, tmp_path):
     texts = datasets.Dataset.from_dict({"text": TEXTS * 8, "source": ["book"] * 32})
     trainer = make_trainer(tokenizer, texts, tmp_path, max_steps=2)

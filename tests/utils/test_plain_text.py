@@ -59,7 +59,7 @@ def test_text_in_markdown_is_read_as_it_is(text):
     table = rendered(markdown_table(["head", "other"], [[text, code_span(text)]])).split("\n")
     assert [line for line in table if line] == ["head", "other", shown, shown]
     code = re.sub(r"[\r\0]", "", text)
-    assert MarkdownIt("commonmark").parse(code_block(code))[0].content == f"{code}\n"
+    assert MarkdownIt("commonmark").parse(code_block(code, "python"))[0].content == f"{code}\n"
 
 
 def test_what_is_markdown_already_stays():

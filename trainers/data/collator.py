@@ -14,7 +14,7 @@ from .texts import column_names
 class ConceptDataCollator:
     """
     Pads token ids to the longest text of the batch. The Trainer hides tokens later, with noise that depends on keys
-    (see `noise.py`). `tokenizer` needs a padding token.
+    (`objectives/noise.py`). `tokenizer` needs a padding token.
     """
 
     def __init__(self, tokenizer):

@@ -61,8 +61,7 @@ def concept_metrics(concepts: torch.Tensor) -> dict[str, float]:
 
 
 def duplicate_share(content: torch.Tensor) -> float:
-    """Share of the rows of `content` [T, C, H] that have a near-duplicate in their text, with a
-    cosine above 0.95; 0 for a single concept."""
+    """Share of the rows of `content` [T, C, H] with a near-duplicate in their text: a cosine above 0.95."""
     count = 0
     for text in F.normalize(content, dim=-1):
         similarity = text @ text.T
@@ -121,11 +120,11 @@ def pair_cosines(concepts: torch.Tensor) -> torch.Tensor:
     return cosines if cosines.numel() else concepts.new_zeros(1, 1)
 
 
-def constants_like(concepts: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def constants_like(concepts: torch.Tensor) -> torch.Tensor:
     """Concepts [T, C, H] that are equal in all texts, mutually orthogonal if C <= H, with the mean norm of
     `concepts`."""
     texts, count, width = concepts.shape
-    made = torch.randn(max(count, width), min(count, width), generator=torch.Generator().manual_seed(seed))
+    made = torch.randn(max(count, width), min(count, width), generator=torch.Generator().manual_seed(0))
     made = torch.linalg.qr(made).Q
     made = F.normalize(made.T if count <= width else made, dim=-1) * concepts.norm(dim=-1).mean()
     return made.expand(texts, -1, -1)

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import cached_file
 
+from ..utils.distributed import gather_objects
 from ..utils.errors import first_line
 from ..utils.plain_text import Markdown, markdown_table, one_line
 from ..utils.runs import check_output_dir, file_digest, folder_name
@@ -204,8 +205,9 @@ def eval_results(results: Iterable[Result], task_type: str, datasets: dict[str, 
 
 
 def results_folder(kind: str, model: str) -> str:
-    """`outputs/<kind>_<name of the model>_<time>`, so that no run overwrites an earlier one."""
-    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{datetime.now():%Y%m%d_%H%M%S}"))
+    """`outputs/<kind>_<name of the model>_<time>`, so that no run overwrites an earlier one; one for all processes."""
+    now, *_ = gather_objects(datetime.now())
+    return str(Path("outputs") / folder_name(f"{kind}_{model_name(model)}_{now:%Y%m%d_%H%M%S}"))
 
 
 @dataclass

@@ -15,8 +15,9 @@ from modeling_concept.configuration_concept import POOLING_CLASSIFIERS
 
 from ..data.tokenizers import read_tokenizer
 from ..evaluation.results import model_name
-from ..models.loading import CONCEPT_MODEL_TYPES, load_weights, read_config
+from ..models.loading import load_weights, read_config
 from ..models.untrained import untrained_like
+from ..utils.script import CONCEPT_MODEL_TYPES
 from .task import Task, TaskData
 
 

@@ -45,7 +45,7 @@ def prosqa_row(row: dict) -> dict:
 def prepare(convert: Callable[[dict], dict], task: Task, raw: DatasetDict) -> tuple[Task, DatasetDict]:
     """The rows as `convert` makes them, and, unless files are given for the splits, the only split as `PARTS`."""
     raw = raw.map(convert, remove_columns=next(iter(raw.values())).column_names)
-    return task, raw if task.selection_split is None else cut_by_context(raw["validation"])
+    return task, cut_by_context(raw["validation"]) if task.selection_split and "validation" in raw else raw
 
 
 def cut_by_context(rows: Dataset) -> DatasetDict:

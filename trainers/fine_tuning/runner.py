@@ -4,7 +4,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from accelerate.utils import broadcast_object_list
 from transformers.hf_argparser import HfArg
 
 from ..evaluation.results import (
@@ -16,6 +15,7 @@ from ..evaluation.results import (
     track_results,
     write_results,
 )
+from ..models.untrained import UntrainedError
 from ..publishing.model_card import RunFacts, make_card
 from ..utils.distributed import print_once
 from ..utils.limits import check_at_least
@@ -41,8 +41,9 @@ class ModelArguments:
     )
     tokenizer_name: str | None = HfArg(default=None, help="Tokenizer of the same vocabulary; its own by default.")
     pair_similarity: str | None = HfArg(
-        default=None, metadata={"choices": ["classifier", "cosine"]}, help="perceiver_pair_cls: cosine for scores."
-    )
+        default=None, metadata={"choices": ["classifier", "cosine"]},
+        help="perceiver_pair_cls: how two vectors are compared; for scores by their cosine, by default.",
+    )  # fmt: skip
     classifier_reads_tokens: bool = HfArg(
         default=None, help="perceiver_decoder_cls: let tokens bypass the concepts; by default the decoder gets masks."
     )
@@ -94,7 +95,10 @@ def read_checkpoints(model_args: ModelArguments, max_length: int, args: FineTuni
         num_iterations=tuple(args.num_iterations or ()),
     )  # fmt: skip
     if model.num_iterations and not getattr(model.config, "is_recursive", False):
-        raise ValueError(f"--num_iterations needs a recursive encoder, but {path} is a {model.config.model_type}.")
+        raise ValueError(
+            f"--num_iterations needs a recursive encoder, but {path} is a {model.config.model_type}; run_reasoning.py "
+            "starts one from it by --recursive."
+        )
     checkpoints = [model]
     if "untrained" in model_args.baselines and args.do_train and args.do_eval:
         checkpoints.append(replace(model, name=UNTRAINED, untrained=True, num_iterations=()))
@@ -102,8 +106,8 @@ def read_checkpoints(model_args: ModelArguments, max_length: int, args: FineTuni
 
 
 def load_data(task: Task, data_args: DataArguments, args: FineTuningArguments) -> TaskData:
-    """The data of a task. Its rows are printed, with a warning for each split that consists of texts on which a model
-    is trained."""
+    """The data of a task. The numbers of rows are printed, with a warning for each split most of whose texts are
+    also training texts."""
     data = load_task(
         task, data_args.dataset_name, data_args.files, args.do_train, args.do_eval, args.do_predict,
         data_args.max_train_samples, data_args.max_eval_samples, args.seed,
@@ -145,6 +149,16 @@ def check_checkpoint(checkpoint: Checkpoint, data: list[TaskData], args: FineTun
         kind, weights = describe(checkpoint, alone), f"new: {', '.join(new)}" if new else "no new weights"
         print_once(f"{part.task.name}: {checkpoint.path} as {kind} on {args.device}; {weights}; {text}.")
     return alone
+
+
+def can_compare(checkpoint: Checkpoint, data: list[TaskData], args: FineTuningArguments) -> bool:
+    """As [`check_checkpoint`], but whether a checkpoint beside the model can be made; prints why if not."""
+    try:
+        check_checkpoint(checkpoint, data, args)
+    except UntrainedError as error:
+        print_once(str(error))
+        return False
+    return True
 
 
 def describe(checkpoint: Checkpoint, alone: bool | None) -> str:
@@ -190,13 +204,14 @@ def run_tasks(
         raise ValueError(f"The files hold one task, not {[task.name for task in tasks]}.")
     path = model_args.model_name_or_path = model_args.model_name_or_path or newest_checkpoint()
     if args.output_dir is None:
-        args.output_dir = broadcast_object_list([results_folder(kind, path)])[0]  # with one process's clock
+        args.output_dir = results_folder(kind, path)
     folder, is_main = Path(args.output_dir), args.process_index == 0
     with args.main_process_first(desc="reading data"):
         checkpoints = read_checkpoints(model_args, data_args.max_seq_length, args)
         check_output_dir(folder, (*RUN_FILES, "results.json", "predict_results*", *(task.name for task in tasks)))
         data = [load_data(task, data_args, args) for task in tasks]
-        alone, *_ = [check_checkpoint(checkpoint, data, args) for checkpoint in checkpoints]
+        alone = check_checkpoint(checkpoints[0], data, args)
+        checkpoints[1:] = [other for other in checkpoints[1:] if can_compare(other, data, args)]
     model, description = checkpoints[0], describe(checkpoints[0], alone)
     results, runs = [], []
     facts = run_facts(model_args, data_args, args.to_dict()) | measured_on(path)

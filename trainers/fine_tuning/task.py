@@ -234,9 +234,10 @@ def hold_out(labels: list, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Indices [N - M] to keep and [M] to hold out, both ascending, where M is a tenth of N, at most 1,000.
 
     The held-out rows have equal distances in the rows sorted by label, in random order within a label, so that the
-    share of each class, and of each range of scores, is exact to within one row.
+    share of each class, and of each range of scores, is exact to within one row. ValueError for fewer than two rows.
     """
-    count = len(labels)
+    if (count := len(labels)) < 2:
+        raise ValueError(f"Two training rows or more are needed, not {count}.")
     size = max(1, min(int(count * SELECTION_SHARE), SELECTION_ROWS))
     order = np.random.default_rng(seed).permutation(count)
     order = order[np.argsort(np.asarray(labels)[order], kind="stable")]

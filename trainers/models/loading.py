@@ -19,20 +19,19 @@ from ..utils.script import CONCEPT_MODEL_TYPES
 RUN_RECORD = "training_run.json"
 
 
-def read_config(path: str, concepts: bool = True, trust_remote_code: bool = False) -> PreTrainedConfig:
+def read_config(path: str, concepts: bool = True) -> PreTrainedConfig:
     """
-    The configuration of a checkpoint.
+    The configuration of a checkpoint, without code of its repository.
 
     Args:
         path: folder or Hub id.
         concepts: whether it must be that of a concept model.
-        trust_remote_code: whether code of its repository may run.
 
     Raises:
         ValueError: it cannot be read, or is no concept model although it must be one.
     """
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except UNREADABLE as error:
         raise ValueError(f"The checkpoint {str(path)!r} cannot be read: {first_line(error)}") from error
     if concepts and config.model_type not in CONCEPT_MODEL_TYPES:

@@ -71,8 +71,8 @@ def pushed_card(repo_id: str, token=None, revision=None, overwrite: bool = False
 
 
 def card_to_push(card: str, old: ModelCard, repo_id: str) -> str:
-    """A card that replaces `old` in a repository: its code loads from there in place of the first name from which it
-    loads, it keeps the results that only the old one has, and its last line is a digest by which edits are noticed."""
+    """A card that replaces `old` in a repository: its examples load that repository instead of the name that the first
+    of them loads, it keeps the results that only `old` has, and it ends with a digest by which edits are noticed."""
     own = re.search(r'(?:from_pretrained\(|SentenceTransformer\(|model=)\s*("[^"]+")', card)
     named = card.replace(own[1], f'"{repo_id}"') if own else card
     new = ModelCard(PUSHED.sub("\n", named), ignore_metadata_errors=True)

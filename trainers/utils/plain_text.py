@@ -46,7 +46,7 @@ def code_span(text: object) -> Markdown:
     return Markdown(f"{fence}{space}{text}{space}{fence}")
 
 
-def code_block(text: str, language: str = "python") -> Markdown:
+def code_block(text: str, language: str) -> Markdown:
     """A fenced block of code."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return Markdown(f"{fence}{language}\n{text}\n{fence}")

@@ -22,7 +22,7 @@ from transformers import HfArgumentParser
 from modeling_concept import ConceptEncoderConfig, OriginalConceptEncoderConfig
 from modeling_concept.configuration_concept import ENCODERS
 
-from ..utils.errors import TrainingDivergedError, first_line
+from .errors import TrainingDivergedError, first_line
 from .plain_text import one_line
 from .runs import git_state
 
@@ -65,7 +65,6 @@ OTHER_NAMES = {
     "preprocessing_num_workers": ("the tokenizer uses all cores by itself: leave it out",),
     "cache_dir": ("set the environment variable HF_DATASETS_CACHE",),
 }
-
 
 # What a user can put right: options, files, data, packages, memory, the connection.
 USER_ERRORS = (

@@ -29,16 +29,14 @@ class Sample(NamedTuple):
     Args:
         ids: [T, N], special tokens at the ends, no padding.
         vocabulary: of the tokenizer.
-        split: of the data, its name.
     """
 
     ids: torch.LongTensor
     vocabulary: Vocabulary
-    split: str
 
     def take(self, count: int) -> "Sample":
         """`count` of the texts, evenly spaced; all if there are no more."""
-        return Sample(self.ids[evenly_spaced(len(self.ids), count)], self.vocabulary, self.split)
+        return Sample(self.ids[evenly_spaced(len(self.ids), count)], self.vocabulary)
 
 
 def evenly_spaced(available: int, count: int) -> torch.LongTensor:
@@ -62,7 +60,7 @@ def load_sample(
     Args:
         tokenizer: of the model.
         dataset_name: Hub id, local folder or file; the embedded corpus by default.
-        dataset_config_name, column, split: of the data set; of a file, the split is its name in reports.
+        dataset_config_name, column, split: of the data set; a file is one split.
 
     Raises:
         ValueError: data, split or column do not exist, or fewer than 60 such pieces.
@@ -82,4 +80,4 @@ def load_sample(
             f"The text gives {len(whole)} pieces of {length} tokens, and an analysis needs at least {FEWEST_TEXTS}: "
             "give more text, or a smaller --max_seq_length."
         )
-    return Sample(torch.tensor(whole), Vocabulary.of(tokenizer), split).take(count)
+    return Sample(torch.tensor(whole), Vocabulary.of(tokenizer)).take(count)

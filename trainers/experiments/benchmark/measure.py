@@ -1,11 +1,12 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Time, memory and floating-point operations of steps."""
 
+import ctypes
 import platform
 import re
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from modeling_concept.loss_concept import linear_cross_entropy
 
-from ...evaluation.memory import peak_memory
 from .systems import SYSTEMS, Shape, encode
 
 
@@ -116,6 +116,34 @@ FORMULAS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
 }
+
+
+@contextmanager
+def peak_memory(device):
+    """Yields an empty list, which after the code within holds its peak memory in MiB above the memory in use before:
+    allocated memory on CUDA, else resident memory of the process on Linux, else None."""
+    peak = []
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.append((torch.cuda.max_memory_allocated(device) - before) / 2**20)
+    elif (reset := Path("/proc/self/clear_refs")).exists():
+        if hasattr(ctypes.CDLL(None), "malloc_trim"):
+            ctypes.CDLL(None).malloc_trim(0)  # else memory that the C library keeps would be reused and not counted
+        reset.write_text("5")
+        before = resident_memory("VmRSS")
+        yield peak
+        peak.append(max(0.0, resident_memory("VmHWM") - before))  # the kernel counts in steps
+    else:
+        yield peak
+        peak.append(None)
+
+
+def resident_memory(kind: str) -> float:
+    """Resident memory in MiB: `VmRSS` now, `VmHWM` the peak since the last reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def peak_of_step(step: Callable[[], object], device: str = "cpu") -> float | None:

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from trainers.evaluation.memory import peak_memory
+from trainers.experiments.benchmark.measure import peak_memory
 
 
 def test_peak_memory_includes_temporary_tensors():
