@@ -132,6 +132,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         self.training_model = TrainingModel(model, self.mixture, terms, make_weighting(args.loss_weighting, terms))
         if args.n_gpu > 1:
             raise ValueError("Several GPUs need a process each: start with torchrun or accelerate launch.")
+        if getattr(args, "train_sampling_strategy", None) == "batch_rebalance":  # no texts of a step may share noise
+            raise ValueError("batch_rebalance is not supported: the processes of a step need equally many texts.")
         if args.per_device_train_batch_size < 2 and self.training_model.compares_texts:
             raise ValueError("A loss that compares the texts of a batch needs per_device_train_batch_size 2 or more.")
         self._cut = partial(cut_data, tokenizer=processing_class, config=model.config, args=args)

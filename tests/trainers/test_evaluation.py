@@ -215,6 +215,9 @@ def test_arguments_that_cannot_be_used_are_refused(tokenizer, pieces, tmp_path):
     for name in ("compute_metrics", "compute_loss_func", "data_collator", "model_init", "optimizers"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
             ConceptTrainer(**right, **{name: None})
+    arguments.train_sampling_strategy = "batch_rebalance"
+    with pytest.raises(ValueError, match="batch_rebalance is not supported"):
+        ConceptTrainer(**right)
     assert not (tmp_path / "run").exists()
 
 
