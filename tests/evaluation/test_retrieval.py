@@ -1,0 +1,165 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Retrieval: metrics, poolings and precisions against their definitions; data in BEIR's layout."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+from trainers.evaluation.retrieval import (
+    POOLINGS,
+    Ranking,
+    RetrievalData,
+    SegmentPooling,
+    WardPooling,
+    best_documents,
+    interval,
+    load_retrieval_data,
+    paired_p_value,
+    rank_by_vectors,
+    rank_by_words,
+    reduce_precision,
+)
+
+
+DATA = RetrievalData(
+    "toy", "test",
+    documents={"a": "the red fox", "b": "a blue bird sings", "c": "the fox and the bird"},
+    queries={"q": "fox", "r": "blue bird"},
+    judgements={"q": {"a": 1, "c": 2}, "r": {"b": 1}},
+)  # fmt: skip
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))), dim=-1
+    )
+
+
+# -- data
+
+
+def save_data(folder):
+    """`DATA` in the layout of BEIR's data sets on the Hub."""
+    rows = [{"_id": key, "title": text.split()[0], "text": text} for key, text in DATA.documents.items()]
+    Dataset.from_list(rows).to_parquet(folder / "corpus.parquet")
+    queries = [{"_id": key, "text": text} for key, text in {**DATA.queries, "unjudged": "nothing"}.items()]
+    Dataset.from_list(queries).to_parquet(folder / "queries.parquet")
+    qrels = [{"query-id": q, "corpus-id": d, "score": s} for q, of in DATA.judgements.items() for d, s in of.items()]
+    qrels += [{"query-id": "q", "corpus-id": "b", "score": 0}, {"query-id": "q", "corpus-id": "lost", "score": 1}]
+    Dataset.from_list(qrels).to_parquet(folder / "qrels.parquet")
+    configs = {"corpus": "corpus", "queries": "queries", "qrels": "validation"}
+    lines = [
+        f"- config_name: {name}\n  data_files:\n  - split: {split}\n    path: {name}.parquet"
+        for name, split in configs.items()
+    ]
+    (folder / "README.md").write_text("---\nconfigs:\n" + "\n".join(lines) + "\n---\n")
+    return str(folder)
+
+
+def test_the_layout_of_beir_is_read(tmp_path):
+    folder = save_data(tmp_path / "beir")
+    data = load_retrieval_data(folder)
+    assert (data.name, data.split) == ("beir", "validation")
+    assert data.documents["c"] == "the the fox and the bird" and data.queries == DATA.queries
+    assert data.judgements == DATA.judgements
+    assert load_retrieval_data(folder, limit=1).queries == {"q": "fox"}
+    with pytest.raises(ValueError, match=r"no judgements dev, only \['validation'\]"):
+        load_retrieval_data(folder, "dev")
+
+
+def test_other_layouts_are_named(tmp_path):
+    Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "plain" / "train.parquet")
+    with pytest.raises(ValueError, match=r"no configuration corpus, only \['default'\]"):
+        load_retrieval_data(str(tmp_path / "plain"))
+    with pytest.raises(ValueError, match="'nowhere' cannot be read"):
+        load_retrieval_data("nowhere")
+
+
+# -- vectors
+
+
+@pytest.mark.parametrize("pooling", POOLINGS.values())
+@given(tokens=st.integers(1, 70), count=st.integers(1, 40))
+def test_poolings_give_as_many_vectors_as_asked(pooling, tokens, count):
+    pooled = pooling(count).pool_one(unit(tokens, 8))
+    assert pooled.shape == (min(tokens, count), 8)
+    torch.testing.assert_close(pooled.norm(dim=-1), torch.ones(len(pooled)))
+
+
+def test_poolings_are_what_their_names_say():
+    tokens = unit(12, 8)
+    means = torch.nn.functional.normalize(tokens.view(4, 3, 8).mean(dim=1), dim=-1)
+    torch.testing.assert_close(SegmentPooling(4).pool_one(tokens), means)
+    ward = HierarchicalTokenPooling(3.0, num_protected_tokens=0).pool_one(tokens)
+    torch.testing.assert_close(WardPooling(4).pool_one(tokens), ward)
+    torch.testing.assert_close(SegmentPooling(20).pool_one(tokens), tokens)
+
+
+def test_precisions():
+    vectors = [unit(3, 64), unit(5, 64)]
+    assert reduce_precision(vectors, "float32") is vectors
+    joined = torch.cat(vectors)
+    found = torch.cat(reduce_precision(vectors, "int8"))
+    step = (joined.amax(dim=0) - joined.amin(dim=0)) / 255
+    assert ((found - joined).abs() <= 1.01 * step).all()
+    signs = torch.cat(reduce_precision(vectors, "binary"))
+    assert torch.equal(signs > 0, joined > 0)
+    torch.testing.assert_close(signs.norm(dim=-1), torch.ones(8))
+
+
+# -- ranking
+
+
+def test_metrics_against_their_formulas():
+    ranking = Ranking("s", {"q": {"b": 3.0, "c": 2.0, "a": 1.0}, "r": {"b": 1.0, "a": 0.5}}).measure(DATA)
+    gain, ideal = 2 / math.log2(3) + 1 / math.log2(4), 2 / math.log2(2) + 1 / math.log2(3)
+    assert ranking.values["nDCG@10"].tolist() == pytest.approx([gain / ideal, 1.0])
+    assert ranking.values["RR@10"].tolist() == [0.5, 1.0]
+    assert ranking.values["R@100"].tolist() == [1.0, 1.0]
+
+
+def test_best_documents_are_those_of_the_largest_scores():
+    scores = torch.tensor([[0.1, 0.3, 0.2], [3.0, 2.0, 1.0]])
+    found = best_documents(scores, DATA)
+    assert list(found["q"]) == ["b", "c", "a"] and list(found["r"]) == ["a", "b", "c"]
+
+
+def test_words_are_ranked_by_bm25():
+    found = rank_by_words(DATA).scores["q"]
+    lengths = {
+        key: len(text.replace("a ", "").split()) for key, text in DATA.documents.items()
+    }  # words of two letters
+    mean = sum(lengths.values()) / 3
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    for key in "ac":
+        norm = 0.9 * (1 - 0.4 + 0.4 * lengths[key] / mean)
+        assert found[key] == pytest.approx(idf / (1 + norm), rel=1e-4)
+    assert found["b"] == 0
+
+
+def test_vectors_are_ranked_by_the_sum_of_the_best_matches():
+    queries, documents = [unit(2, 32), unit(4, 32)], [unit(3, 32), unit(5, 32), unit(7, 32)]
+    exact, *stored = rank_by_vectors("s", DATA, queries, documents, 1.0)
+    for name, vectors in zip(DATA.queries, queries):
+        for key, document in zip(DATA.documents, documents):
+            assert exact.scores[name][key] == pytest.approx(float((vectors @ document.T).amax(dim=1).sum()), rel=1e-5)
+    assert (exact.vectors, exact.bytes) == (5, 5 * 32 * 4)
+    assert [(one.system, one.bytes) for one in stored] == [("s, int8", 5 * 32), ("s, binary", 5 * 4)]
+
+
+def test_intervals_and_tests():
+    generator = np.random.default_rng(0)
+    values = generator.random(200)
+    low, high = interval(values)
+    half = 1.96 * values.std() / 200**0.5
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+    assert interval(np.ones(3)) == (1, 1)
+    assert paired_p_value(values, values) == 1
+    assert paired_p_value(values + 0.1, values) < 0.01
+    assert paired_p_value(generator.random(200), values) > 0.01
