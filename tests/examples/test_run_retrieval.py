@@ -9,6 +9,7 @@ from trainers.evaluation.results import read_report
 from trainers.utils.script import run_script
 
 from ..evaluation.test_retrieval import save_data
+from ..trainers.kit import make_model
 from .kit import refusal
 
 
@@ -49,6 +50,13 @@ def test_a_table_with_baselines_intervals_and_a_picture(folder, monkeypatch, cap
     assert {result.metric for result in report["results"]} == {"nDCG@10", "R@100", "RR@10"}
     assert report["systems"]["Ward, 4, int8"]["bytes"] == 4 * 16
     assert report["model_name_or_path"] == "bert"
+
+
+def test_a_checkpoint_without_token_vectors_is_refused(folder, tokenizer, monkeypatch):
+    make_model("perceiver_posonly_mlm", tokenizer, hidden_size=16, intermediate_size=16).save_pretrained("concept")
+    tokenizer.save_pretrained("concept")
+    given = ["--model_name_or_path", "concept", "--dataset_name", "data"]
+    assert "gives no vectors of tokens" in refusal("run_retrieval.py", folder, monkeypatch, *given)
 
 
 def test_bad_input_gets_one_sentence(folder, monkeypatch):

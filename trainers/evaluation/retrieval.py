@@ -156,7 +156,10 @@ POOLINGS = {"segments": SegmentPooling, "Ward": WardPooling}
 
 
 def token_encoder(model: SentenceTransformer) -> MultiVectorEncoder:
-    """The vectors of all tokens, of length 1, of the transformer in `model`, without any training for it."""
+    """The vectors of all tokens, of length 1, of the transformer in `model`, without any training for it; ValueError
+    for a model that gives none, as a concept checkpoint does."""
+    if model[0].module_output_name != "token_embeddings":
+        raise ValueError("The model gives no vectors of tokens; choose a SentenceTransformer of a transformer.")
     modules = [model[0], MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
     return MultiVectorEncoder(modules=modules, device=str(model.device))
 
@@ -263,7 +266,11 @@ def compare(data: RetrievalData, model: SentenceTransformer, counts: list[int], 
         model: any SentenceTransformer of one transformer.
         counts: numbers of vectors.
         batch_size: texts at a time.
+
+    Raises:
+        ValueError: the model gives no vectors of tokens.
     """
+    encoder = token_encoder(model)
     queries, documents = list(data.queries.values()), list(data.documents.values())
     options = {"batch_size": batch_size, "show_progress_bar": True}
     rankings = [rank_by_words(data)]
@@ -274,10 +281,9 @@ def compare(data: RetrievalData, model: SentenceTransformer, counts: list[int], 
     query_vectors = model.encode_query(queries, **single).float().cpu()
     rankings += rank_by_vectors("one vector", data, list(query_vectors[:, None]), list(vectors[:, None]), seconds)
 
-    encoder, start = token_encoder(model), time.perf_counter()
+    start = time.perf_counter()
     # Half precision on the CPU, since the vectors of all tokens are many.
-    tokens = [part.half() for part in encoder.encode_document(documents, convert_to_numpy=False, **options)]
-    tokens = [part.cpu() for part in tokens]
+    tokens = [part.half().cpu() for part in encoder.encode_document(documents, **options)]
     seconds = time.perf_counter() - start
     query_tokens = [part.float().cpu() for part in encoder.encode_query(queries, **options)]
     rankings += rank_by_vectors("all tokens", data, query_tokens, tokens, seconds, ["float32"])
