@@ -1,0 +1,116 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+A MultiVectorEncoder whose documents are C concepts and whose queries are the vectors of all of their tokens.
+
+B texts, N tokens of a text, C concepts, E width of vectors.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
+from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.util.file_io import load_file_path
+
+from modeling_concept.concept_pooling import ConceptPooling
+
+from ..utils.errors import UNREADABLE, first_line
+from .states import TokenStates
+
+
+# How `modules.json` names the class, so that the file beside it is found; and how Python names it.
+REFERENCE = f"concept_pooling.{ConceptPooling.__name__}"
+FULL_NAME = f"{ConceptPooling.__module__}.{ConceptPooling.__name__}"
+
+
+def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
+    """
+    The modules that give the vectors of all tokens, of length 1: those of a MultiVectorEncoder but for its poolings,
+    or the transformer of a SentenceTransformer, without any training for it.
+
+    Raises:
+        ValueError: the model gives no vectors of tokens, as a concept checkpoint does not.
+    """
+    if isinstance(model, MultiVectorEncoder):
+        return [module for module in model if not isinstance(module, BaseTokenPooling)]
+    if model[0].module_output_name != "token_embeddings":
+        raise ValueError("The model gives no vectors of tokens; choose a SentenceTransformer of a transformer.")
+    return [model[0], MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+
+
+def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVectorEncoder:
+    """
+    A MultiVectorEncoder, or any other model of sentence-transformers as a SentenceTransformer.
+
+    Args:
+        path: folder or Hub id.
+        config: values of the transformer's configuration in place of its own, such as `num_hidden_layers`.
+
+    Raises:
+        ValueError: the model cannot be read.
+    """
+    try:
+        found = load_file_path(path, "config_sentence_transformers.json")
+        kind = json.loads(Path(found).read_text(encoding="utf-8")).get("model_type") if found else None
+        several = kind == MultiVectorEncoder.__name__
+        return (MultiVectorEncoder if several else SentenceTransformer)(
+            path, trust_remote_code=several, config_kwargs=config or None
+        )
+    except UNREADABLE as error:
+        raise ValueError(f"The model {path!r} cannot be read: {first_line(error)}") from error
+
+
+class ConceptRetriever(MultiVectorEncoder):
+    """
+    `encode_document` gives C concepts of each text, `encode_query` one vector a token, `similarity` their MaxSim.
+
+        retriever = ConceptRetriever.from_model(SentenceTransformer("sentence-transformers/all-MiniLM-L6-v2"))
+        documents = retriever.encode_document(texts, num_vectors=16)  # or tokens_per_concept=16
+        retriever.similarity(retriever.encode_query(questions), documents)
+
+    A saved model carries the code of its pooling: `MultiVectorEncoder(path, trust_remote_code=True)` loads it without
+    this package.
+    """
+
+    states: TokenStates | None = None
+
+    @classmethod
+    def from_model(cls, model: SentenceTransformer | MultiVectorEncoder, **options) -> "ConceptRetriever":
+        """An untrained retriever on the token vectors of `model`; `options` of [`ConceptPooling`]. ValueError as
+        [`token_modules`]."""
+        modules = token_modules(model)
+        width = model.get_embedding_dimension()
+        return cls(modules=[*modules, ConceptPooling(width, **options)], device=str(model.device))
+
+    def use_states(self, states: TokenStates | None) -> None:
+        """Read the states of texts from `states` instead of computing them; `None` computes them again."""
+        self.states = states
+
+    def preprocess(self, inputs, prompt=None, **kwargs):
+        """As in MultiVectorEncoder, or the states of the texts where [`use_states`] has given them."""
+        if self.states is None:
+            return super().preprocess(inputs, prompt=prompt, **kwargs)
+        return self.states.read(inputs)
+
+    def forward(self, input, **kwargs):
+        """As in MultiVectorEncoder; the first module is left out for states that were read."""
+        for module in list(self)["token_embeddings" in input :]:
+            names = getattr(module, "forward_kwargs", ())
+            input = module(input, **{name: value for name, value in kwargs.items() if name in names})
+        return input
+
+    def save(self, path: str, *args, **kwargs) -> None:
+        """As in MultiVectorEncoder; `modules.json` names the file of the pooling that stands beside it."""
+        super().save(path, *args, **kwargs)
+        file = Path(path, "modules.json")
+        modules = json.loads(file.read_text(encoding="utf-8"))
+        for module in modules:
+            module["type"] = REFERENCE if module["type"] == FULL_NAME else module["type"]
+        file.write_text(json.dumps(modules, indent=2), encoding="utf-8")
+
+    @classmethod
+    def _load_with_module_classes(cls, path, module_classes, **kwargs):
+        """Used by the Trainer, for its own checkpoints."""
+        return super()._load_with_module_classes(path, {**module_classes, REFERENCE: ConceptPooling}, **kwargs)

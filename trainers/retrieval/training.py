@@ -1,0 +1,226 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Training of a retriever: from unlabelled documents, from pairs, or from judgements."""
+
+from dataclasses import dataclass
+
+import torch
+from datasets import Dataset
+from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler
+from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
+from sentence_transformers.multi_vector_encoder.losses import (
+    CachedMultiVectorMultipleNegativesRankingLoss,
+    MultiVectorDistillKLDivLoss,
+    MultiVectorMultipleNegativesRankingLoss,
+)
+from sentence_transformers.multi_vector_encoder.scoring import mean_colbert_kd_scores
+from sentence_transformers.util import maxsim_pairwise
+from transformers import set_seed
+from transformers.hf_argparser import HfArg
+
+from ..data.texts import iterate_texts, load_text, text_column
+from ..evaluation.retrieval import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
+from ..utils.limits import check_at_least
+from ..utils.runs import check_output_dir
+from .distillation import MaxSimDistillationLoss, NestedBudgets
+from .retriever import ConceptRetriever, load_token_model, token_modules
+from .states import TokenStates
+from .training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
+
+
+FROZEN, LORA, FULL = "frozen", "lora", "full"
+BM25, MODEL = "bm25", "model"
+
+
+@dataclass
+class ModelArguments:
+    """The network and its concepts."""
+
+    model_name_or_path: str = HfArg(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        help="A SentenceTransformer of one transformer, or a MultiVectorEncoder, folder or Hub id.",
+    )
+    num_vectors: list[int] = HfArg(
+        default_factory=lambda: [1, 2, 4, 8, 16, 32],
+        help="Concepts of a document that are learned, one number a step.",
+    )
+    backbone_training: str = HfArg(
+        default=FROZEN, metadata={"choices": [FROZEN, LORA, FULL]}, help="What of the transformer is trained."
+    )
+    backbone_layers: int | None = HfArg(default=None, help="Keep only so many layers, the first ones.")
+    max_seq_length: int | None = HfArg(default=None, help="Longest document in tokens; that of the model by default.")
+    teacher_name_or_path: str | None = HfArg(
+        default=None,
+        help="Whose scores by all token vectors are learned, without columns; the model itself by default.",
+    )
+
+
+@dataclass
+class DataArguments:
+    """The texts."""
+
+    dataset_name: str | None = HfArg(default=None, help="Hub id or folder; several of plain text with commas.")
+    dataset_config_name: str | None = HfArg(default=None, help="Configuration of the data set.")
+    train_file: str | None = HfArg(default=None, help="Own text, or own pairs: txt, csv, tsv, json(l) or parquet.")
+    split: str = HfArg(default="train", help="Of pairs or judgements.")
+    text_column: str | None = HfArg(default=None, help="Of plain text.")
+    columns: list[str] = HfArg(default_factory=list, help="Of pairs and triplets: query, relevant text, others.")
+    qrels: bool = HfArg(default=False, help="The data set has BEIR's layout: corpus, queries and qrels.")
+    max_documents: int = HfArg(default=20_000, help="Documents of plain text, the first ones.")
+    documents_per_query: int = HfArg(default=2, help="Documents in a row of plain text, beside its query.")
+    hard_negatives: int = HfArg(default=0, help="Documents in a row of pairs that are not relevant.")
+    negatives_by: str = HfArg(default=BM25, metadata={"choices": [BM25, MODEL]}, help="What finds hard negatives.")
+    eval_dataset_name: str | None = HfArg(default=None, help="Data in BEIR's layout that are measured in training.")
+    eval_split: str = HfArg(default="validation", help="Of the judgements that are measured.")
+    cache_dir: str = HfArg(default="outputs/token_states", help="Folder of the states of a frozen transformer.")
+
+    def __post_init__(self):
+        check_at_least(self, max_documents=2, documents_per_query=1, hard_negatives=0)
+        if self.columns and self.qrels:
+            raise ValueError("Give --columns of pairs, or --qrels true, not both.")
+
+    @property
+    def labelled(self) -> bool:
+        return self.qrels or bool(self.columns)
+
+
+@dataclass
+class RetrievalTrainingArguments(MultiVectorEncoderTrainingArguments):
+    """[`MultiVectorEncoderTrainingArguments`] with the defaults of a short run."""
+
+    output_dir: str | None = HfArg(default="outputs/retriever", help="Folder of the retriever.")
+    learning_rate: float = HfArg(default=1e-3, help="At its highest.")
+    per_device_train_batch_size: int = HfArg(default=24, help="Queries of a step.")
+    max_steps: int = HfArg(default=300, help="Optimizer steps.")
+    warmup_steps: float = HfArg(default=0.05, help="Steps, or their share, until the learning rate is reached.")
+    logging_steps: float = HfArg(default=50, help="Steps between two values of the loss.")
+    mini_batch_size: int | None = HfArg(default=None, help="Texts in memory at a time, for large batches of pairs.")
+    temperature: float = HfArg(default=0.01, help="Of the scores of documents.")
+    max_length: int | None = HfArg(default=None, help="Longest text in tokens in training alone.")
+
+
+class RowsInOrder(DefaultBatchSampler):
+    """Batches of rows as they stand, since those of a step belong together."""
+
+    def __init__(self, dataset, **options):
+        super().__init__(range(len(dataset)), **options)
+
+
+def make_retriever(args: ModelArguments) -> ConceptRetriever:
+    """The untrained retriever that the options describe; ValueError for a model that cannot be read."""
+    config = {"num_hidden_layers": args.backbone_layers} if args.backbone_layers else {}
+    model = ConceptRetriever.from_model(load_token_model(args.model_name_or_path, **config))
+    model[0].max_seq_length = args.max_seq_length or model[0].max_seq_length
+    if args.backbone_training == FROZEN:
+        model[0].requires_grad_(False)
+    elif args.backbone_training == LORA:
+        from peft import LoraConfig
+
+        model.add_adapter(LoraConfig(target_modules="all-linear"))
+    return model
+
+
+def labelled_rows(args: DataArguments, model: ConceptRetriever, seed: int) -> Dataset:
+    """Rows of pairs, triplets or judgements with hard negatives."""
+    source = args.train_file or args.dataset_name
+    if args.qrels:
+        data = load_retrieval_data(source, args.split)
+    else:
+        data = load_pairs(source, args.dataset_config_name, args.split, args.columns)
+    negatives = None
+    if args.hard_negatives and args.negatives_by == BM25:
+        negatives = rank_by_words(data)
+    elif args.hard_negatives:
+        queries, documents = (
+            model.encode_query([*data.queries.values()]),
+            model.encode_document([*data.documents.values()]),
+        )
+        negatives = rank_by_vectors(MODEL, data, queries, documents, 0.0, ["float32"])[0]
+    return ranking_rows(data, negatives, args.hard_negatives, seed)
+
+
+def read_documents(args: DataArguments, seed: int) -> list[str]:
+    """The documents of plain text."""
+    raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=seed)["train"]
+    return list(dict.fromkeys(iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)))
+
+
+def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
+    """The rows of texts with a teacher's scores of their documents as `label`: the mean MaxSim of a query's tokens."""
+    query, *documents = rows.column_names
+    texts, vectors = {name: rows[name][:] for name in rows.column_names}, {}
+    for name, column in texts.items():
+        encode = teacher.encode_query if name == query else teacher.encode_document
+        different = list(dict.fromkeys(column))
+        found = dict(zip(different, encode(different, show_progress_bar=True), strict=True))
+        vectors[name] = [found[text] for text in column]
+    scores = [maxsim_pairwise(vectors[query], vectors[name], length_normalize=True) for name in documents]
+    return Dataset.from_dict({**texts, "label": torch.stack(scores, dim=1).tolist()})
+
+
+def all_texts(rows: Dataset) -> list[str]:
+    """The different texts of rows."""
+    return sorted({text for name in rows.column_names for text in rows[name][:]})
+
+
+def make_evaluator(data: RetrievalData) -> MultiVectorInformationRetrievalEvaluator:
+    """nDCG@10, recall@100 and MRR@10 during training."""
+    relevant = {query: set(found) for query, found in data.judgements.items()}
+    return MultiVectorInformationRetrievalEvaluator(
+        data.queries, data.documents, relevant, name=data.name, ndcg_at_k=[10], mrr_at_k=[10], accuracy_at_k=[1],
+        precision_recall_at_k=[100], map_at_k=[100], write_csv=False,
+    )  # fmt: skip
+
+
+def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalTrainingArguments) -> ConceptRetriever:
+    """
+    Train a retriever and save it in `args.output_dir`.
+
+    Raises:
+        ValueError: data or a model that cannot be read, too few texts, or a folder that holds another run.
+    """
+    check_output_dir(args.output_dir, resumes=bool(args.resume_from_checkpoint))
+    set_seed(args.seed)
+    model, frozen = make_retriever(model_args), model_args.backbone_training == FROZEN
+    held_out = data_args.eval_dataset_name and load_retrieval_data(data_args.eval_dataset_name, data_args.eval_split)
+    if data_args.labelled:
+        rows, texts = labelled_rows(data_args, model, args.seed), None
+    else:
+        documents = read_documents(data_args, args.seed)
+        texts = documents + [sentence for text in documents for sentence in query_sentences(text)]
+    if frozen:
+        texts = texts or all_texts(rows)
+        texts += [*held_out.queries.values(), *held_out.documents.values()] if held_out else []
+        model.use_states(TokenStates(model[0], texts, data_args.cache_dir, bf16=args.bf16))
+    if data_args.labelled:
+        args.batch_sampler = BatchSamplers.NO_DUPLICATES
+        loss = MultiVectorMultipleNegativesRankingLoss(model)
+        if args.mini_batch_size:
+            loss = CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=args.mini_batch_size)
+    else:
+        args.batch_sampler = RowsInOrder
+        vectors = torch.cat(model.encode_document(documents, num_vectors=1, show_progress_bar=True)).cpu()
+        sizes = (
+            args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+            data_args.documents_per_query,
+        )
+        rows = neighbourhood_rows(documents, vectors, *sizes, args.max_steps, args.seed)
+        loss = MaxSimDistillationLoss(model, args.temperature)
+        if model_args.teacher_name_or_path or not frozen:
+            source = load_token_model(model_args.teacher_name_or_path) if model_args.teacher_name_or_path else model
+            rows = add_teacher_scores(
+                rows, MultiVectorEncoder(modules=token_modules(source), device=str(model.device))
+            )
+            loss = MultiVectorDistillKLDivLoss(
+                model, similarity_fct=mean_colbert_kd_scores, temperature=args.temperature
+            )
+    trainer = MultiVectorEncoderTrainer(
+        model=model, args=args, train_dataset=rows, loss=NestedBudgets(loss, model[-1], model_args.num_vectors),
+        evaluator=make_evaluator(held_out) if held_out else None,
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    model.use_states(None)
+    if trainer.is_world_process_zero():
+        model.save_pretrained(args.output_dir)
+        print(f"retriever: {args.output_dir}")
+    return model
