@@ -51,6 +51,7 @@ class ConceptPooling(BaseTokenPooling):
         self.embedding_dimension = embedding_dimension
         self.num_vectors = num_vectors if tokens_per_concept is None else None
         self.tokens_per_concept = tokens_per_concept
+        self.drawn_vectors = None  # C in training mode, where a loss draws it
         self.count_concepts(torch.ones(1, dtype=torch.long))  # raises for a wrong number
         # A token's importance depends on its vector and on its cosine with the mean of the document's vectors.
         self.importance = nn.Sequential(nn.Linear(embedding_dimension + 1, 64), nn.GELU(), nn.Linear(64, 1))
@@ -63,7 +64,8 @@ class ConceptPooling(BaseTokenPooling):
         """Number of concepts [B] of documents of `lengths` [B] tokens, at most one a token; a number or a ratio given
         here takes the place of the module's own."""
         if num_vectors is None and tokens_per_concept is None:
-            num_vectors, tokens_per_concept = self.num_vectors, self.tokens_per_concept
+            drawn = self.drawn_vectors if self.training else None
+            num_vectors, tokens_per_concept = (drawn, None) if drawn else (self.num_vectors, self.tokens_per_concept)
         if (num_vectors is None) == (tokens_per_concept is None):
             raise ValueError("Give num_vectors or tokens_per_concept, not both.")
         given = tokens_per_concept if num_vectors is None else num_vectors

@@ -63,14 +63,9 @@ class NestedBudgets(nn.Module):
         self._pooling = (pooling,)  # in a tuple, since the parameters are those of the model
 
     def forward(self, sentence_features, labels=None) -> torch.Tensor:
-        (pooling,) = self._pooling
-        given = pooling.num_vectors, pooling.tokens_per_concept
-        drawn = self.num_vectors[int(torch.randint(len(self.num_vectors), ()))]
-        pooling.num_vectors, pooling.tokens_per_concept = drawn, None
-        try:
-            return self.loss(sentence_features, labels)
-        finally:
-            pooling.num_vectors, pooling.tokens_per_concept = given
+        # It stays until the next step, since losses that cache gradients encode again in the backward pass.
+        self._pooling[0].drawn_vectors = self.num_vectors[int(torch.randint(len(self.num_vectors), ()))]
+        return self.loss(sentence_features, labels)
 
 
 def best_match(tokens: torch.Tensor, vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

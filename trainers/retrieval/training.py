@@ -114,9 +114,9 @@ def make_retriever(args: ModelArguments) -> ConceptRetriever:
     if args.backbone_training == FROZEN:
         model[0].requires_grad_(False)
     elif args.backbone_training == LORA:
-        from peft import LoraConfig
+        from peft import LoraConfig, get_peft_model
 
-        model.add_adapter(LoraConfig(target_modules="all-linear"))
+        model[0].model = get_peft_model(model[0].model, LoraConfig(target_modules="all-linear"))
     return model
 
 
@@ -220,6 +220,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalT
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     model.use_states(None)
+    if model_args.backbone_training == LORA:
+        model[0].model = model[0].model.merge_and_unload()
     if trainer.is_world_process_zero():
         model.save_pretrained(args.output_dir)
         print(f"retriever: {args.output_dir}")

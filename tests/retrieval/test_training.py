@@ -1,0 +1,126 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Rows that a retriever is trained on, the losses against their formulas, and teachers."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from trainers.evaluation.retrieval import Ranking, RetrievalData
+from trainers.retrieval.distillation import MaxSimDistillationLoss, NestedBudgets
+from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
+from trainers.retrieval.training import RowsInOrder, add_teacher_scores
+from trainers.retrieval.training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
+
+from ..conftest import TEXTS
+from .kit import MIXED, save_bert
+from .test_concept_pooling import stirred
+
+
+@pytest.fixture(scope="module")
+def retriever(tokenizer, tmp_path_factory):
+    folder = save_bert(tmp_path_factory.mktemp("bert"), tokenizer)
+    found = ConceptRetriever.from_model(load_token_model(folder), num_vectors=3)
+    stirred(found[-1])
+    return found
+
+
+# -- rows
+
+
+def test_sentences_as_long_as_queries_are_kept():
+    text = "Too short. The ship sailed from the harbour at dawn; nobody on the shore looked up! " + "word " * 41
+    assert query_sentences(text) == ["The ship sailed from the harbour at dawn;", "nobody on the shore looked up!"]
+
+
+def test_queries_of_a_step_are_sentences_of_neighbours_that_are_not_its_documents():
+    groups = [[f"{'abcd'[group]}{place} has five words here. {'abcd'[group]}{place} has five more words." for place in
+               range(12)] for group in range(4)]  # fmt: skip
+    documents = sum(groups, []) + ["short"]
+    near = torch.eye(4).repeat_interleave(12, dim=0)
+    rows = neighbourhood_rows(documents, torch.cat([near, near[:1]]), queries=4, per_query=2, steps=6, seed=0)
+    assert len(rows) == 24 and rows.column_names == ["query", "document_1", "document_2"]
+    for start in range(0, 24, 4):
+        step = rows[start : start + 4]
+        held = {*step["document_1"], *step["document_2"]}
+        assert len(held) == 8 and len({text[0] for text in [*held, *step["query"]]}) == 1
+        assert len({query.split()[0] for query in step["query"]}) == 4
+        assert not any(query in text for query in step["query"] for text in held)
+    again = neighbourhood_rows(documents, torch.cat([near, near[:1]]), 4, 2, 6, seed=0)
+    assert again[:] == rows[:]
+    with pytest.raises(ValueError, match="takes 60 documents with a sentence, and there are 48"):
+        neighbourhood_rows(documents, torch.cat([near, near[:1]]), 20, 2, 1, 0)
+
+
+def test_rows_of_a_step_stay_together():
+    batches = list(RowsInOrder(Dataset.from_dict({"a": range(7)}), batch_size=3, drop_last=True))
+    assert batches == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_pairs_become_queries_documents_and_judgements(tmp_path):
+    rows = {"asked": ["q", "q", "r"], "found": ["a", "b", "b"], "other": ["c", "a", "c"]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "pairs.parquet")
+    data = load_pairs(str(tmp_path / "pairs.parquet"), None, "train", ["asked", "found", "other"])
+    judged = {data.queries[query]: {data.documents[key] for key in found} for query, found in data.judgements.items()}
+    assert judged == {"q": {"a", "b"}, "r": {"b"}} and sorted(data.documents.values()) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="two columns"):
+        load_pairs(str(tmp_path / "pairs.parquet"), None, "train", ["asked"])
+
+
+def test_hard_negatives_are_found_and_not_relevant():
+    documents = {str(key): f"text {key}" for key in range(6)}
+    data = RetrievalData("d", "train", documents, {"q": "query", "r": "other"}, {"q": {"0": 1, "3": 1}, "r": {"1": 1}})
+    found = Ranking("s", {"q": {"0": 3.0, "1": 2.0, "2": 1.0}, "r": {"1": 1.0, "4": 0.5}})
+    rows = ranking_rows(data, found, 2, seed=0)
+    assert len(rows) == 2 and set(rows["query"]) == {"query"}  # the other query has one negative only
+    for row in rows:
+        assert row["positive"] in ("text 0", "text 3")
+        assert {row["negative_1"], row["negative_2"]} == {"text 1", "text 2"}
+    assert ranking_rows(data, None, 0, seed=0).column_names == ["query", "positive"]
+    with pytest.raises(ValueError, match="No query has 5 documents that are not relevant"):
+        ranking_rows(data, found, 5, seed=0)
+
+
+# -- losses
+
+
+def features(retriever, texts):
+    return retriever.preprocess(texts)
+
+
+def test_the_loss_is_the_divergence_of_scores_by_concepts_from_scores_by_all_tokens(retriever):
+    queries, columns = TEXTS[:2], [MIXED[:2], MIXED[2:4]]
+    loss = MaxSimDistillationLoss(retriever.eval(), temperature=0.1)
+    found = loss([features(retriever, queries), *(features(retriever, column) for column in columns)])
+    asked = retriever.encode_query(queries)
+    every = token_modules(retriever)
+    tokens = [row for column in columns for row in type(retriever)(modules=every).encode_document(column)]
+    concepts = [row for column in columns for row in retriever.encode_document(column)]
+
+    def probabilities(vectors):
+        scores = [[(query @ row.T).amax(dim=1).mean() for row in vectors] for query in asked]
+        return (torch.tensor(scores) / 0.1).softmax(dim=1)
+
+    wanted, given = probabilities(tokens), probabilities(concepts)
+    torch.testing.assert_close(found, (wanted * (wanted / given).log()).sum(dim=1).mean())
+    found.backward()
+    assert retriever[-1].residual.weight.grad.abs().sum() > 0
+
+
+def test_each_step_draws_one_of_the_numbers_of_concepts(retriever):
+    drawn, pooling = [], retriever[-1]
+    loss = NestedBudgets(lambda given, labels: drawn.append(len(pooling.pool_one(tokens))), pooling, [1, 4, 9])
+    tokens = torch.nn.functional.normalize(torch.randn(30, 16), dim=-1)
+    for _ in range(50):
+        loss(retriever.train(), None)
+    assert set(drawn) == {1, 4, 9} and not list(loss.parameters())
+    assert len(retriever.eval()[-1].pool_one(tokens)) == 3
+    pooling.drawn_vectors = None
+
+
+def test_a_teacher_scores_documents_by_the_mean_of_its_query_tokens(retriever):
+    rows = Dataset.from_dict({"query": TEXTS, "document_1": MIXED[:4], "document_2": MIXED[4:8]})
+    teacher = type(retriever)(modules=token_modules(retriever))
+    found = add_teacher_scores(rows, teacher)
+    query, document = teacher.encode_query(TEXTS)[1], teacher.encode_document(MIXED)[5]
+    torch.testing.assert_close(torch.tensor(found["label"][1][1]), (query @ document.T).amax(dim=1).mean())
+    assert found["query"][:] == TEXTS
