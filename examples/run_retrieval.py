@@ -5,21 +5,21 @@ Retrieval on data in BEIR's layout: quality against bytes a document.
     python examples/run_retrieval.py --dataset_name mteb/scifact
 
 ranks the documents for each query by BM25, by one vector a document, by the vectors of all tokens, and by C vectors a
-document: means of segments, and of Ward clusters. It leaves a table with 95 % intervals and paired tests, and a
-picture. Needs sentence-transformers 6.
+document: means of segments, Ward clusters, and concepts, trained ones for a model of `train_retrieval.py`. It leaves a
+table with 95 % intervals and paired tests, and a picture. Needs sentence-transformers 6.
 """
 
 from dataclasses import dataclass, field
 
 from trainers.evaluation.results import ReportingArguments, Result, measured_on, model_name, write_results
-from trainers.evaluation.retrieval import (
+from trainers.retrieval.evaluation import (
     METRICS,
     compare,
     load_retrieval_data,
     plot_rankings,
     rankings_markdown,
 )
-from trainers.evaluation.similarity import load_sentence_model
+from trainers.retrieval.retriever import load_token_model
 from trainers.utils.limits import check_at_least
 from trainers.utils.plain_text import screen
 from trainers.utils.script import parse_arguments, run_facts, run_script
@@ -31,7 +31,7 @@ class Arguments:
 
     model_name_or_path: str = field(
         default="sentence-transformers/all-MiniLM-L6-v2",
-        metadata={"help": "A SentenceTransformer of one transformer, folder or Hub id."},
+        metadata={"help": "A SentenceTransformer of one transformer, or a MultiVectorEncoder, folder or Hub id."},
     )
     dataset_name: str = field(
         default="mteb/scifact",
@@ -51,7 +51,7 @@ class Arguments:
 def main():
     args, reporting = parse_arguments(Arguments, ReportingArguments)
     data = load_retrieval_data(args.dataset_name, args.split, args.max_eval_samples)
-    model = load_sentence_model(args.model_name_or_path)
+    model = load_token_model(args.model_name_or_path)
     folder = reporting.folder("retrieval", args.model_name_or_path, "README.md", "quality.png")
     rankings = compare(data, model, args.num_vectors, args.batch_size)
     title = f"{model_name(args.model_name_or_path)} on {data.name} ({data.split}, {len(data.queries):,} queries)"

@@ -2,13 +2,15 @@
 """Retrieval as a user evaluates it."""
 
 import pytest
-import transformers
 
 from examples import run_retrieval
 from trainers.evaluation.results import read_report
+from trainers.retrieval.retriever import ConceptRetriever, load_token_model
 from trainers.utils.script import run_script
 
-from ..evaluation.test_retrieval import save_data
+from ..retrieval.kit import save_bert
+from ..retrieval.test_concept_pooling import stirred
+from ..retrieval.test_evaluation import save_data
 from ..trainers.kit import make_model
 from .kit import refusal
 
@@ -17,32 +19,30 @@ from .kit import refusal
 def folder(tokenizer, tmp_path, monkeypatch):
     """A folder with data `data` and a small BERT `bert`; the working directory."""
     save_data(tmp_path / "data")
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
-    tokenizer.save_pretrained(tmp_path / "bert")
+    save_bert(tmp_path / "bert", tokenizer)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_table_with_baselines_intervals_and_a_picture(folder, monkeypatch, capsys):
-    given = [
-        "--model_name_or_path",
-        "bert",
-        "--dataset_name",
-        "data",
-        "--num_vectors",
-        "2",
-        "4",
-        "--output_dir",
-        "out",
-    ]
-    monkeypatch.setattr("sys.argv", ["run_retrieval.py", *given])
+def measure(folder, monkeypatch, model) -> str:
+    """The table of a model."""
+    given = ["--dataset_name", "data", "--num_vectors", "2", "4", "--output_dir", "out"]
+    monkeypatch.setattr("sys.argv", ["run_retrieval.py", "--model_name_or_path", model, *given])
     run_script(run_retrieval.main)
-    text = (folder / "out" / "README.md").read_text()
-    for system in ("BM25", "one vector", "one vector, binary", "all tokens", "segments, 4, int8", "Ward, 2"):
+    return (folder / "out" / "README.md").read_text()
+
+
+def test_a_table_with_baselines_intervals_and_a_picture(folder, monkeypatch, capsys):
+    text = measure(folder, monkeypatch, "bert")
+    for system in (
+        "BM25",
+        "one vector",
+        "one vector, binary",
+        "all tokens",
+        "segments, 4, int8",
+        "Ward, 2",
+        "concepts, 4",
+    ):
         assert f"\n| {system} |" in text, system
     assert "bert on data (validation, 2 queries)" in capsys.readouterr().out
     assert (folder / "out" / "quality.png").read_bytes().startswith(b"\x89PNG")
@@ -50,6 +50,15 @@ def test_a_table_with_baselines_intervals_and_a_picture(folder, monkeypatch, cap
     assert {result.metric for result in report["results"]} == {"nDCG@10", "R@100", "RR@10"}
     assert report["systems"]["Ward, 4, int8"]["bytes"] == 4 * 16
     assert report["model_name_or_path"] == "bert"
+
+
+def test_a_trained_retriever_stands_beside_the_untrained_one(folder, monkeypatch):
+    model = ConceptRetriever.from_model(load_token_model("bert"))
+    stirred(model[-1])
+    model.save_pretrained("retriever")
+    measure(folder, monkeypatch, "retriever")
+    systems = {result.system for result in read_report(folder / "out" / "results.json")["results"]}
+    assert {"concepts, 2", "untrained, 2", "one vector", "all tokens"} <= systems
 
 
 def test_a_checkpoint_without_token_vectors_is_refused(folder, tokenizer, monkeypatch):

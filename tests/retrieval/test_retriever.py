@@ -9,6 +9,8 @@ import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
+from modeling_concept.concept_pooling import ConceptPooling
+from trainers.retrieval.evaluation import make_poolings, sentence_model
 from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
 from trainers.retrieval.states import TokenStates
 
@@ -46,6 +48,16 @@ def test_documents_are_concepts_and_queries_their_tokens(retriever, bert):
     queries, documents = retriever.encode_query(TEXTS), retriever.encode_document(TEXTS)
     expected = torch.stack([(query @ documents[1].T).amax(dim=1).sum() for query in queries])
     torch.testing.assert_close(retriever.similarity(queries, documents)[:, 1], expected)
+
+
+def test_the_vectors_that_are_compared_are_those_of_the_model(retriever, bert):
+    tokens = MultiVectorEncoder(modules=token_modules(retriever)).encode_document(TEXTS)
+    found = make_poolings(retriever, 16)
+    same(found["concepts"](2).pool(tokens), retriever.encode_document(TEXTS, num_vectors=2))
+    same(found["untrained"](2).pool(tokens), ConceptPooling(16, num_vectors=2).pool(tokens))
+    plain = make_poolings(load_token_model(bert), 16)
+    same(plain["concepts"](2).pool(tokens), found["untrained"](2).pool(tokens))
+    torch.testing.assert_close(sentence_model(retriever).encode(TEXTS), SentenceTransformer(bert).encode(TEXTS))
 
 
 def test_a_saved_retriever_loads_without_this_package(retriever, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from trainers.evaluation.retrieval import Ranking, RetrievalData
 from trainers.retrieval.distillation import MaxSimDistillationLoss, NestedBudgets
+from trainers.retrieval.evaluation import Ranking, RetrievalData
 from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
 from trainers.retrieval.training import RowsInOrder, add_teacher_scores
 from trainers.retrieval.training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows

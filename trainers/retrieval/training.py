@@ -19,10 +19,10 @@ from transformers import set_seed
 from transformers.hf_argparser import HfArg
 
 from ..data.texts import iterate_texts, load_text, text_column
-from ..evaluation.retrieval import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
 from ..utils.limits import check_at_least
 from ..utils.runs import check_output_dir
 from .distillation import MaxSimDistillationLoss, NestedBudgets
+from .evaluation import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
 from .retriever import ConceptRetriever, load_token_model, token_modules
 from .states import TokenStates
 from .training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
@@ -72,7 +72,7 @@ class DataArguments:
     negatives_by: str = HfArg(default=BM25, metadata={"choices": [BM25, MODEL]}, help="What finds hard negatives.")
     eval_dataset_name: str | None = HfArg(default=None, help="Data in BEIR's layout that are measured in training.")
     eval_split: str = HfArg(default="validation", help="Of the judgements that are measured.")
-    cache_dir: str = HfArg(default="outputs/token_states", help="Folder of the states of a frozen transformer.")
+    states_dir: str = HfArg(default="outputs/token_states", help="Folder of the states of a frozen transformer.")
 
     def __post_init__(self):
         check_at_least(self, max_documents=2, documents_per_query=1, hard_negatives=0)
@@ -191,7 +191,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalT
     if frozen:
         texts = texts or all_texts(rows)
         texts += [*held_out.queries.values(), *held_out.documents.values()] if held_out else []
-        model.use_states(TokenStates(model[0], texts, data_args.cache_dir, bf16=args.bf16))
+        model.use_states(TokenStates(model[0], texts, data_args.states_dir, bf16=args.bf16))
     if data_args.labelled:
         args.batch_sampler = BatchSamplers.NO_DUPLICATES
         loss = MultiVectorMultipleNegativesRankingLoss(model)

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 
 from ..data.texts import as_texts, load_split
-from ..evaluation.retrieval import Ranking, RetrievalData
+from .evaluation import Ranking, RetrievalData
 
 
 # Words of a sentence that serves as a query.

@@ -7,6 +7,7 @@ D documents, Q queries, N tokens of a text, C vectors of a document, E width of 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,18 +19,17 @@ import torch
 from ir_measures import RR, R, nDCG
 from scipy.stats import bootstrap, permutation_test
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
-from sentence_transformers.multi_vector_encoder.modules import (
-    BaseTokenPooling,
-    HierarchicalTokenPooling,
-    MultiVectorMask,
-)
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, HierarchicalTokenPooling
+from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 
+from modeling_concept.concept_pooling import ConceptPooling
+
+from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
 from ..utils.errors import UNREADABLE, first_line
 from ..utils.plain_text import Markdown, markdown_table
-from .plots import NEUTRAL, make_figure, save_picture, style_axes
+from .retriever import token_modules
 
 
 # The first one ranks systems.
@@ -152,16 +152,30 @@ class WardPooling(SegmentPooling):
         return HierarchicalTokenPooling(factor, num_protected_tokens=0).pool_one(embedding)
 
 
-POOLINGS = {"segments": SegmentPooling, "Ward": WardPooling}
+def make_poolings(model: SentenceTransformer | MultiVectorEncoder, width: int) -> dict[str, Callable]:
+    """
+    The ways to make C vectors of a document's token vectors, by name: functions of C that give a [`BaseTokenPooling`].
+    A trained [`ConceptPooling`] of the model stands beside the same one untrained.
+    """
+    learned = model[-1].state_dict() if isinstance(model[-1], ConceptPooling) else None
+
+    def trained(count):
+        pooling = ConceptPooling(width, count)
+        pooling.load_state_dict(learned)
+        return pooling
+
+    found = {"segments": SegmentPooling, "Ward": WardPooling, "concepts": lambda count: ConceptPooling(width, count)}
+    if learned:
+        found = {**found, "untrained": found["concepts"], "concepts": trained}
+    return found
 
 
-def token_encoder(model: SentenceTransformer) -> MultiVectorEncoder:
-    """The vectors of all tokens, of length 1, of the transformer in `model`, without any training for it; ValueError
-    for a model that gives none, as a concept checkpoint does."""
-    if model[0].module_output_name != "token_embeddings":
-        raise ValueError("The model gives no vectors of tokens; choose a SentenceTransformer of a transformer.")
-    modules = [model[0], MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
-    return MultiVectorEncoder(modules=modules, device=str(model.device))
+def sentence_model(model: SentenceTransformer | MultiVectorEncoder) -> SentenceTransformer:
+    """The model of one vector: itself, or the mean of the states of a MultiVectorEncoder's transformer."""
+    if isinstance(model, SentenceTransformer):
+        return model
+    modules = [model[0], Pooling(model[0].get_embedding_dimension(), "mean")]
+    return SentenceTransformer(modules=modules, device=str(model.device))
 
 
 def reduce_precision(vectors: list[torch.Tensor], precision: str) -> list[torch.Tensor]:
@@ -257,28 +271,31 @@ def rank_by_vectors(
     return found
 
 
-def compare(data: RetrievalData, model: SentenceTransformer, counts: list[int], batch_size: int) -> list[Ranking]:
+def compare(
+    data: RetrievalData, model: SentenceTransformer | MultiVectorEncoder, counts: list[int], batch_size: int
+) -> list[Ranking]:
     """
-    Rankings of the data, measured: by BM25, by one vector, by all token vectors, and by each of `POOLINGS` with each
-    number of vectors.
+    Rankings of the data, measured: by BM25, by one vector, by all token vectors, and by each of [`make_poolings`] with
+    each number of vectors.
 
     Args:
-        model: any SentenceTransformer of one transformer.
+        model: a SentenceTransformer of one transformer, or a MultiVectorEncoder.
         counts: numbers of vectors.
         batch_size: texts at a time.
 
     Raises:
         ValueError: the model gives no vectors of tokens.
     """
-    encoder = token_encoder(model)
+    encoder = MultiVectorEncoder(modules=token_modules(model), device=str(model.device))
+    single_model = sentence_model(model)
     queries, documents = list(data.queries.values()), list(data.documents.values())
     options = {"batch_size": batch_size, "show_progress_bar": True}
     rankings = [rank_by_words(data)]
     start = time.perf_counter()
     single = {"normalize_embeddings": True, "convert_to_tensor": True, **options}
-    vectors = model.encode_document(documents, **single).float().cpu()
+    vectors = single_model.encode_document(documents, **single).float().cpu()
     seconds = time.perf_counter() - start
-    query_vectors = model.encode_query(queries, **single).float().cpu()
+    query_vectors = single_model.encode_query(queries, **single).float().cpu()
     rankings += rank_by_vectors("one vector", data, list(query_vectors[:, None]), list(vectors[:, None]), seconds)
 
     start = time.perf_counter()
@@ -287,7 +304,7 @@ def compare(data: RetrievalData, model: SentenceTransformer, counts: list[int], 
     seconds = time.perf_counter() - start
     query_tokens = [part.float().cpu() for part in encoder.encode_query(queries, **options)]
     rankings += rank_by_vectors("all tokens", data, query_tokens, tokens, seconds, ["float32"])
-    for name, pooling in POOLINGS.items():
+    for name, pooling in make_poolings(model, tokens[0].shape[1]).items():
         for count in counts:
             start = time.perf_counter()
             pooled = pooling(count).pool([part.float() for part in tokens])
