@@ -7,8 +7,8 @@ from datasets import Dataset
 from sentence_transformers import MultiVectorEncoder
 
 from ..conftest import TEXTS
-from ..evaluation.test_retrieval import save_data
 from ..retrieval.kit import MIXED, save_bert
+from ..retrieval.test_evaluation import save_data
 from .kit import refusal, run_here
 
 

@@ -54,10 +54,10 @@ def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVec
     try:
         found = load_file_path(path, "config_sentence_transformers.json")
         kind = json.loads(Path(found).read_text(encoding="utf-8")).get("model_type") if found else None
-        several = kind == MultiVectorEncoder.__name__
-        return (MultiVectorEncoder if several else SentenceTransformer)(
-            path, trust_remote_code=several, config_kwargs=config or None
-        )
+        options = {"config_kwargs": config or None}
+        if kind == MultiVectorEncoder.__name__:
+            return ConceptRetriever._load_with_module_classes(path, {}, **options)
+        return SentenceTransformer(path, **options)
     except UNREADABLE as error:
         raise ValueError(f"The model {path!r} cannot be read: {first_line(error)}") from error
 
@@ -112,5 +112,6 @@ class ConceptRetriever(MultiVectorEncoder):
 
     @classmethod
     def _load_with_module_classes(cls, path, module_classes, **kwargs):
-        """Used by the Trainer, for its own checkpoints."""
+        """A model whose poolings are of this package's class, whatever code lies beside it. The Trainer loads its own
+        checkpoints so."""
         return super()._load_with_module_classes(path, {**module_classes, REFERENCE: ConceptPooling}, **kwargs)

@@ -1,7 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Training of a retriever: from unlabelled documents, from pairs, or from judgements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from datasets import Dataset
@@ -96,7 +96,8 @@ class RetrievalTrainingArguments(MultiVectorEncoderTrainingArguments):
     logging_steps: float = HfArg(default=50, help="Steps between two values of the loss.")
     mini_batch_size: int | None = HfArg(default=None, help="Texts in memory at a time, for large batches of pairs.")
     temperature: float = HfArg(default=0.01, help="Of the scores of documents.")
-    max_length: int | None = HfArg(default=None, help="Longest text in tokens in training alone.")
+    # The length in training is that of the model, --max_seq_length.
+    max_length: None = field(default=None, init=False)
 
 
 class RowsInOrder(DefaultBatchSampler):
