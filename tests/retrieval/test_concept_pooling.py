@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
-from modeling_concept import concept_pooling
-from modeling_concept.concept_pooling import ConceptPooling, ward_clusters
+from trainers.retrieval import concept_pooling
+from trainers.retrieval.concept_pooling import ConceptPooling, ward_clusters
 
 
 WIDTH = 8

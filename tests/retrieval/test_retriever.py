@@ -9,7 +9,7 @@ import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-from modeling_concept.concept_pooling import ConceptPooling
+from trainers.retrieval.concept_pooling import ConceptPooling
 from trainers.retrieval.evaluation import make_poolings, sentence_model
 from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
 from trainers.retrieval.states import TokenStates

@@ -9,8 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from modeling_concept.concept_pooling import ConceptPooling
-
+from .concept_pooling import ConceptPooling
 from .retriever import ConceptRetriever
 
 

@@ -24,11 +24,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 
-from modeling_concept.concept_pooling import ConceptPooling
-
 from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
 from ..utils.errors import UNREADABLE, first_line
 from ..utils.plain_text import Markdown, markdown_table
+from .concept_pooling import ConceptPooling
 from .retriever import token_modules
 
 

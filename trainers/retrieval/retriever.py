@@ -14,9 +14,8 @@ from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling,
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util.file_io import load_file_path
 
-from modeling_concept.concept_pooling import ConceptPooling
-
 from ..utils.errors import UNREADABLE, first_line
+from .concept_pooling import ConceptPooling
 from .states import TokenStates
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
 Concepts of a document as a search index: C vectors that give the MaxSim scores which all of its N token vectors give.
+This file imports nothing of the package, since it travels with saved models.
 
 B documents, N tokens of a document, C concepts, E width of vectors.
 """
