@@ -108,3 +108,5 @@ def test_half_precision_does_not_change_the_clusters():
         under = pooling.pool_one(tokens)
     torch.testing.assert_close(under, pooling.pool_one(tokens))
     assert pooling.pool_one(tokens.half()).dtype == torch.float16
+    whole = pooling.pool_one(tokens)
+    assert F.cosine_similarity(pooling.bfloat16().pool_one(tokens), whole).min() > 0.99

@@ -110,7 +110,7 @@ class ConceptPooling(BaseTokenPooling):
             assignment = assign_tokens(states.detach(), mask, counts)
             means = torch.einsum("bnc,bne->bce", assignment * self.token_weights(states, mask), states)
             means = F.normalize(means, dim=-1)
-            concepts = F.normalize(means + self.residual(means), dim=-1)
+            concepts = F.normalize(means + self.residual(means.to(self.residual.weight.dtype)), dim=-1)
         return concepts.to(vectors.dtype), assignment.any(dim=1)
 
     def token_weights(self, vectors, mask):
@@ -120,7 +120,7 @@ class ConceptPooling(BaseTokenPooling):
         # Scaled to a mean square of 1.
         scaled = vectors * self.embedding_dimension**0.5
         inputs = torch.cat([scaled, (vectors * mean).sum(dim=-1, keepdim=True)], dim=-1)
-        return self.importance(inputs).exp() * mask[..., None]
+        return self.importance(inputs.to(self.residual.weight.dtype)).float().exp() * mask[..., None]
 
     def save(self, output_path: str, *args, safe_serialization: bool = True, **kwargs) -> None:
         """As in [`Module`]; beside `modules.json` it writes this file, where `trust_remote_code=True` finds it."""

@@ -23,6 +23,9 @@ from .states import TokenStates
 REFERENCE = f"concept_pooling.{ConceptPooling.__name__}"
 FULL_NAME = f"{ConceptPooling.__module__}.{ConceptPooling.__name__}"
 
+# How the configurations of models of several vectors name their kind: sentence-transformers, PyLate and ColBERT.
+MULTI_VECTOR = {"MultiVectorEncoder", "ColBERT", "HF_ColBERT"}
+
 
 def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
     """
@@ -39,6 +42,14 @@ def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
     return [model[0], MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
 
 
+def load_retriever(path: str) -> "ConceptRetriever":
+    """The retriever of a folder or Hub id; of another model that gives token vectors, an untrained retriever on it.
+    ValueError as [`load_token_model`] and [`token_modules`]."""
+    model = load_token_model(path)
+    trained = isinstance(model[-1], ConceptPooling)
+    return model if trained else ConceptRetriever.from_model(model)
+
+
 def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVectorEncoder:
     """
     A MultiVectorEncoder, or any other model of sentence-transformers as a SentenceTransformer.
@@ -50,11 +61,16 @@ def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVec
     Raises:
         ValueError: the model cannot be read.
     """
+
+    def value(file: str, name: str):
+        found = load_file_path(path, file)
+        return json.loads(Path(found).read_text(encoding="utf-8")).get(name) if found else None
+
     try:
-        found = load_file_path(path, "config_sentence_transformers.json")
-        kind = json.loads(Path(found).read_text(encoding="utf-8")).get("model_type") if found else None
+        kind = value("config_sentence_transformers.json", "model_type")
+        classes = value("config.json", "architectures") or ()
         options = {"config_kwargs": config or None}
-        if kind == MultiVectorEncoder.__name__:
+        if MULTI_VECTOR & {kind, *classes}:
             return ConceptRetriever._load_with_module_classes(path, {}, **options)
         return SentenceTransformer(path, **options)
     except UNREADABLE as error:

@@ -1,0 +1,339 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+An index of documents as C vectors each, searched by late interaction (MaxSim) in LanceDB.
+
+D documents, Q queries, N tokens of a query, C vectors of a document, E width of vectors.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+
+import lancedb
+import pyarrow as pa
+import torch
+from accelerate import PartialState
+from filelock import FileLock, Timeout
+from huggingface_hub import try_to_load_from_cache
+from lancedb.index import IvfSq
+from tqdm import tqdm
+
+from ..utils.errors import UNREADABLE, first_line
+from ..utils.runs import file_digest
+from .documents import Documents
+from .retriever import ConceptRetriever, load_retriever
+
+
+TABLE, VECTORS, MEAN, ORIGIN = "documents", "vectors", "mean", b"concept_index"
+
+# Numbers as they are stored.
+PRECISIONS = {"float16": pa.float16(), "float32": pa.float32()}
+
+# With fewer documents the means of all are compared.
+FEWEST_INDEXED = 20_000
+
+# Means of a partition of their index, on average.
+PARTITION = 8192
+
+# Documents that are scored at a time by an exact search.
+BLOCK = 1000
+
+
+def revision_of(path: str) -> str:
+    """The beginning of the digest of the weights in a folder, or of the commit of a model of the Hub."""
+    if Path(path).is_dir():
+        weights = sorted(file for ending in ("*.safetensors", "*.bin") for file in Path(path).rglob(ending))
+        return file_digest(*weights)[:12]
+    found = None if Path(path).is_absolute() else try_to_load_from_cache(path, "config.json")
+    return Path(found).parent.name[:12] if isinstance(found, str) else "unknown"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made an index: model, its revision, vectors of a document, their width and precision, whether they were
+    computed in bfloat16, and the source of the documents."""
+
+    model: str
+    revision: str
+    num_vectors: int
+    width: int
+    precision: str
+    bf16: bool
+    source: str
+
+    def check_same(self, other: "Origin", uri: str) -> None:
+        """ValueError if an index at `uri` was made by another model, way or source."""
+        for name in (field.name for field in fields(self) if field.name != "model"):
+            held, given = getattr(self, name), getattr(other, name)
+            if held != given:
+                raise ValueError(
+                    f"The index {uri} was made with {name} {held!r} by {self.model}, not with {given!r}; give the "
+                    "same, or another --index_uri."
+                )
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that was found: its rank from 1, MaxSim score, id and text."""
+
+    rank: int
+    score: float
+    id: str
+    text: str
+
+
+# -- index
+
+
+def open_table(uri: str):
+    """The table of an index; ValueError if there is none."""
+    try:
+        if "://" not in uri and not Path(uri).is_dir():
+            raise ValueError("no such folder")
+        table = lancedb.connect(uri).open_table(TABLE)
+        if ORIGIN not in (table.schema.metadata or {}):
+            raise ValueError("its table was not made by this package")
+        return table
+    except UNREADABLE as error:
+        raise ValueError(
+            f"There is no index at {uri} ({first_line(error)}); make one by examples/index_corpus.py build."
+        ) from error
+
+
+@contextmanager
+def writing(uri: str, state: PartialState) -> Iterator[None]:
+    """The lock of an index in a folder, which the system frees when the first process ends, however it ends;
+    ValueError where another build holds it."""
+    local = "://" not in uri and state.is_main_process
+    if local:
+        Path(uri).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(uri) / ".lock", timeout=0) if local else nullcontext():
+            yield
+    except Timeout as error:
+        raise ValueError(f"Another build writes to {uri}; wait for its end, or give another --index_uri.") from error
+
+
+class ConceptIndex:
+    """
+    Documents, their vectors and the mean of these in a table of LanceDB. A search finds candidates by the mean of the
+    query's vectors, and ranks them by MaxSim.
+
+        index = ConceptIndex.build("index", load_passages(["notes"]), "sentence-transformers/all-MiniLM-L6-v2")
+        index.search(["who rowed out alone?"])[0][0].text
+
+    Args:
+        table: of LanceDB.
+        origin: what made it.
+        model: encodes texts.
+    """
+
+    def __init__(self, table, origin: Origin, model: ConceptRetriever):
+        self.table, self.origin = table, origin
+        self.model = model.to(torch.bfloat16) if origin.bf16 else model
+
+    @classmethod
+    def open(cls, uri: str, model_name_or_path: str | None = None) -> "ConceptIndex":
+        """
+        An index that was built.
+
+        Args:
+            uri: folder, or URI of an object store or server, as `lancedb.connect` takes it.
+            model_name_or_path: encodes queries; by default the model that made the index, which must be unchanged.
+
+        Raises:
+            ValueError: there is no index, its model has changed, or the other model's vectors have another width.
+        """
+        table = open_table(uri)
+        if not table.count_rows():
+            raise ValueError(f"The index {uri} holds no document; its build was stopped early: repeat it.")
+        origin = Origin(**json.loads(table.schema.metadata[ORIGIN]))
+        if model_name_or_path is None and (found := revision_of(origin.model)) != origin.revision:
+            raise ValueError(
+                f"The model {origin.model} is not the one that made the index (revision {origin.revision}, not "
+                f"{found}); give the right one by --model_name_or_path."
+            )
+        index = cls(table, origin, load_retriever(model_name_or_path or origin.model))
+        width = index.encode_queries(["a"])[0].shape[1]
+        if width != origin.width:
+            raise ValueError(f"The index holds vectors of width {origin.width}, the model gives {width}.")
+        return index
+
+    @classmethod
+    def build(
+        cls, uri: str, documents: Documents, model_name_or_path: str, num_vectors: int = 8, precision: str = "float16",
+        bf16: bool = False, batch_size: int = 32, shard_size: int = 1024,
+    ) -> "ConceptIndex":  # fmt: skip
+        """
+        The index of documents. What is in the index already, by id, is not encoded again: a build that was killed goes
+        on, and documents that are new are added. Each of several processes, as `torchrun` starts them, encodes a part.
+
+        Args:
+            uri: as in [`open`].
+            model_name_or_path: as in [`load_retriever`].
+            num_vectors: of a document.
+            precision: of stored numbers, `float16` or `float32`.
+            bf16: compute in bfloat16.
+            batch_size: texts encoded at a time.
+            shard_size: documents written at a time, each process in one commit.
+
+        Raises:
+            ValueError: the index was made by another model, way or source; another build writes to it; vectors of the
+                model are not of length 1.
+        """
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
+        model = load_retriever(model_name_or_path)
+        path = Path(model_name_or_path)
+        name = str(path.resolve()) if path.is_dir() else model_name_or_path
+        width = model.encode_query(["a"])[0].shape[1]
+        origin = Origin(name, revision_of(name), num_vectors, width, precision, bf16, documents.source)
+        with writing(uri, state):
+            if state.is_main_process:
+                try:
+                    open_table(uri)
+                except ValueError:
+                    lancedb.connect(uri).create_table(TABLE, schema=schema_of(origin))
+            state.wait_for_everyone()
+            table = open_table(uri)
+            Origin(**json.loads(table.schema.metadata[ORIGIN])).check_same(origin, uri)
+            index = cls(table, origin, model.to(state.device))
+            index.add(documents, batch_size, shard_size, state)
+            state.wait_for_everyone()
+            if state.is_main_process:
+                index.finish()
+            state.wait_for_everyone()
+        table.checkout_latest()
+        return index
+
+    def add(self, documents: Documents, batch_size: int, shard_size: int, state: PartialState) -> None:
+        """Encode and write this process's share of the documents: whole shards, each in one commit."""
+        held = set(self.table.search().select(["id"]).to_arrow()["id"].to_pylist())
+        starts = range(state.process_index * shard_size, len(documents), state.num_processes * shard_size)
+        sizes = {start: min(shard_size, len(documents) - start) for start in starts}
+        options = {"unit": " documents", "disable": not state.is_main_process, "desc": "this process's share"}
+        with tqdm(total=sum(sizes.values()), **options) as bar:
+            for start, size in sizes.items():
+                texts = {key: text for key, text in documents.part(start, start + size).items() if key not in held}
+                if texts:
+                    vectors = self.encode_documents(list(texts.values()), batch_size)
+                    self.table.add(as_rows(texts, vectors, self.table.schema))
+                bar.total -= size - len(texts)
+                bar.update(len(texts))
+
+    def finish(self) -> None:
+        """Join the files that were written, and index the means of `FEWEST_INDEXED` documents and more."""
+        if self.table.count_rows() >= FEWEST_INDEXED and not self.table.list_indices():
+            self.table.create_index(MEAN, config=IvfSq(distance_type="cosine", target_partition_size=PARTITION))
+        with warnings.catch_warnings():
+            # It warns of readers of older versions: a search that is open during a build must be opened again.
+            warnings.simplefilter("ignore", UserWarning)
+            self.table.optimize(cleanup_older_than=timedelta(0))
+
+    # -- vectors
+
+    def encode_documents(self, texts: list[str], batch_size: int = 32) -> list[torch.Tensor]:
+        """The vectors [C, E] of each text, of length 1, float32 on the CPU; ValueError if the model's are not."""
+        vectors = self.model.encode_document(texts, batch_size=batch_size, num_vectors=self.origin.num_vectors)
+        return unit_vectors(vectors)
+
+    def encode_queries(self, texts: list[str]) -> list[torch.Tensor]:
+        """The vectors [N, E] of each query, of length 1, float32 on the CPU; ValueError if the model's are not."""
+        return unit_vectors(self.model.encode_query(texts))
+
+    # -- search
+
+    def search(self, queries: list[str], top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
+        """The best documents of each query; `exact`: by MaxSim with all documents."""
+        vectors = self.encode_queries(queries)
+        return self.nearest_exactly(vectors, top_k) if exact else [self.nearest(query, top_k) for query in vectors]
+
+    def nearest(
+        self, query: torch.Tensor, top_k: int = 10, num_candidates: int = 1500, nprobes: int = 32
+    ) -> list[Hit]:
+        """
+        The best documents of a query by MaxSim, among those whose mean is nearest to the mean of its vectors.
+
+        Args:
+            query: vectors [N, E].
+            num_candidates: documents that MaxSim ranks.
+            nprobes: partitions of the means that are searched, where they are indexed.
+        """
+        rows = (
+            self.table.search(query.mean(dim=0).numpy(), vector_column_name=MEAN)
+            .distance_type("cosine")
+            .nprobes(nprobes)
+            .select([VECTORS, "_distance"])
+            .with_row_id(True)
+            .limit(max(top_k, num_candidates))
+            .to_arrow()
+        )
+        return self.read([best([query], rows, top_k)[0]])[0]
+
+    def nearest_exactly(self, queries: list[torch.Tensor], top_k: int = 10) -> list[list[Hit]]:
+        """The best documents of all documents for each query, given as vectors [N, E]; one pass for all queries."""
+        rankings = [[] for _ in queries]
+        for batch in self.table.search().select([VECTORS]).with_row_id(True).to_batches(BLOCK):
+            found = best(queries, pa.Table.from_batches([batch]), top_k)
+            rankings = [sorted(old + new, reverse=True)[:top_k] for old, new in zip(rankings, found, strict=True)]
+        return self.read(rankings)
+
+    def read(self, rankings: list[list[tuple[float, int]]]) -> list[list[Hit]]:
+        """The documents of rankings of scores and row ids."""
+        wanted = sorted({row for ranking in rankings for _, row in ranking})
+        rows = self.table.take_row_ids(wanted).select(["id", "text"]).with_row_id().to_arrow().to_pylist()
+        texts = {row["_rowid"]: (row["id"], row["text"]) for row in rows}
+        return [
+            [Hit(rank, score, *texts[row]) for rank, (score, row) in enumerate(ranking, start=1)]
+            for ranking in rankings
+        ]
+
+
+def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[tuple[float, int]]]:
+    """For each query [N, E] the best of these rows by MaxSim: scores and row ids."""
+    lists = rows[VECTORS].combine_chunks()
+    numbers = torch.tensor(lists.flatten().flatten().to_numpy(zero_copy_only=False), dtype=torch.float32)
+    products = numbers.view(-1, lists.type.value_type.list_size) @ torch.cat(queries).T
+    # As maxsim of sentence-transformers, without padding, which takes four times as long.
+    lengths = torch.tensor(lists.value_lengths().to_numpy(), dtype=torch.int64)
+    parts = torch.segment_reduce(products, "max", lengths=lengths).split([len(query) for query in queries], dim=1)
+    values, places = torch.stack([part.sum(dim=1) for part in parts]).topk(min(top_k, len(rows)), dim=1)
+    ids = rows["_rowid"].to_numpy()
+    return [
+        list(zip(scores, ids[found].tolist(), strict=True))
+        for scores, found in zip(values.tolist(), places, strict=True)
+    ]
+
+
+def schema_of(origin: Origin) -> pa.Schema:
+    """The columns of the table, with what makes it."""
+    vector = pa.list_(PRECISIONS[origin.precision], origin.width)
+    columns = [("id", pa.string()), ("text", pa.string()), (VECTORS, pa.list_(vector)), (MEAN, vector)]
+    return pa.schema(columns, metadata={ORIGIN: json.dumps(asdict(origin))})
+
+
+def as_rows(texts: dict[str, str], vectors: list[torch.Tensor], schema: pa.Schema) -> pa.Table:
+    """Texts by id with their vectors [C, E] as rows of the table."""
+    kind = schema.field(MEAN).type
+
+    def column(parts):
+        numbers = pa.array(torch.cat(parts).numpy().ravel()).cast(kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(numbers, kind.list_size)
+
+    ends = torch.tensor([0, *map(len, vectors)]).cumsum(0).int().numpy()
+    lists = pa.ListArray.from_arrays(ends, column(vectors))
+    means = column([part.mean(dim=0, keepdim=True) for part in vectors])
+    return pa.table([pa.array(list(texts)), pa.array(list(texts.values())), lists, means], schema=schema)
+
+
+def unit_vectors(vectors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Vectors [N, E] of texts in float32 on the CPU, scaled to length 1; ValueError if they are far from it, since
+    the index compares by cosine."""
+    found = [part.float().cpu() for part in vectors]
+    for part in found:
+        if not torch.allclose(part.norm(dim=-1), torch.ones(len(part)), atol=0.02):
+            raise ValueError("The model's vectors are not of length 1; end it with a Normalize module.")
+    return [torch.nn.functional.normalize(part, dim=-1) for part in found]
