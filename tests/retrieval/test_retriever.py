@@ -81,7 +81,9 @@ def test_a_saved_retriever_loads_without_this_package(retriever, tmp_path):
 
 def test_states_that_were_computed_before_give_the_same_vectors(retriever, tmp_path, monkeypatch):
     texts = [*TEXTS, *MIXED]
-    states = TokenStates(retriever[0], texts, str(tmp_path))
+    states = TokenStates(retriever[0], str(tmp_path))
+    states.add(TEXTS)
+    states.add(texts)
     before = [retriever.encode_document(texts), retriever.encode_query(texts)]
     retriever.use_states(states)
     with monkeypatch.context() as patch:
@@ -97,14 +99,14 @@ def test_states_that_were_computed_before_give_the_same_vectors(retriever, tmp_p
 
 
 def test_states_are_computed_once_for_the_same_weights_and_texts(retriever, tmp_path, monkeypatch):
-    TokenStates(retriever[0], TEXTS, str(tmp_path))
+    TokenStates(retriever[0], str(tmp_path)).add(TEXTS)
     with monkeypatch.context() as patch:
         patch.setattr(TokenStates, "compute", None)
-        TokenStates(retriever[0], TEXTS[::-1], str(tmp_path))
+        TokenStates(retriever[0], str(tmp_path)).add(TEXTS[::-1])
     assert len(list(tmp_path.glob("*.arrow"))) == 1
     with torch.no_grad():
         next(retriever[0].parameters()).add_(1)
-    TokenStates(retriever[0], TEXTS, str(tmp_path))
+    TokenStates(retriever[0], str(tmp_path)).add(TEXTS)
     assert len(list(tmp_path.glob("*.arrow"))) == 2
 
 

@@ -25,32 +25,33 @@ FEATURES = Features(
 
 class TokenStates:
     """
-    The last states of a transformer for given texts, in half precision, in a memory-mapped Arrow file. A file of the
-    same weights and texts is used again.
+    The last states of a transformer for texts that were added, in half precision, in memory-mapped Arrow files. A file
+    of the same weights and texts is used again.
 
     Args:
         transformer: first module of a sentence-transformers model.
-        texts: all texts that will be read.
-        folder: of the file.
-        batch_size: texts at a time.
+        folder: of the files.
+        batch_size: texts computed at a time.
         bf16: compute in bfloat16.
     """
 
-    def __init__(
-        self, transformer: Transformer, texts: list[str], folder: str, batch_size: int = 32, bf16: bool = False
-    ):
-        self.width, self.bf16, self.transformer = transformer.get_embedding_dimension(), bf16, transformer
+    def __init__(self, transformer: Transformer, folder: str, batch_size: int = 32, bf16: bool = False):
+        self.transformer, self.folder, self.batch_size, self.bf16 = transformer, Path(folder), batch_size, bf16
+        self.width = transformer.get_embedding_dimension()
+        self.weights = Hasher.hash([value.cpu().float().numpy() for value in transformer.state_dict().values()])
+        self.places: dict[str, tuple[Dataset, int]] = {}
+
+    def add(self, texts: list[str]) -> None:
+        """Compute the states of those texts that are new."""
         # Texts of similar length are computed together.
-        rows = Dataset.from_dict({"text": sorted(set(texts), key=lambda text: (len(text), text))})
-        weights = [value.detach().cpu().float().numpy() for value in transformer.state_dict().values()]
-        key = Hasher.hash([rows["text"][:], weights, transformer.max_seq_length, bf16])
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.rows = rows.map(
-            self.compute, batched=True, batch_size=batch_size, features=FEATURES, desc="token states",
-            writer_batch_size=WRITTEN_TOGETHER, new_fingerprint=key, cache_file_name=str(Path(folder, f"{key}.arrow")),
-        )  # fmt: skip
-        self.places = {text: place for place, text in enumerate(self.rows["text"])}
-        self.rows = self.rows.select_columns(["input_ids", "states"]).with_format("numpy")
+        new = sorted(set(texts) - set(self.places), key=lambda text: (len(text), text))
+        key = Hasher.hash([new, self.weights, self.transformer.max_seq_length, self.bf16])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rows = Dataset.from_dict({"text": new}).map(
+            self.compute, batched=True, batch_size=self.batch_size, features=FEATURES, desc="token states",
+            writer_batch_size=WRITTEN_TOGETHER, new_fingerprint=key, cache_file_name=str(self.folder / f"{key}.arrow"),
+        ).select_columns(["input_ids", "states"]).with_format("numpy")  # fmt: skip
+        self.places |= {text: (rows, place) for place, text in enumerate(new)}
 
     @torch.inference_mode()
     def compute(self, rows: dict[str, list]) -> dict[str, list]:
@@ -69,8 +70,8 @@ class TokenStates:
         }
 
     def read(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        """`token_embeddings` [B, N, H], `input_ids` and `attention_mask` [B, N] of texts; KeyError for other texts."""
-        rows = [self.rows[self.places[text]] for text in texts]
+        """`token_embeddings` [B, N, H], `input_ids` and `attention_mask` [B, N] of texts; KeyError for texts that were not added."""
+        rows = [table[place] for table, place in (self.places[text] for text in texts)]
         states = [torch.from_numpy(row["states"].astype(np.float32)).view(-1, self.width) for row in rows]
         ids = [torch.from_numpy(row["input_ids"].astype(np.int64)) for row in rows]
         masks = [torch.ones(len(row), dtype=torch.long) for row in ids]

@@ -25,7 +25,7 @@ from .distillation import MaxSimDistillationLoss, NestedBudgets
 from .evaluation import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
 from .retriever import ConceptRetriever, load_token_model, token_modules
 from .states import TokenStates
-from .training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
+from .training_data import load_pairs, neighbourhood_rows, ranking_rows
 
 
 FROZEN, LORA, FULL = "frozen", "lora", "full"
@@ -132,18 +132,41 @@ def labelled_rows(args: DataArguments, model: ConceptRetriever, seed: int) -> Da
     if args.hard_negatives and args.negatives_by == BM25:
         negatives = rank_by_words(data)
     elif args.hard_negatives:
-        queries, documents = (
-            model.encode_query([*data.queries.values()]),
-            model.encode_document([*data.documents.values()]),
-        )
+        queries = encode(model, [*data.queries.values()], task="query")
+        documents = encode(model, [*data.documents.values()], task="document")
         negatives = rank_by_vectors(MODEL, data, queries, documents, 0.0, ["float32"])[0]
     return ranking_rows(data, negatives, args.hard_negatives, seed)
 
 
-def read_documents(args: DataArguments, seed: int) -> list[str]:
-    """The documents of plain text."""
-    raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=seed)["train"]
-    return list(dict.fromkeys(iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)))
+def ranking_loss(model: ConceptRetriever, args: RetrievalTrainingArguments) -> torch.nn.Module:
+    """The loss of pairs: the relevant text is to have the highest score among the texts of a step."""
+    if args.mini_batch_size:
+        return CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=args.mini_batch_size)
+    return MultiVectorMultipleNegativesRankingLoss(model)
+
+
+def unlabelled_rows(
+    model_args: ModelArguments, args: DataArguments, model: ConceptRetriever, training: RetrievalTrainingArguments
+) -> Dataset:
+    """Rows of neighbourhoods of plain text, with the scores of a teacher where it is not the frozen model itself."""
+    raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=training.seed)["train"]
+    texts = iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)
+    documents = list(dict.fromkeys(texts))
+    vectors = torch.cat(encode(model, documents, task="document", num_vectors=1)).cpu()
+    queries = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+    rows = neighbourhood_rows(documents, vectors, queries, args.documents_per_query, training.max_steps, training.seed)
+    if not model_args.teacher_name_or_path and model_args.backbone_training == FROZEN:
+        return rows
+    teacher = load_token_model(model_args.teacher_name_or_path) if model_args.teacher_name_or_path else model
+    every = MultiVectorEncoder(modules=token_modules(teacher), device=str(model.device))
+    return add_teacher_scores(rows, every)
+
+
+def encode(model: ConceptRetriever, texts: list[str], **options) -> list[torch.Tensor]:
+    """Vectors of texts, whose states are computed once where the model keeps them."""
+    if model.states is not None:
+        model.states.add(texts)
+    return model.encode(texts, show_progress_bar=True, **options)
 
 
 def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
@@ -184,37 +207,21 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalT
     set_seed(args.seed)
     model, frozen = make_retriever(model_args), model_args.backbone_training == FROZEN
     held_out = data_args.eval_dataset_name and load_retrieval_data(data_args.eval_dataset_name, data_args.eval_split)
-    if data_args.labelled:
-        rows, texts = labelled_rows(data_args, model, args.seed), None
-    else:
-        documents = read_documents(data_args, args.seed)
-        texts = documents + [sentence for text in documents for sentence in query_sentences(text)]
     if frozen:
-        texts = texts or all_texts(rows)
-        texts += [*held_out.queries.values(), *held_out.documents.values()] if held_out else []
-        model.use_states(TokenStates(model[0], texts, data_args.states_dir, bf16=args.bf16))
+        model.use_states(TokenStates(model[0], data_args.states_dir, bf16=args.bf16))
     if data_args.labelled:
-        args.batch_sampler = BatchSamplers.NO_DUPLICATES
-        loss = MultiVectorMultipleNegativesRankingLoss(model)
-        if args.mini_batch_size:
-            loss = CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=args.mini_batch_size)
+        rows, loss = labelled_rows(data_args, model, args.seed), ranking_loss(model, args)
     else:
-        args.batch_sampler = RowsInOrder
-        vectors = torch.cat(model.encode_document(documents, num_vectors=1, show_progress_bar=True)).cpu()
-        sizes = (
-            args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
-            data_args.documents_per_query,
+        rows, loss = (
+            unlabelled_rows(model_args, data_args, model, args),
+            MaxSimDistillationLoss(model, args.temperature),
         )
-        rows = neighbourhood_rows(documents, vectors, *sizes, args.max_steps, args.seed)
-        loss = MaxSimDistillationLoss(model, args.temperature)
-        if model_args.teacher_name_or_path or not frozen:
-            source = load_token_model(model_args.teacher_name_or_path) if model_args.teacher_name_or_path else model
-            rows = add_teacher_scores(
-                rows, MultiVectorEncoder(modules=token_modules(source), device=str(model.device))
-            )
-            loss = MultiVectorDistillKLDivLoss(
-                model, similarity_fct=mean_colbert_kd_scores, temperature=args.temperature
-            )
+    if "label" in rows.column_names:
+        loss = MultiVectorDistillKLDivLoss(model, similarity_fct=mean_colbert_kd_scores, temperature=args.temperature)
+    if frozen:
+        measured = [*held_out.queries.values(), *held_out.documents.values()] if held_out else []
+        model.states.add([*all_texts(rows), *measured])
+    args.batch_sampler = BatchSamplers.NO_DUPLICATES if data_args.labelled else RowsInOrder
     trainer = MultiVectorEncoderTrainer(
         model=model, args=args, train_dataset=rows, loss=NestedBudgets(loss, model[-1], model_args.num_vectors),
         evaluator=make_evaluator(held_out) if held_out else None,
