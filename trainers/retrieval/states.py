@@ -45,6 +45,8 @@ class TokenStates:
         """Compute the states of those texts that are new."""
         # Texts of similar length are computed together.
         new = sorted(set(texts) - set(self.places), key=lambda text: (len(text), text))
+        if not new:
+            return
         key = Hasher.hash([new, self.weights, self.transformer.max_seq_length, self.bf16])
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = Dataset.from_dict({"text": new}).map(
@@ -70,7 +72,8 @@ class TokenStates:
         }
 
     def read(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        """`token_embeddings` [B, N, H], `input_ids` and `attention_mask` [B, N] of texts; KeyError for texts that were not added."""
+        """`token_embeddings` [B, N, H], `input_ids` and `attention_mask` [B, N]; KeyError for texts that were not
+        added."""
         rows = [table[place] for table, place in (self.places[text] for text in texts)]
         states = [torch.from_numpy(row["states"].astype(np.float32)).view(-1, self.width) for row in rows]
         ids = [torch.from_numpy(row["input_ids"].astype(np.int64)) for row in rows]

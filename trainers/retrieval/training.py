@@ -184,7 +184,8 @@ def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
 
 def all_texts(rows: Dataset) -> list[str]:
     """The different texts of rows."""
-    return sorted({text for name in rows.column_names for text in rows[name][:]})
+    names = [name for name in rows.column_names if name != "label"]
+    return sorted({text for name in names for text in rows[name][:]})
 
 
 def make_evaluator(data: RetrievalData) -> MultiVectorInformationRetrievalEvaluator:
