@@ -17,6 +17,7 @@ import trainers
 from trainers.data.tokenizers import train_tokenizer
 
 from ..conftest import ROOT, TEXTS
+from ..retrieval.kit import save_bert
 from ..trainers.kit import make_model
 from .kit import run_here
 
@@ -25,7 +26,7 @@ PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md", "examples/README.md", "examples/configs/README.md", "model_cards/README.md",
-        "model_cards/speed.md", ".github/CONTRIBUTING.md",
+        "model_cards/speed.md", "model_cards/search.md", ".github/CONTRIBUTING.md",
     )
 }  # fmt: skip
 
@@ -57,13 +58,17 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", ["README.md", "examples/README.md"])
-def test_python_blocks_run(page, checkpoint, tmp_path, monkeypatch):
+def test_python_blocks_run(page, checkpoint, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    save_bert("bert", tokenizer)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "harbour.txt").write_text(" ".join(TEXTS), encoding="utf-8")
     # What follows torch.export takes seconds; tests/modeling/test_export.py makes such a file and reads it.
     monkeypatch.setattr(torch.onnx, "export", lambda exported, dynamo: MagicMock())
     code = "\n".join(blocks(page, "python"))
     assert code.count('"outputs/…"') == 1
     code = code.replace('"outputs/…"', repr(str(checkpoint)))
+    code = code.replace("sentence-transformers/all-MiniLM-L6-v2", "bert")
     code = code.replace("max_steps=1000", 'max_steps=1, report_to="none", per_device_train_batch_size=2')
     names = {}
     exec(compile(code, page, "exec"), names)

@@ -92,6 +92,11 @@ def test_few_documents_are_all_scored(built):
         assert dict(found) == pytest.approx(dict(exact), abs=2e-4)
 
 
+def test_one_document_is_found(bert, tmp_path):
+    index = ConceptIndex.build(str(tmp_path), documents(TEXTS[:1]), bert, 3)
+    assert [hit.text for hit in index.search(["a dog"])[0]] == TEXTS[:1]
+
+
 def test_exact_answers_do_not_depend_on_blocks(built, monkeypatch):
     whole = answers(built, exact=True, top_k=5)
     monkeypatch.setattr(index_module, "BLOCK", 4)

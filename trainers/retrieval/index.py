@@ -303,7 +303,7 @@ def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[t
     values, places = torch.stack([part.sum(dim=1) for part in parts]).topk(min(top_k, len(rows)), dim=1)
     ids = rows["_rowid"].to_numpy()
     return [
-        list(zip(scores, ids[found].tolist(), strict=True))
+        list(zip(scores, ids[found.numpy()].tolist(), strict=True))
         for scores, found in zip(values.tolist(), places, strict=True)
     ]
 
