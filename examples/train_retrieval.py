@@ -2,15 +2,16 @@
 """
 Train a retriever: a MultiVectorEncoder whose documents are C concept vectors.
 
-    python examples/train_retrieval.py --dataset_name wikimedia/wikipedia --dataset_config_name 20231101.simple
-
-learns, from plain text without labels, concepts that give the scores which all token vectors give. With columns it
-learns from pairs or triplets instead, with `--qrels true` from the judgements of a data set in BEIR's layout:
-
     python examples/train_retrieval.py --dataset_name sentence-transformers/natural-questions --columns query answer
 
-The network below the concepts stays as it is, so that its states are computed once, unless `--backbone_training` says
-otherwise. Needs sentence-transformers 6.
+learns from pairs or triplets, with `--qrels true` from the judgements of a data set in BEIR's layout, with or without
+hard negatives. From plain text without labels it learns the scores that a teacher gives by all of its token vectors:
+
+    python examples/train_retrieval.py --dataset_name wikimedia/wikipedia --dataset_config_name 20231101.simple \
+        --backbone_layers 2 --learning_rate 5e-4
+
+A pretrained model needs no training to be searched with C vectors a document: `index_corpus.py` takes it as it is.
+Needs sentence-transformers 6.
 """
 
 from trainers.retrieval.training import DataArguments, ModelArguments, RetrievalTrainingArguments, train

@@ -1,5 +1,5 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
-"""Retrievers: what they encode, saving, loading without this package, states that were computed before."""
+"""Retrievers: what they encode, saving, loading without this package."""
 
 import json
 import subprocess
@@ -10,14 +10,12 @@ import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from trainers.retrieval.concept_pooling import ConceptPooling
-from trainers.retrieval.evaluation import make_poolings, sentence_model
+from trainers.retrieval.evaluation import sentence_model
 from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
-from trainers.retrieval.states import TokenStates
 
 from ..conftest import TEXTS
 from ..modeling.test_remote_code import WITHOUT_THE_PACKAGE
-from .kit import MIXED, save_bert
-from .test_concept_pooling import stirred
+from .kit import save_bert
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +25,7 @@ def bert(tokenizer, tmp_path_factory):
 
 @pytest.fixture
 def retriever(bert):
-    found = ConceptRetriever.from_model(load_token_model(bert), num_vectors=3)
-    stirred(found[-1])
-    return found
+    return ConceptRetriever.from_model(load_token_model(bert), num_vectors=3)
 
 
 def same(rows, others):
@@ -50,14 +46,14 @@ def test_documents_are_concepts_and_queries_their_tokens(retriever, bert):
     torch.testing.assert_close(retriever.similarity(queries, documents)[:, 1], expected)
 
 
-def test_the_vectors_that_are_compared_are_those_of_the_model(retriever, bert):
-    tokens = MultiVectorEncoder(modules=token_modules(retriever)).encode_document(TEXTS)
-    found = make_poolings(retriever, 16)
-    same(found["concepts"](2).pool(tokens), retriever.encode_document(TEXTS, num_vectors=2))
-    same(found["untrained"](2).pool(tokens), ConceptPooling(16, num_vectors=2).pool(tokens))
-    plain = make_poolings(load_token_model(bert), 16)
-    same(plain["concepts"](2).pool(tokens), found["untrained"](2).pool(tokens))
+def test_one_vector_of_a_retriever_is_that_of_its_transformer(retriever, bert):
     torch.testing.assert_close(sentence_model(retriever).encode(TEXTS), SentenceTransformer(bert).encode(TEXTS))
+
+
+def test_the_pooling_plugs_into_other_models(retriever, bert):
+    whole = MultiVectorEncoder(modules=token_modules(SentenceTransformer(bert)))
+    found = whole.encode_document(TEXTS, token_pooling=ConceptPooling(num_vectors=2))
+    same(found, retriever.encode_document(TEXTS, num_vectors=2))
 
 
 def test_a_saved_retriever_loads_without_this_package(retriever, tmp_path):
@@ -77,37 +73,6 @@ def test_a_saved_retriever_loads_without_this_package(retriever, tmp_path):
     same(torch.load(tmp_path / "rows.pt"), retriever.encode_document(TEXTS, num_vectors=2))
     again = load_token_model(str(tmp_path / "third"))
     same(again.encode_document(TEXTS), retriever.encode_document(TEXTS))
-
-
-def test_states_that_were_computed_before_give_the_same_vectors(retriever, tmp_path, monkeypatch):
-    texts = [*TEXTS, *MIXED]
-    states = TokenStates(retriever[0], str(tmp_path))
-    states.add(TEXTS)
-    states.add(texts)
-    before = [retriever.encode_document(texts), retriever.encode_query(texts)]
-    retriever.use_states(states)
-    with monkeypatch.context() as patch:
-        patch.setattr(retriever[0], "forward", None)
-        after = [retriever.encode_document(texts), retriever.encode_query(texts)]
-    for rows, others in zip(before, after, strict=True):
-        for row, other in zip(rows, others, strict=True):
-            torch.testing.assert_close(row, other, atol=2e-3, rtol=0)  # half precision
-    with pytest.raises(KeyError):
-        retriever.encode_query(["another text"])
-    retriever.use_states(None)
-    same(retriever.encode_document(texts), before[0])
-
-
-def test_states_are_computed_once_for_the_same_weights_and_texts(retriever, tmp_path, monkeypatch):
-    TokenStates(retriever[0], str(tmp_path)).add(TEXTS)
-    with monkeypatch.context() as patch:
-        patch.setattr(TokenStates, "compute", None)
-        TokenStates(retriever[0], str(tmp_path)).add(TEXTS[::-1])
-    assert len(list(tmp_path.glob("*.arrow"))) == 1
-    with torch.no_grad():
-        next(retriever[0].parameters()).add_(1)
-    TokenStates(retriever[0], str(tmp_path)).add(TEXTS)
-    assert len(list(tmp_path.glob("*.arrow"))) == 2
 
 
 def test_a_retriever_is_made_of_a_multi_vector_encoder_too(retriever):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
@@ -28,38 +27,27 @@ class ConceptPooling(BaseTokenPooling):
     their token vectors.
 
     Tokens are assigned to concepts by Ward's clustering and then by rounds of spherical k-means (Dhillon & Modha
-    2001). A concept is the mean of its tokens, weighted by a learned importance, plus a learned linear map of this
-    mean, scaled to length 1. Before training both learned parts have no effect. A document of fewer than C tokens
-    keeps one vector a token, and a concept without tokens is left out.
+    2001); a concept is the mean of its tokens, scaled to length 1. A document of fewer than C tokens keeps one vector
+    a token, and a concept without tokens is left out.
 
     Args:
-        embedding_dimension: E.
         num_vectors: C, unless a call gives another one.
         tokens_per_concept: N / C instead of a fixed C, so that a long text has more concepts.
         tasks: as in [`BaseTokenPooling`].
 
     Raises:
-        ValueError: C or N / C is below 1, or both are given.
+        ValueError: C or N / C is below 1, or a call gives both.
     """
 
-    config_keys = ["embedding_dimension", "num_vectors", "tokens_per_concept", "tasks"]
+    config_keys = ["num_vectors", "tokens_per_concept", "tasks"]
     forward_kwargs = {"task", "num_vectors", "tokens_per_concept"}
 
-    def __init__(
-        self, embedding_dimension: int, num_vectors: int | None = 8, tokens_per_concept: int | None = None, tasks=None
-    ):
+    def __init__(self, num_vectors: int | None = 8, tokens_per_concept: int | None = None, tasks=None):
         super().__init__(tasks=tasks)
-        self.embedding_dimension = embedding_dimension
         self.num_vectors = num_vectors if tokens_per_concept is None else None
         self.tokens_per_concept = tokens_per_concept
         self.drawn_vectors = None  # C in training mode, where a loss draws it
         self.count_concepts(torch.ones(1, dtype=torch.long))  # raises for a wrong number
-        # A token's importance depends on its vector and on its cosine with the mean of the document's vectors.
-        self.importance = nn.Sequential(nn.Linear(embedding_dimension + 1, 64), nn.GELU(), nn.Linear(64, 1))
-        self.residual = nn.Linear(embedding_dimension, embedding_dimension, bias=False)
-        for layer in (self.importance[-1], self.residual):
-            nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.importance[-1].bias)
 
     def count_concepts(self, lengths, num_vectors: int | None = None, tokens_per_concept: int | None = None):
         """Number of concepts [B] of documents of `lengths` [B] tokens, at most one a token; a number or a ratio given
@@ -82,15 +70,13 @@ class ConceptPooling(BaseTokenPooling):
         num_vectors: int | None = None,
         tokens_per_concept: int | None = None,
     ) -> dict[str, torch.Tensor]:
-        """`token_embeddings` [B, N, E] -> [B, C, E] and `attention_mask` [B, N] -> [B, C], of documents; the former
-        ones are kept as `all_token_embeddings` and `all_attention_mask`."""
+        """`token_embeddings` [B, N, E] -> [B, C, E] and `attention_mask` [B, N] -> [B, C], of documents."""
         if not self.applies_to(task):
             return features
         vectors, mask = features["token_embeddings"], features["attention_mask"].bool()
         counts = self.count_concepts(mask.sum(dim=1), num_vectors, tokens_per_concept)
         concepts, kept = self.make_concepts(vectors, mask, counts)
-        unpooled = {"all_token_embeddings": vectors, "all_attention_mask": mask}
-        return {**features, **unpooled, "token_embeddings": concepts, "attention_mask": kept}
+        return {**features, "token_embeddings": concepts, "attention_mask": kept}
 
     def pool_one(self, embedding: torch.Tensor, **kwargs) -> torch.Tensor:
         """[N, E] -> [C, E]."""
@@ -98,47 +84,19 @@ class ConceptPooling(BaseTokenPooling):
         concepts, kept = self.make_concepts(embedding[None], mask, self.count_concepts(mask.sum(dim=1), **kwargs))
         return concepts[0, kept[0]]
 
-    @torch.no_grad()
-    def pool(self, embeddings, **kwargs):
-        """As in [`BaseTokenPooling`]: vectors that were encoded before, without gradients."""
-        return super().pool(embeddings, **kwargs)
-
     def make_concepts(self, vectors, mask, counts):
         """Concepts [B, C, E], and whether each exists [B, C], of vectors [B, N, E] of length 1 with a mask [B, N]."""
         with torch.autocast(vectors.device.type, enabled=False):  # half precision would merge clusters
-            states = vectors.float()
-            assignment = assign_tokens(states.detach(), mask, counts)
-            means = torch.einsum("bnc,bne->bce", assignment * self.token_weights(states, mask), states)
-            means = F.normalize(means, dim=-1)
-            concepts = F.normalize(means + self.residual(means.to(self.residual.weight.dtype)), dim=-1)
+            assignment = assign_tokens(vectors.detach().float(), mask, counts)
+            concepts = F.normalize(assignment.transpose(1, 2) @ vectors.float(), dim=-1)
         return concepts.to(vectors.dtype), assignment.any(dim=1)
-
-    def token_weights(self, vectors, mask):
-        """Importance of each token [B, N, 1], 0 at padding."""
-        vectors = vectors * mask[..., None]
-        mean = F.normalize(vectors.sum(dim=1, keepdim=True), dim=-1)
-        # Scaled to a mean square of 1.
-        scaled = vectors * self.embedding_dimension**0.5
-        inputs = torch.cat([scaled, (vectors * mean).sum(dim=-1, keepdim=True)], dim=-1)
-        return self.importance(inputs.to(self.residual.weight.dtype)).float().exp() * mask[..., None]
 
     def save(self, output_path: str, *args, safe_serialization: bool = True, **kwargs) -> None:
         """As in [`Module`]; beside `modules.json` it writes this file, where `trust_remote_code=True` finds it."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+        super().save(output_path)
         code, target = Path(__file__), Path(output_path).parent / Path(__file__).name
         if not target.exists() or not target.samefile(code):
             shutil.copyfile(code, target)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, **kwargs):
-        options = {key: kwargs[key] for key in LOAD_OPTIONS if key in kwargs}
-        config = cls.load_config(model_name_or_path, **options)
-        return cls.load_torch_weights(model_name_or_path, model=cls(**config), **options)
-
-
-# Those options of loading that concern the place of a module's files.
-LOAD_OPTIONS = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
 
 
 @torch.no_grad()

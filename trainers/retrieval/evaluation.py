@@ -7,7 +7,6 @@ D documents, Q queries, N tokens of a text, C vectors of a document, E width of 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,22 +150,8 @@ class WardPooling(SegmentPooling):
         return HierarchicalTokenPooling(factor, num_protected_tokens=0).pool_one(embedding)
 
 
-def make_poolings(model: SentenceTransformer | MultiVectorEncoder, width: int) -> dict[str, Callable]:
-    """
-    The ways to make C vectors of a document's token vectors, by name: functions of C that give a [`BaseTokenPooling`].
-    A trained [`ConceptPooling`] of the model stands beside the same one untrained.
-    """
-    learned = model[-1].state_dict() if isinstance(model[-1], ConceptPooling) else None
-
-    def trained(count):
-        pooling = ConceptPooling(width, count)
-        pooling.load_state_dict(learned)
-        return pooling
-
-    found = {"segments": SegmentPooling, "Ward": WardPooling, "concepts": lambda count: ConceptPooling(width, count)}
-    if learned:
-        found = {**found, "untrained": found["concepts"], "concepts": trained}
-    return found
+# Ways to make C vectors of a document's token vectors.
+POOLINGS = {"segments": SegmentPooling, "Ward": WardPooling, "concepts": ConceptPooling}
 
 
 def sentence_model(model: SentenceTransformer | MultiVectorEncoder) -> SentenceTransformer:
@@ -274,8 +259,8 @@ def compare(
     data: RetrievalData, model: SentenceTransformer | MultiVectorEncoder, counts: list[int], batch_size: int
 ) -> list[Ranking]:
     """
-    Rankings of the data, measured: by BM25, by one vector, by all token vectors, and by each of [`make_poolings`] with
-    each number of vectors.
+    Rankings of the data, measured: by BM25, by one vector, by all token vectors, and by each of `POOLINGS` with each
+    number of vectors.
 
     Args:
         model: a SentenceTransformer of one transformer, or a MultiVectorEncoder.
@@ -303,7 +288,7 @@ def compare(
     seconds = time.perf_counter() - start
     query_tokens = [part.float().cpu() for part in encoder.encode_query(queries, **options)]
     rankings += rank_by_vectors("all tokens", data, query_tokens, tokens, seconds, ["float32"])
-    for name, pooling in make_poolings(model, tokens[0].shape[1]).items():
+    for name, pooling in POOLINGS.items():
         for count in counts:
             start = time.perf_counter()
             pooled = pooling(count).pool([part.float() for part in tokens])

@@ -16,7 +16,6 @@ from sentence_transformers.util.file_io import load_file_path
 
 from ..utils.errors import UNREADABLE, first_line
 from .concept_pooling import ConceptPooling
-from .states import TokenStates
 
 
 # How `modules.json` names the class, so that the file beside it is found; and how Python names it.
@@ -43,11 +42,10 @@ def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
 
 
 def load_retriever(path: str) -> "ConceptRetriever":
-    """The retriever of a folder or Hub id; of another model that gives token vectors, an untrained retriever on it.
-    ValueError as [`load_token_model`] and [`token_modules`]."""
+    """The retriever of a folder or Hub id, or one on another model that gives token vectors. ValueError as
+    [`load_token_model`] and [`token_modules`]."""
     model = load_token_model(path)
-    trained = isinstance(model[-1], ConceptPooling)
-    return model if trained else ConceptRetriever.from_model(model)
+    return model if isinstance(model[-1], ConceptPooling) else ConceptRetriever.from_model(model)
 
 
 def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVectorEncoder:
@@ -89,32 +87,11 @@ class ConceptRetriever(MultiVectorEncoder):
     this package.
     """
 
-    states: TokenStates | None = None
-
     @classmethod
     def from_model(cls, model: SentenceTransformer | MultiVectorEncoder, **options) -> "ConceptRetriever":
-        """An untrained retriever on the token vectors of `model`; `options` of [`ConceptPooling`]. ValueError as
+        """A retriever on the token vectors of `model`; `options` of [`ConceptPooling`]. ValueError as
         [`token_modules`]."""
-        modules = token_modules(model)
-        width = model.get_embedding_dimension()
-        return cls(modules=[*modules, ConceptPooling(width, **options)], device=str(model.device))
-
-    def use_states(self, states: TokenStates | None) -> None:
-        """Read the states of texts from `states` instead of computing them; `None` computes them again."""
-        self.states = states
-
-    def preprocess(self, inputs, prompt=None, **kwargs):
-        """As in MultiVectorEncoder, or the states of the texts where [`use_states`] has given them."""
-        if self.states is None:
-            return super().preprocess(inputs, prompt=prompt, **kwargs)
-        return self.states.read(inputs)
-
-    def forward(self, input, **kwargs):
-        """As in MultiVectorEncoder; the first module is left out for states that were read."""
-        for module in list(self)["token_embeddings" in input :]:
-            names = getattr(module, "forward_kwargs", ())
-            input = module(input, **{name: value for name, value in kwargs.items() if name in names})
-        return input
+        return cls(modules=[*token_modules(model), ConceptPooling(**options)], device=str(model.device))
 
     def save(self, path: str, *args, **kwargs) -> None:
         """As in MultiVectorEncoder; `modules.json` names the file of the pooling that stands beside it."""

@@ -21,14 +21,13 @@ from transformers.hf_argparser import HfArg
 from ..data.texts import iterate_texts, load_text, text_column
 from ..utils.limits import check_at_least
 from ..utils.runs import check_output_dir
-from .distillation import MaxSimDistillationLoss, NestedBudgets
+from .concept_pooling import ConceptPooling
 from .evaluation import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
 from .retriever import ConceptRetriever, load_token_model, token_modules
-from .states import TokenStates
 from .training_data import load_pairs, neighbourhood_rows, ranking_rows
 
 
-FROZEN, LORA, FULL = "frozen", "lora", "full"
+LORA, FULL = "lora", "full"
 BM25, MODEL = "bm25", "model"
 
 
@@ -45,7 +44,7 @@ class ModelArguments:
         help="Concepts of a document that are learned, one number a step.",
     )
     backbone_training: str = HfArg(
-        default=FROZEN, metadata={"choices": [FROZEN, LORA, FULL]}, help="What of the transformer is trained."
+        default=FULL, metadata={"choices": [LORA, FULL]}, help="What of the transformer is trained."
     )
     backbone_layers: int | None = HfArg(default=None, help="Keep only so many layers, the first ones.")
     max_seq_length: int | None = HfArg(default=None, help="Longest document in tokens; that of the model by default.")
@@ -67,15 +66,14 @@ class DataArguments:
     columns: list[str] = HfArg(default_factory=list, help="Of pairs and triplets: query, relevant text, others.")
     qrels: bool = HfArg(default=False, help="The data set has BEIR's layout: corpus, queries and qrels.")
     max_documents: int = HfArg(default=20_000, help="Documents of plain text, the first ones.")
-    documents_per_query: int = HfArg(default=2, help="Documents in a row of plain text, beside its query.")
+    documents_per_query: int = HfArg(default=8, help="Documents in a row of plain text, beside its query.")
     hard_negatives: int = HfArg(default=0, help="Documents in a row of pairs that are not relevant.")
     negatives_by: str = HfArg(default=BM25, metadata={"choices": [BM25, MODEL]}, help="What finds hard negatives.")
     eval_dataset_name: str | None = HfArg(default=None, help="Data in BEIR's layout that are measured in training.")
     eval_split: str = HfArg(default="validation", help="Of the judgements that are measured.")
-    states_dir: str = HfArg(default="outputs/token_states", help="Folder of the states of a frozen transformer.")
 
     def __post_init__(self):
-        check_at_least(self, max_documents=2, documents_per_query=1, hard_negatives=0)
+        check_at_least(self, max_documents=2, documents_per_query=2, hard_negatives=0)
         if self.columns and self.qrels:
             raise ValueError("Give --columns of pairs, or --qrels true, not both.")
 
@@ -89,8 +87,8 @@ class RetrievalTrainingArguments(MultiVectorEncoderTrainingArguments):
     """[`MultiVectorEncoderTrainingArguments`] with the defaults of a short run."""
 
     output_dir: str | None = HfArg(default="outputs/retriever", help="Folder of the retriever.")
-    learning_rate: float = HfArg(default=1e-3, help="At its highest.")
-    per_device_train_batch_size: int = HfArg(default=24, help="Queries of a step.")
+    learning_rate: float = HfArg(default=5e-5, help="At its highest.")
+    per_device_train_batch_size: int = HfArg(default=16, help="Queries of a step.")
     max_steps: int = HfArg(default=300, help="Optimizer steps.")
     warmup_steps: float = HfArg(default=0.05, help="Steps, or their share, until the learning rate is reached.")
     logging_steps: float = HfArg(default=50, help="Steps between two values of the loss.")
@@ -112,9 +110,7 @@ def make_retriever(args: ModelArguments) -> ConceptRetriever:
     config = {"num_hidden_layers": args.backbone_layers} if args.backbone_layers else {}
     model = ConceptRetriever.from_model(load_token_model(args.model_name_or_path, **config))
     model[0].max_seq_length = args.max_seq_length or model[0].max_seq_length
-    if args.backbone_training == FROZEN:
-        model[0].requires_grad_(False)
-    elif args.backbone_training == LORA:
+    if args.backbone_training == LORA:
         from peft import LoraConfig, get_peft_model
 
         model[0].model = get_peft_model(model[0].model, LoraConfig(target_modules="all-linear"))
@@ -132,8 +128,8 @@ def labelled_rows(args: DataArguments, model: ConceptRetriever, seed: int) -> Da
     if args.hard_negatives and args.negatives_by == BM25:
         negatives = rank_by_words(data)
     elif args.hard_negatives:
-        queries = encode(model, [*data.queries.values()], task="query")
-        documents = encode(model, [*data.documents.values()], task="document")
+        queries = model.encode_query([*data.queries.values()])
+        documents = model.encode_document([*data.documents.values()])
         negatives = rank_by_vectors(MODEL, data, queries, documents, 0.0, ["float32"])[0]
     return ranking_rows(data, negatives, args.hard_negatives, seed)
 
@@ -148,25 +144,16 @@ def ranking_loss(model: ConceptRetriever, args: RetrievalTrainingArguments) -> t
 def unlabelled_rows(
     model_args: ModelArguments, args: DataArguments, model: ConceptRetriever, training: RetrievalTrainingArguments
 ) -> Dataset:
-    """Rows of neighbourhoods of plain text, with the scores of a teacher where it is not the frozen model itself."""
+    """Rows of neighbourhoods of plain text with the teacher's scores."""
+    path = model_args.teacher_name_or_path or model_args.model_name_or_path
+    teacher = MultiVectorEncoder(modules=token_modules(load_token_model(path)), device=str(model.device))
     raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=training.seed)["train"]
-    texts = iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)
-    documents = list(dict.fromkeys(texts))
-    vectors = torch.cat(encode(model, documents, task="document", num_vectors=1)).cpu()
+    documents = list(dict.fromkeys(iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)))
+    pooling = ConceptPooling(num_vectors=1)
+    vectors = torch.cat(teacher.encode_document(documents, token_pooling=pooling, show_progress_bar=True)).cpu()
     queries = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     rows = neighbourhood_rows(documents, vectors, queries, args.documents_per_query, training.max_steps, training.seed)
-    if not model_args.teacher_name_or_path and model_args.backbone_training == FROZEN:
-        return rows
-    teacher = load_token_model(model_args.teacher_name_or_path) if model_args.teacher_name_or_path else model
-    every = MultiVectorEncoder(modules=token_modules(teacher), device=str(model.device))
-    return add_teacher_scores(rows, every)
-
-
-def encode(model: ConceptRetriever, texts: list[str], **options) -> list[torch.Tensor]:
-    """Vectors of texts, whose states are computed once where the model keeps them."""
-    if model.states is not None:
-        model.states.add(texts)
-    return model.encode(texts, show_progress_bar=True, **options)
+    return add_teacher_scores(rows, teacher)
 
 
 def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
@@ -182,10 +169,25 @@ def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
     return Dataset.from_dict({**texts, "label": torch.stack(scores, dim=1).tolist()})
 
 
-def all_texts(rows: Dataset) -> list[str]:
-    """The different texts of rows."""
-    names = [name for name in rows.column_names if name != "label"]
-    return sorted({text for name in names for text in rows[name][:]})
+class NestedBudgets(torch.nn.Module):
+    """
+    A loss for one model of several numbers of concepts, of which each step draws one (Matryoshka: Kusupati et al.
+    2022).
+
+    Args:
+        loss: of sentence-transformers' form.
+        pooling: of the model that the loss trains.
+        num_vectors: numbers of concepts.
+    """
+
+    def __init__(self, loss: torch.nn.Module, pooling: ConceptPooling, num_vectors: list[int]):
+        super().__init__()
+        self.loss, self.pooling, self.num_vectors = loss, pooling, num_vectors
+
+    def forward(self, sentence_features, labels=None) -> torch.Tensor:
+        # It stays until the next step, since losses that cache gradients encode again in the backward pass.
+        self.pooling.drawn_vectors = self.num_vectors[int(torch.randint(len(self.num_vectors), ()))]
+        return self.loss(sentence_features, labels)
 
 
 def make_evaluator(data: RetrievalData) -> MultiVectorInformationRetrievalEvaluator:
@@ -206,29 +208,20 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalT
     """
     check_output_dir(args.output_dir, resumes=bool(args.resume_from_checkpoint))
     set_seed(args.seed)
-    model, frozen = make_retriever(model_args), model_args.backbone_training == FROZEN
+    model = make_retriever(model_args)
     held_out = data_args.eval_dataset_name and load_retrieval_data(data_args.eval_dataset_name, data_args.eval_split)
-    if frozen:
-        model.use_states(TokenStates(model[0], data_args.states_dir, bf16=args.bf16))
     if data_args.labelled:
         rows, loss = labelled_rows(data_args, model, args.seed), ranking_loss(model, args)
+        args.batch_sampler = BatchSamplers.NO_DUPLICATES
     else:
-        rows, loss = (
-            unlabelled_rows(model_args, data_args, model, args),
-            MaxSimDistillationLoss(model, args.temperature),
-        )
-    if "label" in rows.column_names:
+        rows = unlabelled_rows(model_args, data_args, model, args)
         loss = MultiVectorDistillKLDivLoss(model, similarity_fct=mean_colbert_kd_scores, temperature=args.temperature)
-    if frozen:
-        measured = [*held_out.queries.values(), *held_out.documents.values()] if held_out else []
-        model.states.add([*all_texts(rows), *measured])
-    args.batch_sampler = BatchSamplers.NO_DUPLICATES if data_args.labelled else RowsInOrder
+        args.batch_sampler = RowsInOrder
     trainer = MultiVectorEncoderTrainer(
         model=model, args=args, train_dataset=rows, loss=NestedBudgets(loss, model[-1], model_args.num_vectors),
         evaluator=make_evaluator(held_out) if held_out else None,
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    model.use_states(None)
     if model_args.backbone_training == LORA:
         model[0].model = model[0].model.merge_and_unload()
     if trainer.is_world_process_zero():
