@@ -7,6 +7,10 @@ transformers and with the original's models, all with the same width, layers, vo
 
 times all systems alternately (A B A B …) in one process, on a GPU if there is one, and reports ratios. Weights and
 texts are random. Absolute numbers hold for one machine at one time; ratios carry over better.
+
+    python examples/run_benchmark.py --sentence_models outputs/… sentence-transformers/all-MiniLM-L6-v2
+
+times `SentenceTransformer.encode` of trained models instead, on texts of the embedded corpus (`--lengths 16 256`).
 """
 
 from dataclasses import asdict, dataclass
@@ -16,10 +20,12 @@ import torch
 from tqdm.auto import tqdm
 from transformers.hf_argparser import HfArg
 
-from trainers.evaluation.results import results_folder, write_results
+from trainers.evaluation.results import results_folder, results_table, write_results
 from trainers.experiments.benchmark.measure import machine_name
+from trainers.experiments.benchmark.sentence_models import time_sentence_models
 from trainers.experiments.benchmark.suite import group_results, plan_groups, run_group, write_report
 from trainers.experiments.benchmark.systems import PEERS, Shape
+from trainers.utils.plain_text import screen
 from trainers.utils.runs import check_output_dir
 from trainers.utils.script import parse_arguments, run_facts, run_script
 
@@ -52,13 +58,33 @@ class Arguments:
         default_factory=PARTS.copy, metadata={"choices": PARTS},
         help="Encoding, training by masked LM, and training by denoising beside the original's way.",
     )  # fmt: skip
-    bf16: bool = HfArg(default=False, help="bfloat16 by autocast instead of float32.")
+    bf16: bool = HfArg(
+        default=False, help="bfloat16 instead of float32: by autocast, and as the weights of sentence models."
+    )
+    sentence_models: list[str] = HfArg(
+        default_factory=list,
+        help="SentenceTransformers, folders or Hub ids, whose encoding is timed instead, against the first.",
+    )
+
+
+def time_trained(args: Arguments, dtype: torch.dtype, device: str) -> None:
+    """Time the models of `--sentence_models`, print and write the results."""
+    folder = Path(args.output_dir or results_folder("benchmark", args.sentence_models[0]))
+    check_output_dir(folder, ("results.json",))
+    tokens = args.tokens_per_step or TOKENS[device]
+    results = time_sentence_models(args.sentence_models, sorted(set(args.lengths)), tokens, dtype, device)
+    machine = machine_name(device)
+    screen(140).print(results_table(results, f"Encoding, {dtype}, {machine}"))
+    print(f"results: {write_results(folder / 'results.json', results, run_facts(args, {'machine': machine}))}")
 
 
 def main():
     (args,) = parse_arguments(Arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if args.bf16 else torch.float32
+    if args.sentence_models:
+        time_trained(args, dtype, device)
+        return
     lengths, train_lengths = sorted(set(args.lengths)), sorted(set(args.train_lengths))
     base = Shape(args.hidden_size, args.num_hidden_layers, args.vocab_size, train_lengths[0], args.concept_num)
     name = f"H{args.hidden_size}L{args.num_hidden_layers}"

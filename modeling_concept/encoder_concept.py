@@ -7,6 +7,7 @@ B batch, N tokens, C concepts, E token embedding width, H hidden.
 
 import torch
 import torch.nn as nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -121,6 +122,18 @@ class ConceptEncoder(ConceptPreTrainedModel):
         elif num_iterations is not None:
             raise TypeError(f"{type(self).__name__} is not recursive: it takes no num_iterations.")
         check_inputs(input_ids, inputs_embeds, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        input_ids, inputs_embeds, layout = self.lay_out(input_ids, inputs_embeds, attention_mask)
+        count = config.concept_num if concept_num is None else concept_num
+        if isinstance(count, float) or not 1 <= count <= config.concept_num:
+            raise ValueError(
+                f"concept_num must be a whole number between 1 and the trained {config.concept_num}, not {count}."
+            )
+        return self.make_concepts(input_ids, inputs_embeds, layout, count, num_iterations)
+
+    def lay_out(self, input_ids, inputs_embeds, attention_mask):
+        """`input_ids`, `inputs_embeds` and the [`TextLayout`] of checked inputs; ValueError for a text that is too
+        long."""
+        config = self.config
         given = input_ids if inputs_embeds is None else inputs_embeds
         token_count = given.shape[1]
         if token_count > config.max_sequence_length:
@@ -139,18 +152,40 @@ class ConceptEncoder(ConceptPreTrainedModel):
         if config.hide_mask_tokens and config.mask_token_id is not None and input_ids is not None:
             hidden_tokens = input_ids == config.mask_token_id
         layout = text_layout(attention_mask, token_count, hidden_tokens, given.device)
-        count = config.concept_num if concept_num is None else concept_num
-        if isinstance(count, float) or not 1 <= count <= config.concept_num:
-            raise ValueError(
-                f"concept_num must be a whole number between 1 and the trained {config.concept_num}, not {count}."
-            )
-        return self.make_concepts(input_ids, inputs_embeds, layout, count, num_iterations)
+        return input_ids, inputs_embeds, layout
+
+    def get_text_features(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> BaseModelOutputWithPooling:
+        """
+        Sentence vectors without concepts, for [`SentenceTransformer`]: where the mean of the concepts is that of the
+        token states, no concept layer is run.
+
+        Args:
+            input_ids, attention_mask: as in [`forward`].
+
+        Returns:
+            `pooler_output` [B, H], equal to that of [`forward`] up to rounding. With a given mean, `last_hidden_state`
+            [B, N, H] are the token states that the concepts read, undefined at hidden tokens; None otherwise.
+
+        Raises:
+            ValueError: an error of [`check_inputs`], or a text longer than `config.max_sequence_length`.
+        """
+        if self.config.concept_mean == "free":
+            return BaseModelOutputWithPooling(pooler_output=self(input_ids, attention_mask).pooler_output)
+        check_inputs(input_ids, attention_mask=attention_mask)
+        states, text_mean = self.read_tokens(*self.lay_out(input_ids, None, attention_mask))
+        return BaseModelOutputWithPooling(states, text_mean[:, 0])
+
+    def read_tokens(self, input_ids, inputs_embeds, layout: TextLayout):
+        """Token states [B, N, H], and their weighted mean over each text [B, 1, H]."""
+        states = self.embeddings(input_ids, inputs_embeds, layout)
+        weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
+        return states, mean_of_visible(weighed, layout)
 
     def make_concepts(self, input_ids, inputs_embeds, layout: TextLayout, count: int, num_iterations: int | None):
         """Output of [`forward`] for checked inputs: `count` concepts of each text."""
-        states = self.embeddings(input_ids, inputs_embeds, layout)
-        weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
-        text_mean = mean_of_visible(weighed, layout)
+        states, text_mean = self.read_tokens(input_ids, inputs_embeds, layout)
         segments = Segments(layout.lengths, count)
         states = states + self.offset_embedding(layout.positions, segments, states.dtype)
         concepts, queries = text_mean.expand(-1, count, -1), self.concept_queries(count)

@@ -5,10 +5,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from .objectives.noise import make_key
-from .objectives.vocabulary import CleanBatch
 
 
 MAX_ITERATIONS = 16
@@ -69,30 +67,3 @@ def parse_lengths(text: str | None) -> tuple[tuple[float, int], ...]:
     ):
         raise ValueError("length_schedule starts at 0, rises below 1, with at least 4 tokens: 512,0.5:2048,0.8:8192.")
     return lengths
-
-
-def cut_texts(batch: CleanBatch, length: int) -> tuple[CleanBatch, torch.Tensor, torch.Tensor]:
-    """
-    Cut texts into parts of at most `length` tokens, each with the special tokens that open and close the text.
-
-    Returns:
-        The parts [R, N'], the row [R] of the text of each, and its place [R] in that text from 0 to 1.
-    """
-    special = batch.special
-    parts, rows, places = [], [], []
-    for row, (ids, mask) in enumerate(zip(batch.input_ids.tolist(), batch.real.sum(dim=1).tolist(), strict=True)):
-        ids = ids[:mask]
-        before = ids[:1] if ids and special[row, 0] else []
-        after = ids[-1:] if len(ids) > 1 and special[row, mask - 1] else []
-        inner = ids[len(before) : len(ids) - len(after)]
-        width = length - len(before) - len(after)
-        starts = range(0, max(len(inner), 1), width)
-        for number, start in enumerate(starts):
-            parts.append([*before, *inner[start : start + width], *after])
-            rows.append(row)
-            places.append(number / len(starts))
-    device = batch.input_ids.device
-    ids = pad_sequence([torch.tensor(part, device=device) for part in parts], True, batch.vocabulary.pad_token_id)
-    mask = pad_sequence([torch.ones(len(part), dtype=torch.long, device=device) for part in parts], True)
-    cut = CleanBatch(ids, mask, batch.vocabulary)
-    return cut, torch.tensor(rows, device=device), torch.tensor(places, device=device)

@@ -28,13 +28,12 @@ from .models.backbone import adapter_state, backbone_parameters, merged_state_di
 from .models.loading import RUN_RECORD
 from .objectives import Mixture
 from .objectives.noise import Noise
-from .objectives.vocabulary import CleanBatch, Vocabulary
+from .objectives.vocabulary import CleanBatch, Vocabulary, cut_texts
 from .optimizers import parameter_groups
 from .publishing.hub import HubPushMixin
 from .publishing.model_card import RunFacts, make_card
 from .resuming import check_model, check_record, describe_rows
 from .safe_checkpoints import SafeCheckpointsMixin
-from .schedule import cut_texts
 from .training_args import ConceptTrainingArguments
 from .training_model import StepBatch, TrainingModel
 from .utils.runs import git_state
@@ -259,7 +258,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         for batch in batches:
             for name, inputs in batch.items():
                 counts[name] = counts[name] + mixture.objectives[name].items(inputs)
-                if name in mixture.parts:
+                if name in mixture.parts and mixture.objectives[name].makes_concepts(self.model.config):
                     counts["texts"] = counts["texts"] + len(inputs["input_ids"])
         texts, *items = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
         return dict(zip(mixture.objectives, items, strict=True)), float(texts)

@@ -77,6 +77,8 @@ class TrainingModel(nn.Module):
     ):
         super().__init__()
         mixture.check(model.config)
+        if terms and not any(mixture.objectives[name].makes_concepts(model.config) for name in mixture.parts):
+            raise ValueError(f"{mixture.describe()} makes no concepts that concept losses could be computed from.")
         self.model, self.mixture, self.terms = model, mixture, terms
         heads = {name: objective.make_head(model.config) for name, objective in mixture.objectives.items()}
         self.heads = nn.ModuleDict({name: head for name, head in heads.items() if head is not None})
@@ -107,18 +109,19 @@ class TrainingModel(nn.Module):
         A concept loss of a step is the mean of its batches' losses by their numbers of texts, as is a loss that
         compares texts.
         """
-        terms, concepts = {}, {}
+        terms, concepts = {}, []
         for name, inputs in batch.inputs.items():
             objective = self.mixture.objectives[name]
-            encoded = self.model.base_model(inputs["input_ids"], inputs["attention_mask"], **batch.encoder_options)
+            encoded = objective.encode(self.model, inputs, **batch.encoder_options)
             terms[name] = objective.loss(self.model, self.head(name), encoded, inputs, batch.items[name])
-            concepts[name] = encoded.last_hidden_state
+            if name in self.mixture.parts and objective.makes_concepts(self.model.config):
+                concepts.append(encoded.last_hidden_state)
         task = sum(batch.weights.get(name, 0.0) * loss for name, loss in terms.items())
-        # [B, C, H] of the objectives that share the texts.
-        shared = torch.cat([concepts[name] for name in self.mixture.parts if name in concepts]).float()
-        losses = {term.name: term(shared) * (len(shared) / batch.texts) for term in self.terms}
-        self.seen_concepts = shared[:LOGGED_TEXTS].detach().clone()
-        loss = task
+        losses, loss = {}, task
+        if concepts:
+            shared = torch.cat(concepts).float()  # [B, C, H] of the objectives that share the texts
+            losses = {term.name: term(shared) * (len(shared) / batch.texts) for term in self.terms}
+            self.seen_concepts = shared[:LOGGED_TEXTS].detach().clone()
         if losses:
             loss = self.weighting(task, losses, batch.warmup, 1 / batch.splits)
             terms = {"task": task, **terms, **losses}

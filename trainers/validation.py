@@ -47,7 +47,7 @@ class EvaluationSums:
         model = self.training_model.model
         for name, objective in self.mixture.objectives.items():
             inputs = objective(batch, noise.fold_in(name))
-            encoded = model.base_model(inputs["input_ids"], inputs["attention_mask"])
+            encoded = objective.encode(model, inputs)
             if isinstance(objective, JointObjective):
                 keys = text_keys(batch.input_ids, batch.attention_mask, self.seed).tolist()
                 self.vectors[name] += zip(keys, objective.vectors(encoded).cpu(), strict=True)

@@ -2,6 +2,7 @@
 """The benchmark: that systems do the same work, and that time, memory and operations are counted right."""
 
 import math
+import shutil
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from modeling_concept.loss_concept import head_loss
 from trainers.evaluation.results import read_report
 from trainers.experiments.benchmark import suite
 from trainers.experiments.benchmark.measure import Step, interleave, peak_of_step
+from trainers.experiments.benchmark.sentence_models import corpus_texts
 from trainers.experiments.benchmark.suite import MEMORY_RATIO, TIME, TIME_RATIO, Timing, group_results, plan_groups
 from trainers.experiments.benchmark.systems import (
     MASK,
@@ -305,9 +307,34 @@ def test_parts_are_chosen(run, capsys):
     assert "dense TSDAE" in shown and "bert" not in shown and "masked LM" not in shown
 
 
+def test_trained_models_are_timed_by_what_they_encode(run, tmp_path, teacher, capsys):
+    copy = shutil.copytree(teacher, tmp_path / "copy")
+    models = ["--sentence_models", teacher, copy]
+    assert run(*models, "--lengths", 16, 32, "--tokens_per_step", 64, "--output_dir", "out") is None
+    assert "texts per second" in capsys.readouterr().out
+    results = read_report(tmp_path / "out" / "results.json")["results"]
+    found = {(r.split, r.metric, r.system): r for r in results}
+    ratio = "time / the first model's"
+    assert set(found) == {
+        (f"N={length}", metric, system)
+        for length in (16, 32)
+        for metric, systems in (("texts per second", ("teacher", "copy")), (ratio, ("copy",)))
+        for system in systems
+    }
+    assert (found["N=16", ratio, "copy"].count, found["N=32", ratio, "copy"].count) == (4, 2)
+    assert all(result.value > 0 for result in results)
+
+
+def test_timed_texts_have_the_length_that_was_asked_for(tokenizer):
+    texts = corpus_texts(tokenizer, 16, 5)
+    assert len(set(texts)) == 5
+    assert all(abs(len(tokenizer(text)["input_ids"]) - 16) <= 2 for text in texts)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--sentence_models", "nowhere"], "The SentenceTransformer 'nowhere' cannot be read"),
         (["--peers", "gpt"], "--peers: invalid choice: 'gpt' (choose from"),
         (["--parts", "eval"], "--parts: invalid choice: 'eval'"),
         (["--steps", "3"], "no option --steps"),

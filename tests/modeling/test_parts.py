@@ -7,14 +7,20 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_concept import ConceptEncoder, RecursiveConceptEncoder, loss_concept
+from modeling_concept import (
+    ConceptEncoder,
+    OriginalConceptEncoder,
+    OriginalConceptEncoderConfig,
+    RecursiveConceptEncoder,
+    loss_concept,
+)
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_concept import TIMESTEP_SCALE, timestep_features
 from modeling_concept.encoder_layers_concept import BidirectionalAttention, SlotAttention
 from modeling_concept.layers_concept import ConvolutionMixer
 from modeling_concept.positions_concept import Segments, apply_rotary, make_rotary, text_layout
 
-from .zoo import DECODER_NAMES, classifier, language_model, make_config, random_batch, stir
+from .zoo import DECODER_NAMES, SIZES, classifier, language_model, make_config, random_batch, stir
 
 
 def initialised(part, config):
@@ -145,7 +151,16 @@ def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
     for count in (config.concept_num, 3):
         output = encoder(**batch, concept_num=count)
         torch.testing.assert_close(output.pooler_output, mean, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(encoder.get_text_features(**batch).pooler_output, mean, atol=1e-5, rtol=1e-4)
         assert output.last_hidden_state.std(dim=1).mean() > 0.1
+
+
+@pytest.mark.parametrize("encoder_class", [ConceptEncoder, OriginalConceptEncoder])
+def test_a_free_mean_is_that_of_the_concepts_in_every_way_to_it(encoder_class):
+    own = encoder_class is OriginalConceptEncoder
+    config = OriginalConceptEncoderConfig(**SIZES) if own else make_config(concept_mean="free")
+    encoder, batch = stir(encoder_class(config)).eval(), random_batch()
+    torch.testing.assert_close(encoder.get_text_features(**batch).pooler_output, encoder(**batch).pooler_output)
 
 
 @pytest.mark.parametrize(

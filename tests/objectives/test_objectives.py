@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from modeling_concept import ConceptEncoderForMaskedDiffusion
 from trainers.objectives import (
     OBJECTIVES,
-    Alignment,
     Contrastive,
     Denoising,
+    Distillation,
     MaskedDiffusion,
     MaskedLM,
     Mixture,
@@ -99,7 +99,7 @@ def test_evaluation_noise_depends_on_the_text_alone(name, options, rows, batch, 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_each_step_hides_something_else(name, options, batch, teacher):
-    if name == "alignment" or "views" in options:
+    if name == "distillation" or "views" in options:
         return  # nothing is hidden
     objective = make_objective(name, teacher, **options)
     first, again = objective(batch, step_noise(batch)), objective(batch, step_noise(batch))
@@ -383,11 +383,11 @@ def test_what_the_decoder_must_read():
 
 
 def test_objectives_that_see_the_mean_alone_train_no_layer_below_a_given_one(teacher):
-    contrastive, alignment, denoising = Contrastive(), Alignment(teacher=str(teacher)), Denoising()
+    contrastive, distillation, denoising = Contrastive(), Distillation(teacher=str(teacher)), Denoising()
     given, free = make_config(), make_config(concept_mean="free")
     for mixture in (
         Mixture({"c": contrastive}, {"c": 1.0}),
-        Mixture({"a": contrastive, "b": alignment}, {"a": 1.0}, {"b": 1.0}),
+        Mixture({"a": contrastive, "b": distillation}, {"a": 1.0}, {"b": 1.0}),
     ):
         mixture.check(free)
         with pytest.raises(ValueError, match="would train no layer: the loss depends on the mean of the concepts"):

@@ -16,7 +16,7 @@ from ..modeling.zoo import make_config
 
 
 ALL_LOSSES = "t_regs_mst:0.1,orthogonality:0.1,soft_orthogonality:0.1,uniformity:0.1,t_regs_nearest:0.1"
-MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+alignment:0.1"
+MIXTURE = "masked_lm:0.3,prefix_diffusion:0.4,masked_diffusion:0.3,+distillation:0.1"
 
 # Every objective, and everything at once, but for what compares texts, which depends on the batches of a step.
 RUNS = [(name, None) for name in OBJECTIVES if name != "contrastive"] + [
@@ -27,7 +27,7 @@ RUNS = [(name, None) for name in OBJECTIVES if name != "contrastive"] + [
 
 def objective_options(name, teacher):
     """What must be given to an objective, beside its defaults."""
-    return {"teacher": str(teacher)} if name == "alignment" else {}
+    return {"teacher": str(teacher)} if name == "distillation" else {}
 
 
 def make_objective(name, teacher, **options):
@@ -68,7 +68,7 @@ def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher
         "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
         "logging_steps": 1, "per_device_train_batch_size": 4, "max_steps": 2, "warmup_steps": 0,
     }  # fmt: skip
-    if "alignment" in (options.get("objective") or ""):
+    if "distillation" in (options.get("objective") or ""):
         defaults["teacher"] = str(teacher)
     arguments = ConceptTrainingArguments(output_dir=str(folder), **{**defaults, **options})
     default = MODEL_TYPES[model_type].objective if model_type else "denoising"

@@ -4,7 +4,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.schedule import cut_texts
+from trainers.objectives.vocabulary import cut_texts
 
 from ..conftest import TEXTS
 from .kit import clean_batch

@@ -136,10 +136,10 @@ def token_vectors(model, texts: list[str]) -> torch.Tensor:
     return SentenceTransformer(modules=[table], device="cpu").encode(texts, convert_to_tensor=True)
 
 
-def load_sentence_model(path: str) -> SentenceTransformer:
-    """Any SentenceTransformer, folder or Hub id; ValueError if it cannot be read."""
+def load_sentence_model(path: str, **options) -> SentenceTransformer:
+    """Any SentenceTransformer, folder or Hub id, made with `options`; ValueError if it cannot be read."""
     try:
-        return SentenceTransformer(path)
+        return SentenceTransformer(path, **options)
     except UNREADABLE as error:
         raise ValueError(f"The SentenceTransformer {path!r} cannot be read: {first_line(error)}") from error
 

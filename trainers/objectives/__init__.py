@@ -1,10 +1,10 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The objectives, by their names in `--objective`."""
 
-from .alignment import Alignment
 from .base import Mixture, Objective, parse_mixture
 from .contrastive import Contrastive
 from .denoising import Denoising
+from .distillation import Distillation
 from .masked_diffusion import MaskedDiffusion
 from .masked_lm import MaskedLM
 from .prefix_diffusion import PrefixDiffusion
@@ -16,7 +16,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked_diffusion": MaskedDiffusion,
     "prefix_diffusion": PrefixDiffusion,
     "contrastive": Contrastive,
-    "alignment": Alignment,
+    "distillation": Distillation,
 }
 
 __all__ = ["OBJECTIVES", "Mixture", "Objective", "parse_mixture"]

@@ -44,6 +44,14 @@ class Objective(ABC):
     def items(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Number of items in `inputs`, a float scalar tensor."""
 
+    def makes_concepts(self, config) -> bool:
+        """Whether `encode` gives the concepts of a model of this configuration."""
+        return True
+
+    def encode(self, model, inputs: dict[str, torch.Tensor], **options):
+        """What `loss` needs of the model's encoder, whose `options` are the depth of a recursive one."""
+        return model.base_model(inputs["input_ids"], inputs["attention_mask"], **options)
+
     @abstractmethod
     def loss(self, model, head: nn.Module | None, encoded, inputs: dict[str, torch.Tensor], items) -> torch.Tensor:
         """
@@ -52,7 +60,7 @@ class Objective(ABC):
         Args:
             model: a concept model with a decoder.
             head: result of `make_head`.
-            encoded: what the model's encoder gives for the inputs, a ConceptEncoderOutput.
+            encoded: result of `encode`.
             inputs: result of the call.
             items: number of items in the whole optimizer step.
         """

@@ -96,6 +96,10 @@ class Noise:
             return self.per_text()
         return (uniform(self._next(self.step_key)) + self.places[:, None] / self.count) % 1
 
+    def per_step(self) -> torch.Tensor | None:
+        """Scalar, the same for all texts of the step; None where there is no step."""
+        return None if self.step_key is None else uniform(self._next(self.step_key))
+
     def low_discrepancy(self) -> torch.Tensor:
         """[B], even over every run of consecutive texts of the step (additive golden-ratio sequence)."""
         if self.places is None:

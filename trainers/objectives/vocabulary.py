@@ -5,10 +5,12 @@ Clean texts, and what objectives need to know of their tokenizer.
 B texts, N tokens, V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 
@@ -20,6 +22,7 @@ class Vocabulary:
         mask_token_id, pad_token_id: ids.
         special: bool [V], special tokens.
         tokenizer: the tokenizer.
+        sentence_ends: ids of the tokens after which a text may be cut: . ! ? and the separator.
     """
 
     size: int
@@ -27,12 +30,15 @@ class Vocabulary:
     pad_token_id: int
     special: torch.Tensor
     tokenizer: PreTrainedTokenizerBase | None = None
+    sentence_ends: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, tokenizer, device="cpu") -> "Vocabulary":
         special = torch.zeros(len(tokenizer), dtype=torch.bool, device=device)
         special[tokenizer.all_special_ids] = True
-        return cls(len(tokenizer), tokenizer.mask_token_id, tokenizer.pad_token_id, special, tokenizer)
+        ends = {number for token, number in tokenizer.get_vocab().items() if token.endswith((".", "!", "?"))}
+        ends = frozenset(ends | {tokenizer.sep_token_id})
+        return cls(len(tokenizer), tokenizer.mask_token_id, tokenizer.pad_token_id, special, tokenizer, ends)
 
 
 class CleanBatch(NamedTuple):
@@ -70,3 +76,44 @@ def compact(input_ids: torch.Tensor, keep: torch.Tensor, pad_token_id: int) -> t
     order = keep.int().argsort(dim=1, descending=True, stable=True)[:, : max(int(counts.max()), 1)]
     mask = torch.arange(order.shape[1], device=keep.device) < counts[:, None]
     return torch.where(mask, input_ids.gather(1, order), pad_token_id), mask.long()
+
+
+def cut_texts(
+    batch: CleanBatch, length: int, after: frozenset[int] = frozenset()
+) -> tuple[CleanBatch, torch.Tensor, torch.Tensor]:
+    """
+    Cut texts into parts of at most `length` tokens, each with the special tokens that open and close the text. A part
+    ends with the first token behind its first quarter that is in `after`, if there is one.
+
+    Returns:
+        The parts [R, N'], the row [R] of the text of each, and its place [R] in that text from 0 to 1.
+    """
+    special = batch.special
+    parts, rows, places = [], [], []
+    for row, (ids, mask) in enumerate(zip(batch.input_ids.tolist(), batch.real.sum(dim=1).tolist(), strict=True)):
+        ids = ids[:mask]
+        before = ids[:1] if ids and special[row, 0] else []
+        closing = ids[-1:] if len(ids) > 1 and special[row, mask - 1] else []
+        inner = ids[len(before) : len(ids) - len(closing)]
+        inners = list(stretches(inner, length - len(before) - len(closing), after))
+        for number, part in enumerate(inners):
+            parts.append([*before, *part, *closing])
+            rows.append(row)
+            places.append(number / len(inners))
+    device = batch.input_ids.device
+    ids = pad_sequence([torch.tensor(part, device=device) for part in parts], True, batch.vocabulary.pad_token_id)
+    mask = pad_sequence([torch.ones(len(part), dtype=torch.long, device=device) for part in parts], True)
+    cut = CleanBatch(ids, mask, batch.vocabulary)
+    return cut, torch.tensor(rows, device=device), torch.tensor(places, device=device)
+
+
+def stretches(ids: list[int], length: int, after: frozenset[int]) -> Iterator[list[int]]:
+    """Token ids in parts of at most `length`, as [`cut_texts`] cuts them; one empty part of none."""
+    start = 0
+    while start < max(len(ids), 1):
+        part = ids[start : start + length]
+        if start + length < len(ids):
+            end = next((place for place in range(len(part) // 4, len(part)) if part[place] in after), len(part))
+            part = part[: end + 1]
+        yield part
+        start += max(len(part), 1)
