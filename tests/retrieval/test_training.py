@@ -98,7 +98,7 @@ def test_each_step_draws_one_of_the_numbers_of_concepts(retriever):
 def test_a_teacher_scores_documents_by_the_mean_of_its_query_tokens(retriever):
     rows = Dataset.from_dict({"query": TEXTS, "document_1": MIXED[:4], "document_2": MIXED[4:8]})
     teacher = type(retriever)(modules=token_modules(retriever))
-    found = add_teacher_scores(rows, teacher)
+    found = add_teacher_scores(rows, teacher, dict(zip(MIXED, teacher.encode_document(MIXED), strict=True)))
     query, document = teacher.encode_query(TEXTS)[1], teacher.encode_document(MIXED)[5]
     torch.testing.assert_close(torch.tensor(found["label"][1][1]), (query @ document.T).amax(dim=1).mean())
     assert found["query"][:] == TEXTS

@@ -149,23 +149,31 @@ def unlabelled_rows(
     teacher = MultiVectorEncoder(modules=token_modules(load_token_model(path)), device=str(model.device))
     raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=training.seed)["train"]
     documents = list(dict.fromkeys(iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)))
-    pooling = ConceptPooling(num_vectors=1)
-    vectors = torch.cat(teacher.encode_document(documents, token_pooling=pooling, show_progress_bar=True)).cpu()
+    # In half precision, since the vectors of all tokens are many.
+    tokens = [part.half().cpu() for part in teacher.encode_document(documents, show_progress_bar=True)]
+    means = torch.nn.functional.normalize(torch.stack([part.float().mean(dim=0) for part in tokens]), dim=-1)
     queries = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    rows = neighbourhood_rows(documents, vectors, queries, args.documents_per_query, training.max_steps, training.seed)
-    return add_teacher_scores(rows, teacher)
+    rows = neighbourhood_rows(documents, means, queries, args.documents_per_query, training.max_steps, training.seed)
+    return add_teacher_scores(rows, teacher, dict(zip(documents, tokens, strict=True)))
 
 
-def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder) -> Dataset:
-    """The rows of texts with a teacher's scores of their documents as `label`: the mean MaxSim of a query's tokens."""
+def add_teacher_scores(rows: Dataset, teacher: MultiVectorEncoder, tokens: dict[str, torch.Tensor]) -> Dataset:
+    """
+    The rows of texts with a teacher's scores of their documents as `label`: the mean MaxSim of a query's tokens.
+
+    Args:
+        rows: a column of queries, and others of documents.
+        tokens: the teacher's vectors [N, E] of the documents.
+    """
     query, *documents = rows.column_names
-    texts, vectors = {name: rows[name][:] for name in rows.column_names}, {}
-    for name, column in texts.items():
-        encode = teacher.encode_query if name == query else teacher.encode_document
-        different = list(dict.fromkeys(column))
-        found = dict(zip(different, encode(different, show_progress_bar=True), strict=True))
-        vectors[name] = [found[text] for text in column]
-    scores = [maxsim_pairwise(vectors[query], vectors[name], length_normalize=True) for name in documents]
+    texts = {name: rows[name][:] for name in rows.column_names}
+    different = list(dict.fromkeys(texts[query]))
+    asked = dict(zip(different, teacher.encode_query(different, show_progress_bar=True), strict=True))
+    queries = [asked[text].float().cpu() for text in texts[query]]
+    scores = [
+        maxsim_pairwise(queries, [tokens[text].float() for text in texts[name]], length_normalize=True)
+        for name in documents
+    ]
     return Dataset.from_dict({**texts, "label": torch.stack(scores, dim=1).tolist()})
 
 
