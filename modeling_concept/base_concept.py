@@ -30,7 +30,7 @@ SENTENCE_TRANSFORMER_FILES = {
     ],
     "sentence_bert_config.json": {
         "transformer_task": "feature-extraction",
-        "modality_config": {"text": {"method": "get_text_features", "method_output_name": "pooler_output"}},
+        "modality_config": {"text": {"method": "get_sentence_features", "method_output_name": "pooler_output"}},
         "module_output_name": "sentence_embedding",
     },
 }

@@ -154,7 +154,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         layout = text_layout(attention_mask, token_count, hidden_tokens, given.device)
         return input_ids, inputs_embeds, layout
 
-    def get_text_features(
+    def get_sentence_features(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
     ) -> BaseModelOutputWithPooling:
         """
@@ -172,7 +172,9 @@ class ConceptEncoder(ConceptPreTrainedModel):
             ValueError: an error of [`check_inputs`], or a text longer than `config.max_sequence_length`.
         """
         if self.config.concept_mean == "free":
-            return BaseModelOutputWithPooling(pooler_output=self(input_ids, attention_mask).pooler_output)
+            return BaseModelOutputWithPooling(
+                pooler_output=self(input_ids, attention_mask, return_dict=True).pooler_output
+            )
         check_inputs(input_ids, attention_mask=attention_mask)
         states, text_mean = self.read_tokens(*self.lay_out(input_ids, None, attention_mask))
         return BaseModelOutputWithPooling(states, text_mean[:, 0])

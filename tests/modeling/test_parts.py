@@ -151,7 +151,7 @@ def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
     for count in (config.concept_num, 3):
         output = encoder(**batch, concept_num=count)
         torch.testing.assert_close(output.pooler_output, mean, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(encoder.get_text_features(**batch).pooler_output, mean, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(encoder.get_sentence_features(**batch).pooler_output, mean, atol=1e-5, rtol=1e-4)
         assert output.last_hidden_state.std(dim=1).mean() > 0.1
 
 
@@ -160,7 +160,7 @@ def test_a_free_mean_is_that_of_the_concepts_in_every_way_to_it(encoder_class):
     own = encoder_class is OriginalConceptEncoder
     config = OriginalConceptEncoderConfig(**SIZES) if own else make_config(concept_mean="free")
     encoder, batch = stir(encoder_class(config)).eval(), random_batch()
-    torch.testing.assert_close(encoder.get_text_features(**batch).pooler_output, encoder(**batch).pooler_output)
+    torch.testing.assert_close(encoder.get_sentence_features(**batch).pooler_output, encoder(**batch).pooler_output)
 
 
 @pytest.mark.parametrize(

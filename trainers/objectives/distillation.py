@@ -91,7 +91,7 @@ class Distillation(Objective):
         """Without concepts where sentence vectors do not need them: token states and sentence vectors."""
         if self.makes_concepts(model.config):
             return super().encode(model, inputs, **options)
-        return model.base_model.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+        return model.base_model.get_sentence_features(inputs["input_ids"], inputs["attention_mask"])
 
     def loss(self, model, head, encoded, inputs, items):
         features = {name.removeprefix(TEACHER): value for name, value in inputs.items() if name.startswith(TEACHER)}
