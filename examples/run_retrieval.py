@@ -45,7 +45,7 @@ class Arguments:
     batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
 
     def __post_init__(self):
-        check_at_least(self, max_eval_samples=2, batch_size=1)
+        check_at_least(self, num_vectors=1, max_eval_samples=2, batch_size=1)
 
 
 def main():

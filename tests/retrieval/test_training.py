@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from trainers.retrieval.evaluation import Ranking, RetrievalData
 from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
-from trainers.retrieval.training import NestedBudgets, RowsInOrder, add_teacher_scores
+from trainers.retrieval.training import DataArguments, NestedBudgets, RowsInOrder, add_teacher_scores, labelled_rows
 from trainers.retrieval.training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
 
 from ..conftest import TEXTS
@@ -53,13 +53,27 @@ def test_rows_of_a_step_stay_together():
 
 
 def test_pairs_become_queries_documents_and_judgements(tmp_path):
-    rows = {"asked": ["q", "q", "r"], "found": ["a", "b", "b"], "other": ["c", "a", "c"]}
+    rows = {"asked": ["q", "q", "r"], "found": ["a", "b", "b"]}
     Dataset.from_dict(rows).to_parquet(tmp_path / "pairs.parquet")
-    data = load_pairs(str(tmp_path / "pairs.parquet"), None, "train", ["asked", "found", "other"])
+    data = load_pairs(str(tmp_path / "pairs.parquet"), None, "train", ["asked", "found"])
     judged = {data.queries[query]: {data.documents[key] for key in found} for query, found in data.judgements.items()}
-    assert judged == {"q": {"a", "b"}, "r": {"b"}} and sorted(data.documents.values()) == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="two columns"):
-        load_pairs(str(tmp_path / "pairs.parquet"), None, "train", ["asked"])
+    assert judged == {"q": {"a", "b"}, "r": {"b"}} and sorted(data.documents.values()) == ["a", "b"]
+
+
+def test_the_negatives_of_triplets_are_kept(tmp_path, retriever):
+    rows = {"id": [1, 2], "other": ["c", "d"], "found": ["a", "b"], "asked": ["q", "r"]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "t.parquet")
+    args = DataArguments(train_file=str(tmp_path / "t.parquet"), columns=["asked", "found", "other"])
+    found = labelled_rows(args, retriever, seed=0)
+    assert found.column_names == args.columns
+    assert {tuple(row.values()) for row in found} == {("q", "a", "c"), ("r", "b", "d")}
+    with pytest.raises(ValueError, match="holds negatives already"):
+        DataArguments(columns=["asked", "found", "other"], hard_negatives=1)
+
+
+def test_layers_that_a_model_does_not_have_are_refused(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="it has 1 layers, not 3"):
+        load_token_model(save_bert(tmp_path, tokenizer), 3)
 
 
 def test_hard_negatives_are_found_and_not_relevant():

@@ -7,7 +7,6 @@ B texts, N tokens of a text, C concepts, E width of vectors.
 
 import json
 from pathlib import Path
-from typing import Any
 
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
@@ -48,16 +47,16 @@ def load_retriever(path: str) -> "ConceptRetriever":
     return model if isinstance(model[-1], ConceptPooling) else ConceptRetriever.from_model(model)
 
 
-def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVectorEncoder:
+def load_token_model(path: str, num_layers: int | None = None) -> SentenceTransformer | MultiVectorEncoder:
     """
     A MultiVectorEncoder, or any other model of sentence-transformers as a SentenceTransformer.
 
     Args:
         path: folder or Hub id.
-        config: values of the transformer's configuration in place of its own, such as `num_hidden_layers`.
+        num_layers: of the transformer, the first ones; all by default.
 
     Raises:
-        ValueError: the model cannot be read.
+        ValueError: the model cannot be read, or has fewer layers.
     """
 
     def value(file: str, name: str):
@@ -67,7 +66,10 @@ def load_token_model(path: str, **config: Any) -> SentenceTransformer | MultiVec
     try:
         kind = value("config_sentence_transformers.json", "model_type")
         classes = value("config.json", "architectures") or ()
-        options = {"config_kwargs": config or None}
+        depth = value("config.json", "num_hidden_layers")
+        options = {"config_kwargs": {"num_hidden_layers": num_layers} if num_layers else None}
+        if num_layers and not (depth and num_layers <= depth):
+            raise ValueError(f"it has {depth} layers, not {num_layers}")
         if MULTI_VECTOR & {kind, *classes}:
             return ConceptRetriever._load_with_module_classes(path, {}, **options)
         return SentenceTransformer(path, **options)

@@ -18,7 +18,7 @@ from sentence_transformers.util import maxsim_pairwise
 from transformers import set_seed
 from transformers.hf_argparser import HfArg
 
-from ..data.texts import iterate_texts, load_text, text_column
+from ..data.texts import as_texts, iterate_texts, load_split, load_text, text_column
 from ..utils.limits import check_at_least
 from ..utils.runs import check_output_dir
 from .concept_pooling import ConceptPooling
@@ -53,6 +53,9 @@ class ModelArguments:
         help="Whose scores by all token vectors are learned, without columns; the model itself by default.",
     )
 
+    def __post_init__(self):
+        check_at_least(self, num_vectors=1, backbone_layers=1, max_seq_length=1)
+
 
 @dataclass
 class DataArguments:
@@ -76,6 +79,10 @@ class DataArguments:
         check_at_least(self, max_documents=2, documents_per_query=2, hard_negatives=0)
         if self.columns and self.qrels:
             raise ValueError("Give --columns of pairs, or --qrels true, not both.")
+        if len(self.columns) == 1:
+            raise ValueError("--columns names the query and the relevant text, perhaps others; plain text has none.")
+        if len(self.columns) > 2 and self.hard_negatives:
+            raise ValueError("The third of --columns holds negatives already: give it, or --hard_negatives, not both.")
 
     @property
     def labelled(self) -> bool:
@@ -107,8 +114,7 @@ class RowsInOrder(DefaultBatchSampler):
 
 def make_retriever(args: ModelArguments) -> ConceptRetriever:
     """The untrained retriever that the options describe; ValueError for a model that cannot be read."""
-    config = {"num_hidden_layers": args.backbone_layers} if args.backbone_layers else {}
-    model = ConceptRetriever.from_model(load_token_model(args.model_name_or_path, **config))
+    model = ConceptRetriever.from_model(load_token_model(args.model_name_or_path, args.backbone_layers))
     model[0].max_seq_length = args.max_seq_length or model[0].max_seq_length
     if args.backbone_training == LORA:
         from peft import LoraConfig, get_peft_model
@@ -120,6 +126,9 @@ def make_retriever(args: ModelArguments) -> ConceptRetriever:
 def labelled_rows(args: DataArguments, model: ConceptRetriever, seed: int) -> Dataset:
     """Rows of pairs, triplets or judgements with hard negatives."""
     source = args.train_file or args.dataset_name
+    if len(args.columns) > 2:
+        given = load_split(source, args.dataset_config_name, (args.split,))[0]
+        return as_texts(given, args.columns, name=f"triplets of {source}").select_columns(args.columns).shuffle(seed)
     if args.qrels:
         data = load_retrieval_data(source, args.split)
     else:

@@ -24,25 +24,24 @@ QUERY_WORDS = range(5, 41)
 
 def load_pairs(source: str, config: str | None, split: str, columns: list[str]) -> RetrievalData:
     """
-    Pairs or triplets of a data set or file as data of retrieval, whose documents are all texts but the queries.
+    Pairs of a data set or file as data of retrieval.
 
     Args:
         source, config, split: as in [`load_split`].
-        columns: of the query, the relevant text, and further texts, which are not relevant.
+        columns: of the query, and of the relevant text.
 
     Raises:
-        ValueError: no such data or columns, or fewer than two columns.
+        ValueError: no such data or columns.
     """
-    if len(columns) < 2:
-        raise ValueError(f"Pairs have two columns, query and relevant text, not {columns}.")
     rows = as_texts(load_split(source, config, (split,))[0], columns, name=f"pairs of {source}")
-    texts = {name: rows[name][:] for name in columns}
-    documents = {text: str(key) for key, text in enumerate(dict.fromkeys(sum((texts[n] for n in columns[1:]), [])))}
-    queries = {str(key): text for key, text in enumerate(dict.fromkeys(texts[columns[0]]))}
-    keys, judgements = {text: key for key, text in queries.items()}, {key: {} for key in queries}
-    for query, relevant in zip(texts[columns[0]], texts[columns[1]], strict=True):
-        judgements[keys[query]][documents[relevant]] = 1
-    return RetrievalData(source, split, {key: text for text, key in documents.items()}, queries, judgements)
+    asked, relevant = (rows[name][:] for name in columns)
+    documents = {text: str(key) for key, text in enumerate(dict.fromkeys(relevant))}
+    queries = {text: str(key) for key, text in enumerate(dict.fromkeys(asked))}
+    judgements = {key: {} for key in queries.values()}
+    for query, document in zip(asked, relevant, strict=True):
+        judgements[queries[query]][documents[document]] = 1
+    by_key = ({key: text for text, key in texts.items()} for texts in (documents, queries))
+    return RetrievalData(source, split, *by_key, judgements)
 
 
 def ranking_rows(data: RetrievalData, negatives: Ranking | None, count: int, seed: int) -> Dataset:
