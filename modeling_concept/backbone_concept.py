@@ -39,15 +39,21 @@ class PretrainedTokens(nn.Module):
         backbone_config: transformers configuration with `model_type`.
         attn_implementation: that of the concept model.
         max_length: longest text in tokens.
+        dropout: that of the concept model, in place of each of the pretrained model's own.
 
     Raises:
         ValueError: the architecture is unknown or does not take embeddings, mask and positions; `max_length` tokens
             do not fit into its table of positions.
     """
 
-    def __init__(self, backbone_config: dict[str, Any], attn_implementation: str, max_length: int):
+    def __init__(
+        self, backbone_config: dict[str, Any], attn_implementation: str, max_length: int, dropout: float = 0.0
+    ):
         super().__init__()
         config = make_backbone_config(backbone_config)
+        for name, value in vars(config).items():
+            if "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
+                setattr(config, name, dropout)
         # "sdpa" is the concept model's default. The backbone then takes its own default, as it may have no sdpa.
         own_choice = attn_implementation == "sdpa"
         model = AutoModel.from_config(config, attn_implementation=None if own_choice else attn_implementation)

@@ -169,7 +169,8 @@ class ConceptEncoderConfig(ConceptModelConfig):
         hidden_act (`str`, defaults to `"silu"`):
             Activation of the feed-forward blocks.
         hidden_dropout_prob (`float`, defaults to 0.0):
-            Dropout after embeddings and sub-layers, on attention weights and before classifiers.
+            Dropout after embeddings and sub-layers, on attention weights, in a backbone's layers in place of its own,
+            and before classifiers.
         norm_eps (`float`, defaults to 1e-6):
             Epsilon of the norms of the layers.
         encoder_type (`str`, defaults to `"perceiver"`):

@@ -24,8 +24,9 @@ class ConceptTokenEmbeddings(nn.Module):
         self.backbone = None
         if config.backbone_config is not None:
             self.backbone = PretrainedTokens(
-                config.backbone_config, config._attn_implementation, config.max_sequence_length
-            )
+                config.backbone_config, config._attn_implementation, config.max_sequence_length,
+                config.hidden_dropout_prob,
+            )  # fmt: skip
         self.projection = make_linear(width, config.hidden_size) if width != config.hidden_size else None
         self.norm = make_norm(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

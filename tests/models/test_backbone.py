@@ -491,6 +491,19 @@ def test_a_model_for_another_backbone_is_told(sources):
             load_backbone(model(), backbone._replace(layers=layers))
 
 
+@every_source
+def test_dropout_is_that_of_the_model(sources, kind):
+    backbone = read_backbone(sources[kind], 2)
+    torch.manual_seed(0)
+    ids = torch.randint(3, V, (2, 9))
+    model = make_model(backbone)
+    expected = token_states(model, ids)
+    torch.testing.assert_close(token_states(model.train(), ids), expected)
+    model = make_model(backbone, hidden_dropout_prob=0.5)
+    torch.testing.assert_close(token_states(model, ids), expected)
+    assert not torch.allclose(token_states(model.train(), ids), expected)
+
+
 def test_lora_needs_layers(sources):
     with pytest.raises(ValueError, match="only a token table"):
         train_backbone(make_model(read_backbone(sources["bert"], 0)), "lora")
