@@ -11,6 +11,8 @@ table with 95 % intervals and paired tests, and a picture. Needs sentence-transf
 
 from dataclasses import dataclass, field
 
+import torch
+
 from trainers.evaluation.results import ReportingArguments, Result, measured_on, model_name, write_results
 from trainers.retrieval.evaluation import (
     METRICS,
@@ -43,6 +45,7 @@ class Arguments:
     )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many queries."})
     batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+    bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
 
     def __post_init__(self):
         check_at_least(self, num_vectors=1, max_eval_samples=2, batch_size=1)
@@ -52,6 +55,7 @@ def main():
     args, reporting = parse_arguments(Arguments, ReportingArguments)
     data = load_retrieval_data(args.dataset_name, args.split, args.max_eval_samples)
     model = load_token_model(args.model_name_or_path)
+    model = model.to(torch.bfloat16) if args.bf16 else model
     folder = reporting.folder("retrieval", args.model_name_or_path, "README.md", "quality.png")
     rankings = compare(data, model, args.num_vectors, args.batch_size)
     title = f"{model_name(args.model_name_or_path)} on {data.name} ({data.split}, {len(data.queries):,} queries)"

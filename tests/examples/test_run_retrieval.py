@@ -60,7 +60,8 @@ def test_a_retriever_is_measured_as_its_transformer_is(folder, monkeypatch):
 
 
 def test_a_checkpoint_without_token_vectors_is_refused(folder, tokenizer, monkeypatch):
-    make_model("perceiver_posonly_mlm", tokenizer, hidden_size=16, intermediate_size=16).save_pretrained("concept")
+    sizes = {"hidden_size": 16, "intermediate_size": 16}
+    make_model("perceiver_posonly_mlm", tokenizer, concept_mean="free", **sizes).save_pretrained("concept")
     tokenizer.save_pretrained("concept")
     given = ["--model_name_or_path", "concept", "--dataset_name", "data"]
     assert "gives no vectors of tokens" in refusal("run_retrieval.py", folder, monkeypatch, *given)

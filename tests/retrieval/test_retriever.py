@@ -10,11 +10,17 @@ import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from trainers.retrieval.concept_pooling import ConceptPooling
-from trainers.retrieval.evaluation import sentence_model
-from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
+from trainers.retrieval.retriever import (
+    ConceptRetriever,
+    load_retriever,
+    load_token_model,
+    sentence_model,
+    token_modules,
+)
 
 from ..conftest import TEXTS
 from ..modeling.test_remote_code import WITHOUT_THE_PACKAGE
+from ..trainers.kit import make_model
 from .kit import save_bert
 
 
@@ -48,6 +54,47 @@ def test_documents_are_concepts_and_queries_their_tokens(retriever, bert):
 
 def test_one_vector_of_a_retriever_is_that_of_its_transformer(retriever, bert):
     torch.testing.assert_close(sentence_model(retriever).encode(TEXTS), SentenceTransformer(bert).encode(TEXTS))
+
+
+@pytest.fixture(scope="module")
+def concept_model(tokenizer, tmp_path_factory):
+    """A concept checkpoint whose tokens have different weights in the mean."""
+    folder = str(tmp_path_factory.mktemp("concept"))
+    model = make_model("perceiver_posonly_mlm", tokenizer, hidden_size=16, intermediate_size=16)
+    model.encoder.token_weights.weights.uniform_(0.1, 1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_concept_checkpoint_finds_by_its_token_states(concept_model, tmp_path):
+    sentences = SentenceTransformer(concept_model)
+    retriever = ConceptRetriever.from_model(load_token_model(concept_model), num_vectors=3)
+    features = sentences.preprocess(TEXTS)
+    states = sentences[0].model.get_sentence_features(features["input_ids"], features["attention_mask"])
+    expected = torch.nn.functional.normalize(states.last_hidden_state, dim=-1)
+    tokens = [row[kept.bool()] for row, kept in zip(expected, features["attention_mask"], strict=True)]
+    same(retriever.encode_query(TEXTS), tokens)
+    same(retriever.encode_document(TEXTS), retriever[-1].pool(tokens))
+    torch.testing.assert_close(sentence_model(retriever).encode(TEXTS), sentences.encode(TEXTS))
+    retriever.save_pretrained(str(tmp_path))
+    again = load_retriever(str(tmp_path))
+    same(again.encode_document(TEXTS), retriever.encode_document(TEXTS))
+    torch.testing.assert_close(sentence_model(again).encode(TEXTS), sentences.encode(TEXTS))
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE + SEARCH_A_CONCEPT_MODEL, str(tmp_path)],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+SEARCH_A_CONCEPT_MODEL = """
+import sys
+from sentence_transformers import MultiVectorEncoder
+
+found = MultiVectorEncoder(sys.argv[1], trust_remote_code=True).encode_document(["Nobody saw him leave the house."])
+assert found[0].shape == (3, 16)
+"""
 
 
 def test_the_pooling_plugs_into_other_models(retriever, bert):

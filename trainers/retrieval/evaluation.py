@@ -19,7 +19,6 @@ from ir_measures import RR, R, nDCG
 from scipy.stats import bootstrap, permutation_test
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, HierarchicalTokenPooling
-from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 
@@ -27,7 +26,7 @@ from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
 from ..utils.errors import UNREADABLE, first_line
 from ..utils.plain_text import Markdown, markdown_table
 from .concept_pooling import ConceptPooling
-from .retriever import token_modules
+from .retriever import sentence_model, token_modules
 
 
 # The first one ranks systems.
@@ -152,14 +151,6 @@ class WardPooling(SegmentPooling):
 
 # Ways to make C vectors of a document's token vectors.
 POOLINGS = {"segments": SegmentPooling, "Ward": WardPooling, "concepts": ConceptPooling}
-
-
-def sentence_model(model: SentenceTransformer | MultiVectorEncoder) -> SentenceTransformer:
-    """The model of one vector: itself, or the mean of the states of a MultiVectorEncoder's transformer."""
-    if isinstance(model, SentenceTransformer):
-        return model
-    modules = [model[0], Pooling(model[0].get_embedding_dimension(), "mean")]
-    return SentenceTransformer(modules=modules, device=str(model.device))
 
 
 def reduce_precision(vectors: list[torch.Tensor], precision: str) -> list[torch.Tensor]:

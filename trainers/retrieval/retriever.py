@@ -5,13 +5,17 @@ A MultiVectorEncoder whose documents are C concepts and whose queries are the ve
 B texts, N tokens of a text, C concepts, E width of vectors.
 """
 
+import copy
 import json
 from pathlib import Path
 
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from sentence_transformers.util.file_io import load_file_path
+
+from modeling_concept.base_concept import SENTENCE_TRANSFORMER_FILES
 
 from ..utils.errors import UNREADABLE, first_line
 from .concept_pooling import ConceptPooling
@@ -21,6 +25,9 @@ from .concept_pooling import ConceptPooling
 REFERENCE = f"concept_pooling.{ConceptPooling.__name__}"
 FULL_NAME = f"{ConceptPooling.__module__}.{ConceptPooling.__name__}"
 
+# Which method of a concept model makes the vectors, as its checkpoints have it.
+CONCEPT_MODALITY = SENTENCE_TRANSFORMER_FILES["sentence_bert_config.json"]["modality_config"]["text"]
+
 # How the configurations of models of several vectors name their kind: sentence-transformers, PyLate and ColBERT.
 MULTI_VECTOR = {"MultiVectorEncoder", "ColBERT", "HF_ColBERT"}
 
@@ -28,16 +35,43 @@ MULTI_VECTOR = {"MultiVectorEncoder", "ColBERT", "HF_ColBERT"}
 def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
     """
     The modules that give the vectors of all tokens, of length 1: those of a MultiVectorEncoder but for its poolings,
-    or the transformer of a SentenceTransformer, without any training for it.
+    or the transformer of a SentenceTransformer, without any training for it. Of a concept checkpoint these are the
+    token states, whose mean is the sentence vector.
 
     Raises:
-        ValueError: the model gives no vectors of tokens, as a concept checkpoint does not.
+        ValueError: the model gives no vectors of tokens, as a concept checkpoint with a free mean does not.
     """
     if isinstance(model, MultiVectorEncoder):
         return [module for module in model if not isinstance(module, BaseTokenPooling)]
-    if model[0].module_output_name != "token_embeddings":
-        raise ValueError("The model gives no vectors of tokens; choose a SentenceTransformer of a transformer.")
-    return [model[0], MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+    transformer = model[0]
+    if getattr(transformer.config, "concept_mean", "free") != "free":
+        transformer = with_output(transformer, "last_hidden_state", "token_embeddings")
+    if transformer.module_output_name != "token_embeddings":
+        raise ValueError(
+            "The model gives no vectors of tokens; choose a SentenceTransformer of a transformer, or a concept "
+            "checkpoint whose concept_mean is not free."
+        )
+    return [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+
+
+def with_output(transformer: Transformer, output: str, name: str) -> Transformer:
+    """The transformer of a concept checkpoint, which gives `output` of its sentence features under a `name`."""
+    transformer = copy.copy(transformer)
+    transformer.modality_config = {"text": {**CONCEPT_MODALITY, "method_output_name": output}}
+    transformer.module_output_name = name
+    return transformer
+
+
+def sentence_model(model: SentenceTransformer | MultiVectorEncoder) -> SentenceTransformer:
+    """The model of one vector: itself, or the sentence vector of a MultiVectorEncoder's transformer, which is the mean
+    of its states but in a concept checkpoint with weights."""
+    if isinstance(model, SentenceTransformer):
+        return model
+    if hasattr(model[0].config, "concept_mean"):
+        modules = [with_output(model[0], "pooler_output", "sentence_embedding")]
+    else:
+        modules = [model[0], Pooling(model[0].get_embedding_dimension(), "mean")]
+    return SentenceTransformer(modules=modules, device=str(model.device))
 
 
 def load_retriever(path: str) -> "ConceptRetriever":
