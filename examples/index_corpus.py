@@ -39,7 +39,7 @@ class IndexArguments:
     model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "Retriever, MultiVectorEncoder, or SentenceTransformer of one transformer, folder or Hub id; by "
+            "help": "Retriever, MultiVectorEncoder, SentenceTransformer of a transformer, or concept checkpoint; by "
             "default sentence-transformers/all-MiniLM-L6-v2, and for search the model that made the index."
         },
     )

@@ -33,7 +33,7 @@ class Arguments:
 
     model_name_or_path: str = field(
         default="sentence-transformers/all-MiniLM-L6-v2",
-        metadata={"help": "A SentenceTransformer of one transformer, or a MultiVectorEncoder, folder or Hub id."},
+        metadata={"help": "A SentenceTransformer of one transformer, a MultiVectorEncoder or a concept checkpoint."},
     )
     dataset_name: str = field(
         default="mteb/scifact",

@@ -88,6 +88,11 @@ def test_a_concept_checkpoint_finds_by_its_token_states(concept_model, tmp_path)
     assert result.returncode == 0, result.stderr
 
 
+def test_layers_of_a_concept_checkpoint_are_not_cut(concept_model):
+    with pytest.raises(ValueError, match="is a concept checkpoint, whose layers cannot be cut"):
+        load_token_model(concept_model, 1)
+
+
 SEARCH_A_CONCEPT_MODEL = """
 import sys
 from sentence_transformers import MultiVectorEncoder

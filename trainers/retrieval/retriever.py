@@ -102,6 +102,8 @@ def load_token_model(path: str, num_layers: int | None = None) -> SentenceTransf
         classes = value("config.json", "architectures") or ()
         depth = value("config.json", "num_hidden_layers")
         options = {"config_kwargs": {"num_hidden_layers": num_layers} if num_layers else None}
+        if num_layers and value("config.json", "concept_mean"):
+            raise ValueError("it is a concept checkpoint, whose layers cannot be cut; leave the number of layers out")
         if num_layers and not (depth and num_layers <= depth):
             raise ValueError(f"it has {depth} layers, not {num_layers}")
         if MULTI_VECTOR & {kind, *classes}:

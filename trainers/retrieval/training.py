@@ -37,7 +37,7 @@ class ModelArguments:
 
     model_name_or_path: str = HfArg(
         default="sentence-transformers/all-MiniLM-L6-v2",
-        help="A SentenceTransformer of one transformer, or a MultiVectorEncoder, folder or Hub id.",
+        help="A SentenceTransformer of one transformer, a MultiVectorEncoder or a concept checkpoint.",
     )
     num_vectors: list[int] = HfArg(
         default_factory=lambda: [1, 2, 4, 8, 16, 32],
