@@ -45,6 +45,9 @@ STYLES = {"float32": ("-", "o"), "int8": ("--", "s"), "binary": (":", "^")}
 
 BLOCK = 1000  # documents that are scored at a time
 
+# Systems that all others are tested against.
+REFERENCES = ("one vector", "all tokens")
+
 RESAMPLES = 2000  # of bootstrap intervals and permutation tests
 
 
@@ -271,14 +274,14 @@ def compare(
     vectors = single_model.encode_document(documents, **single).float().cpu()
     seconds = time.perf_counter() - start
     query_vectors = single_model.encode_query(queries, **single).float().cpu()
-    rankings += rank_by_vectors("one vector", data, list(query_vectors[:, None]), list(vectors[:, None]), seconds)
+    rankings += rank_by_vectors(REFERENCES[0], data, list(query_vectors[:, None]), list(vectors[:, None]), seconds)
 
     start = time.perf_counter()
     # Half precision on the CPU, since the vectors of all tokens are many.
     tokens = [part.half().cpu() for part in encoder.encode_document(documents, **options)]
     seconds = time.perf_counter() - start
     query_tokens = [part.float().cpu() for part in encoder.encode_query(queries, **options)]
-    rankings += rank_by_vectors("all tokens", data, query_tokens, tokens, seconds, ["float32"])
+    rankings += rank_by_vectors(REFERENCES[1], data, query_tokens, tokens, seconds, ["float32"])
     for name, pooling in POOLINGS.items():
         for count in counts:
             start = time.perf_counter()
@@ -314,21 +317,25 @@ def paired_p_value(values: np.ndarray, reference: np.ndarray) -> float:
 # -- report
 
 
-def rankings_markdown(rankings: list[Ranking], reference: str = "all tokens") -> Markdown:
-    """The rankings as a table in Markdown, with 95 % intervals of the first metric and a paired test against one of
-    the systems."""
+def rankings_markdown(rankings: list[Ranking]) -> Markdown:
+    """The rankings as a table in Markdown, with 95 % intervals of the first metric and paired tests against one vector
+    and against all tokens."""
     main, *others = map(str, METRICS)
-    base = next(ranking.values[main] for ranking in rankings if ranking.system == reference)
+    references = {ranking.system: ranking.values[main] for ranking in rankings if ranking.system in REFERENCES}
     rows = []
     for ranking in rankings:
         values = ranking.values[main]
         low, high = interval(values)
-        test = "–" if ranking.system == reference else f"{paired_p_value(values, base):.3f}"
+        tests = [
+            "–" if ranking.system == system else f"{paired_p_value(values, base):.3f}"
+            for system, base in references.items()
+        ]
         size = [f"{ranking.vectors:.1f}", f"{ranking.bytes:,.0f}"] if ranking.bytes else ["–", "–"]
         rest = [f"{ranking.values[name].mean():.4f}" for name in others]
-        seconds = f"{ranking.seconds:.1f}"
-        rows.append([ranking.system, *size, f"{values.mean():.4f}", f"{low:.3f} to {high:.3f}", test, *rest, seconds])
-    heads = ["system", "vectors", "bytes a document", main, "95 %", f"p against {reference}", *others, "seconds"]
+        quality = [f"{values.mean():.4f}", f"{low:.3f} to {high:.3f}", *tests, *rest]
+        rows.append([ranking.system, *size, *quality, f"{ranking.seconds:.1f}"])
+    tests = [f"p against {system}" for system in references]
+    heads = ["system", "vectors", "bytes a document", main, "95 %", *tests, *others, "seconds"]
     return markdown_table(heads, rows, text_columns=1)
 
 
