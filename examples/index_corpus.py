@@ -109,10 +109,10 @@ def build(index: IndexArguments, args: BuildArguments) -> None:
 def search(index: IndexArguments, args: SearchArguments, query: str | None) -> None:
     if (query is None) == (args.query_file is None):
         raise ValueError('Give a query, as in `search "who rowed out alone?"`, or --query_file, one of them.')
-    lines = [query] if query else Path(args.query_file).read_text(encoding="utf-8").splitlines()
+    lines = [query] if query is not None else Path(args.query_file).read_text(encoding="utf-8").splitlines()
     queries = [line.strip() for line in lines if line.strip()]
     if not queries:
-        raise ValueError(f"There is no query in {args.query_file}.")
+        raise ValueError("The query is empty." if query is not None else f"There is no query in {args.query_file}.")
     opened = ConceptIndex.open(index.index_uri, index.model_name_or_path)
     vectors = opened.encode_queries(queries)
     exact = opened.nearest_exactly(vectors, args.top_k) if args.exact or args.recall else None

@@ -177,7 +177,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
             )
         check_inputs(input_ids, attention_mask=attention_mask)
         states, text_mean = self.read_tokens(*self.lay_out(input_ids, None, attention_mask))
-        return BaseModelOutputWithPooling(states, text_mean[:, 0])
+        return BaseModelOutputWithPooling(states[:, : input_ids.shape[1]], text_mean[:, 0])  # none of an empty text
 
     def read_tokens(self, input_ids, inputs_embeds, layout: TextLayout):
         """Token states [B, N, H], and their weighted mean over each text [B, 1, H]."""

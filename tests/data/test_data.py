@@ -64,6 +64,21 @@ def test_local_folders_stand_for_hub_data_sets(shared, tmp_path):
     assert len(raw["validation"]) == 3761
 
 
+def test_an_edited_folder_and_one_of_the_same_name_are_read_anew(tmp_path):
+    """`datasets` alone would give the rows of the first one for all of them."""
+    described = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n"
+
+    def rows(folder, texts):
+        path = tmp_path / folder / "own"
+        datasets.Dataset.from_dict({"text": texts}).to_parquet(path / "train.parquet")
+        (path / "README.md").write_text(f"---\n{described}---\n")
+        return sorted(text for split in load_text(str(path)).values() for text in split["text"])
+
+    assert rows("a", ["one", "two"]) == ["one", "two"]
+    assert rows("a", ["two", "six"]) == ["six", "two"]
+    assert rows("b", ["ten", "two"]) == ["ten", "two"]
+
+
 def test_the_embedded_corpus():
     raw = load_text()
     assert len(raw["train"]) == 94 and len(raw["validation"]) == 6

@@ -68,6 +68,8 @@ def test_a_file_of_queries_gives_json_lines_times_and_recall(built, monkeypatch,
         (["build", "--text_files", "nowhere"], "There is no file or folder nowhere."),
         (["search"], 'Give a query, as in `search "who rowed out alone?"`, or --query_file, one of them.'),
         (["search", "who", "--index_uri", "nowhere"], "There is no index at nowhere"),
+        (["search", " "], "The query is empty."),
+        (["search", ""], "The query is empty."),
         (["search", "--query_file", "blank.txt"], "There is no query in blank.txt."),
     ],
 )

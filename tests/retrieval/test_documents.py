@@ -67,6 +67,12 @@ def test_other_data_give_the_rows_of_all_splits(tmp_path):
         load_documents("nowhere")
 
 
+def test_ids_and_titles_are_kept_wherever_they_exist(tmp_path):
+    rows = {"_id": ["x", "y"], "title": ["T", None], "text": ["one", "two"], "year": [1, 2]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    assert load_documents(str(tmp_path)).part(0, 2) == {"x": "T one", "y": "two"}
+
+
 def test_an_id_that_is_there_twice_is_refused():
     with pytest.raises(ValueError, match="Several documents of mixed have the same _id"):
         documents(["a", "b"], _id=["1", "1"])

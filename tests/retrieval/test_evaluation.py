@@ -1,9 +1,11 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Retrieval: metrics, poolings and precisions against their definitions; data in BEIR's layout."""
 
+import dataclasses
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
@@ -74,6 +76,48 @@ def test_the_layout_of_beir_is_read(tmp_path):
         load_retrieval_data(folder, "dev")
 
 
+def change(folder, name, **columns):
+    """Replace columns of a file of the data; None drops one."""
+    path = f"{folder}/{name}.parquet"
+    rows = pq.read_table(path).to_pydict() | columns
+    Dataset.from_dict({key: value for key, value in rows.items() if value is not None}).to_parquet(path)
+
+
+def test_missing_titles_and_texts_are_empty(tmp_path):
+    folder = save_data(tmp_path / "beir")
+    count = len(DATA.documents)
+    change(folder, "corpus", title=[None] * (count - 1) + ["T"], text=["x"] * (count - 1) + [None])
+    assert {*load_retrieval_data(folder).documents.values()} == {"x", "T"}
+
+
+@pytest.mark.parametrize(("name", "columns", "message"), [
+    ("corpus", {"_id": ["a"] * len(DATA.documents)}, "Several documents of .* have the same _id"),
+    ("corpus", {"_id": None}, "The corpus of .* lack the column _id"),
+    ("qrels", {"score": None}, "The judgements of .* lack the column score"),
+    ("qrels", {"score": [0.5] * (sum(map(len, DATA.judgements.values())) + 2)}, "relevance is a whole number"),
+])  # fmt: skip
+def test_data_that_would_give_wrong_numbers_are_refused(tmp_path, name, columns, message):
+    folder = save_data(tmp_path / "beir")
+    change(folder, name, **columns)
+    with pytest.raises(ValueError, match=message):
+        load_retrieval_data(folder)
+
+
+def test_ties_are_broken_once():
+    data = RetrievalData("d", "test", {"a": "", "b": ""}, {"q": ""}, {"q": {"a": 1}})
+    first, second = (Ranking("s", {"q": dict.fromkeys(keys, 1.0)}).measure(data).values for keys in ("ab", "ba"))
+    assert first["nDCG@10"] == first["RR@10"] == 1
+    assert second["RR@10"] == 0.5 and second["nDCG@10"] == pytest.approx(1 / math.log2(3))
+
+
+def test_texts_without_words_are_ranked():
+    data = RetrievalData("d", "test", {"a": "fox", "b": ""}, {"q": "?", "r": "fox"}, {"q": {"a": 1}, "r": {"a": 1}})
+    found = rank_by_words(data).scores
+    assert found["q"] == {"a": 0, "b": 0} and found["r"]["a"] > found["r"]["b"] == 0
+    with pytest.raises(ValueError, match="No document of d holds a word"):
+        rank_by_words(dataclasses.replace(data, documents={"a": "", "b": "x"}))
+
+
 def test_other_layouts_are_named(tmp_path):
     Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "plain" / "train.parquet")
     with pytest.raises(ValueError, match=r"no configuration corpus, only \['default'\]"):
@@ -91,6 +135,11 @@ def test_poolings_give_as_many_vectors_as_asked(pooling, tokens, count):
     pooled = pooling(count).pool_one(unit(tokens, 8))
     assert pooled.shape[0] <= min(tokens, count) and (pooling is ConceptPooling or len(pooled) == min(tokens, count))
     torch.testing.assert_close(pooled.norm(dim=-1), torch.ones(len(pooled)))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS.values())
+def test_a_text_without_tokens_has_no_vectors(pooling):
+    assert pooling(3).pool([unit(0, 8), unit(4, 8)])[0].shape == (0, 8)
 
 
 def test_poolings_are_what_their_names_say():

@@ -12,11 +12,11 @@ from pathlib import Path
 import lancedb
 import pytest
 import torch
-from sentence_transformers import MultiVectorEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from trainers.retrieval import index as index_module
 from trainers.retrieval.concept_pooling import ConceptPooling
-from trainers.retrieval.documents import load_documents
+from trainers.retrieval.documents import load_documents, load_passages
 from trainers.retrieval.index import ConceptIndex, unit_vectors
 from trainers.retrieval.retriever import ConceptRetriever, load_retriever, load_token_model
 
@@ -111,6 +111,49 @@ def test_many_documents_are_indexed_and_new_ones_are_found(copy, built, bert, mo
     for found, exact in zip(answers(index), answers(index, exact=True), strict=True):
         assert dict(found) == pytest.approx(dict(exact), abs=2e-4)
     assert index.search([more[-1]])[0][0].id == "30"
+
+
+def test_texts_that_changed_or_are_gone_are_not_found(copy, bert, capsys):
+    changed = [MIXED[0], "Whales sing in the deep sea.", *MIXED[1:20]]
+    index = ConceptIndex.build(str(copy), documents(changed), bert, 3)
+    assert "29 documents of the index have changed or are gone" in capsys.readouterr().out
+    rows = index.table.search().select(["id", "text"]).to_list()
+    assert {row["id"]: row["text"] for row in rows} == {str(key): text for key, text in enumerate(changed)}
+    assert index.search("Whales sing in the deep sea.")[0][0].id == "1"
+
+
+def test_an_edited_note_is_found_as_it_is_and_other_folders_stay(bert, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes = {"a": "one two three four", "b's": "five six seven eight nine"}
+    for name, text in {**notes, "other": "ten eleven"}.items():
+        (tmp_path / ("o" if name == "other" else "n")).mkdir(exist_ok=True)
+        (tmp_path / ("o" if name == "other" else "n") / f"{name}.txt").write_text(text)
+    for folder in ("n", "o"):
+        index = ConceptIndex.build("index", load_passages(folder, words=3), bert, 2)
+    (tmp_path / "n" / "a.txt").write_text("zero one two three four")
+    (tmp_path / "n" / "b's.txt").unlink()
+    index = ConceptIndex.build("index", load_passages(["n"], words=3), bert, 2)
+    assert sorted(row["text"] for row in index.table.search().select(["text"]).to_list()) == [
+        "ten eleven", "three four", "zero one two"
+    ]  # fmt: skip
+
+
+def test_checkpoints_beside_a_model_do_not_change_it(bert, tmp_path):
+    SentenceTransformer(bert).save_pretrained(str(tmp_path / "model"))
+    before = index_module.revision_of(str(tmp_path / "model"))
+    shutil.copytree(bert, tmp_path / "model" / "checkpoint-1")
+    (tmp_path / "model" / "training_args.bin").write_bytes(b"1")
+    assert index_module.revision_of(str(tmp_path / "model")) == before != index_module.revision_of(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"num_vectors": 0}, "at least 1, not 0"), ({"precision": "int8"}, "'int8' is none of float16, float32")],
+)
+def test_a_wrong_value_leaves_no_index(bert, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        ConceptIndex.build(str(tmp_path / "index"), documents(), bert, **options)
+    assert not (tmp_path / "index").exists()
 
 
 def test_an_index_needs_only_its_folder(built, copy):
@@ -243,7 +286,8 @@ def test_no_index_and_an_empty_one_are_refused(bert, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="its table was not made by this package"):
         ConceptIndex.open(str(tmp_path / "foreign"))
     monkeypatch.setattr(ConceptIndex, "add", lambda *_: None)
-    ConceptIndex.build(str(tmp_path / "empty"), documents(), bert, 3)
+    with pytest.raises(ValueError, match="No document of mixed has a text"):
+        ConceptIndex.build(str(tmp_path / "empty"), documents(), bert, 3)
     with pytest.raises(ValueError, match="holds no document; its build was stopped early"):
         ConceptIndex.open(str(tmp_path / "empty"))
 

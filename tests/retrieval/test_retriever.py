@@ -1,20 +1,26 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Retrievers: what they encode, saving, loading without this package."""
 
+import copy
 import json
 import subprocess
 import sys
 
 import pytest
 import torch
+import transformers
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers.processors import TemplateProcessing
 
 from trainers.retrieval.concept_pooling import ConceptPooling
+from trainers.retrieval.evaluation import RetrievalData, compare
 from trainers.retrieval.retriever import (
     ConceptRetriever,
     load_retriever,
     load_token_model,
     sentence_model,
+    token_encoder,
     token_modules,
 )
 
@@ -78,6 +84,7 @@ def test_a_concept_checkpoint_finds_by_its_token_states(concept_model, tmp_path)
     same(retriever.encode_document(TEXTS), retriever[-1].pool(tokens))
     torch.testing.assert_close(sentence_model(retriever).encode(TEXTS), sentences.encode(TEXTS))
     retriever.save_pretrained(str(tmp_path))
+    assert '", trust_remote_code=True)' in (tmp_path / "README.md").read_text()
     again = load_retriever(str(tmp_path))
     same(again.encode_document(TEXTS), retriever.encode_document(TEXTS))
     torch.testing.assert_close(sentence_model(again).encode(TEXTS), sentences.encode(TEXTS))
@@ -100,6 +107,55 @@ from sentence_transformers import MultiVectorEncoder
 found = MultiVectorEncoder(sys.argv[1], trust_remote_code=True).encode_document(["Nobody saw him leave the house."])
 assert found[0].shape == (3, 16)
 """
+
+
+def test_prompts_of_a_model_are_kept(bert):
+    model = SentenceTransformer(bert, prompts={"query": "ask ", "document": "say "})
+    asked, said = (SentenceTransformer(bert).encode([f"{word} {TEXTS[0]}"]) for word in ("ask", "say"))
+    for again in (sentence_model(ConceptRetriever.from_model(model)), sentence_model(token_encoder(model))):
+        torch.testing.assert_close(again.encode_query(TEXTS[:1]), asked)
+        torch.testing.assert_close(again.encode_document(TEXTS[:1]), said)
+    tokens = token_encoder(SentenceTransformer(bert)).encode_query([f"ask {TEXTS[0]}"])
+    same(ConceptRetriever.from_model(model).encode_query(TEXTS[:1]), tokens)
+    several = MultiVectorEncoder(modules=token_modules(model), prompts=model.prompts, similarity_fn_name="meanmaxsim")
+    made = ConceptRetriever.from_model(several)
+    assert made.similarity_fn_name == "meanmaxsim" and made.prompts == model.prompts
+
+
+def test_the_pooling_of_a_retriever_stays(retriever):
+    assert ConceptRetriever.from_model(retriever)[-1].num_vectors == 3
+    assert ConceptRetriever.from_model(retriever, tokens_per_concept=4)[-1].tokens_per_concept == 4
+
+
+def test_layers_are_counted_whatever_their_name(tokenizer, tmp_path):
+    config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=3, n_heads=2, hidden_dim=16)
+    transformers.DistilBertModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert len(load_token_model(str(tmp_path), 2)[0].model.transformer.layer) == 2
+    with pytest.raises(ValueError, match="it has 3 layers, not 4"):
+        load_token_model(str(tmp_path), 4)
+
+
+def test_a_model_without_states_is_refused(tokenizer):
+    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)])
+    with pytest.raises(ValueError, match="gives no vectors of tokens"):
+        token_modules(static)
+
+
+def test_a_text_without_tokens_matches_nothing(tokenizer, tmp_path):
+    """As with a tokenizer that adds no token to a text, which those trained from the data are."""
+    bare = copy.deepcopy(tokenizer)
+    bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    make_model("perceiver_posonly_mlm", bare, hidden_size=16, intermediate_size=16).save_pretrained(tmp_path)
+    bare.save_pretrained(tmp_path)
+    retriever = ConceptRetriever.from_model(load_token_model(str(tmp_path)))
+    assert retriever.encode_document([""])[0].shape == retriever.encode_query([""])[0].shape == (0, 16)
+    documents = retriever.encode_document(["", TEXTS[0]])
+    scores = retriever.similarity(retriever.encode_query([TEXTS[0]]), documents)
+    assert scores[0, 1] > scores[0, 0]
+    data = RetrievalData("d", "test", {"a": "", "b": TEXTS[0]}, {"q": TEXTS[0]}, {"q": {"b": 1}})
+    for ranking in compare(data, load_token_model(str(tmp_path)), [1, 2], 2):
+        assert ranking.values["RR@10"][0] == 1, ranking.system
 
 
 def test_the_pooling_plugs_into_other_models(retriever, bert):

@@ -6,11 +6,20 @@ import torch
 from datasets import Dataset
 
 from trainers.retrieval.evaluation import Ranking, RetrievalData
-from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_modules
-from trainers.retrieval.training import DataArguments, NestedBudgets, RowsInOrder, add_teacher_scores, labelled_rows
+from trainers.retrieval.retriever import ConceptRetriever, load_token_model, token_encoder, token_modules
+from trainers.retrieval.training import (
+    DataArguments,
+    ModelArguments,
+    NestedBudgets,
+    RowsInOrder,
+    add_teacher_scores,
+    labelled_rows,
+    make_retriever,
+)
 from trainers.retrieval.training_data import load_pairs, neighbourhood_rows, query_sentences, ranking_rows
 
 from ..conftest import TEXTS
+from ..trainers.kit import make_model
 from .kit import MIXED, save_bert
 
 
@@ -68,12 +77,31 @@ def test_the_negatives_of_triplets_are_kept(tmp_path, retriever):
     assert found.column_names == args.columns
     assert {tuple(row.values()) for row in found} == {("q", "a", "c"), ("r", "b", "d")}
     with pytest.raises(ValueError, match="holds negatives already"):
-        DataArguments(columns=["asked", "found", "other"], hard_negatives=1)
+        DataArguments(train_file="t.csv", columns=["asked", "found", "other"], hard_negatives=1)
 
 
 def test_layers_that_a_model_does_not_have_are_refused(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="it has 1 layers, not 3"):
         load_token_model(save_bert(tmp_path, tokenizer), 3)
+
+
+def test_a_token_table_has_no_layers_to_adapt(tokenizer, tmp_path):
+    make_model("perceiver_posonly_mlm", tokenizer, hidden_size=16, intermediate_size=16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has only a token table"):
+        make_retriever(ModelArguments(str(tmp_path), backbone_training="lora"))
+
+
+def test_numbers_of_vectors_and_lengths_are_those_asked_for(tokenizer, tmp_path):
+    bert = save_bert(tmp_path / "bert", tokenizer)
+    assert make_retriever(ModelArguments(bert))[-1].num_vectors == 8
+    model = make_retriever(ModelArguments(bert, num_vectors=[4, 16], max_seq_length=10))
+    assert model[-1].num_vectors == 16 and len(model.encode_query([" ".join(MIXED)])[0]) == 10
+    model[0].document_length = 5
+    model.save_pretrained(str(tmp_path / "own"))
+    again = make_retriever(ModelArguments(str(tmp_path / "own"), num_vectors=[2], max_seq_length=12))
+    assert again[-1].num_vectors == 16
+    assert len(token_encoder(again).encode_document([" ".join(MIXED)])[0]) == 12
 
 
 def test_hard_negatives_are_found_and_not_relevant():

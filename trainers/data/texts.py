@@ -3,6 +3,8 @@
 
 import csv
 import glob
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -93,6 +95,21 @@ def load_text(
     return raw
 
 
+def load_dataset(name: str, config: str | None = None, **options) -> DatasetDict | IterableDatasetDict:
+    """
+    As `datasets.load_dataset`, with a cache of its own for each state of a local folder: a folder whose README
+    describes configurations would be recognised by its name and README alone, and one that was edited, or another one
+    of the same name, would silently give the old rows.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
+        state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "folders", digest))
+    return datasets.load_dataset(name, config, **options)
+
+
 def load_named(
     names: str, config: str | None, options: dict, revision: str | None = None
 ) -> DatasetDict | IterableDatasetDict:
@@ -102,7 +119,7 @@ def load_named(
     for item in names.split(","):
         name, colon, own_config = item.strip().partition(":")
         try:
-            raw = datasets.load_dataset(name, own_config if colon else config, revision=revision, **options)
+            raw = load_dataset(name, own_config if colon else config, revision=revision, **options)
         except Exception as error:
             raise ValueError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
         for rows in raw.values():

@@ -109,6 +109,8 @@ def assign_tokens(vectors: torch.Tensor, mask: torch.Tensor, counts: torch.Tenso
         counts: number of concepts [B], at most that of the tokens; C is the largest.
     """
     size = int(counts.max())
+    if not size:  # texts without tokens
+        return vectors.new_zeros(*mask.shape, 0)
     nearest = torch.zeros(mask.shape, dtype=torch.long)
     for row, kept, count, labels in zip(vectors.cpu(), mask.cpu(), counts.tolist(), nearest, strict=True):
         labels[kept] = ward_clusters(row[kept], count)

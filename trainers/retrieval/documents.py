@@ -25,6 +25,7 @@ class Documents:
     Args:
         source: where the documents come from; the index keeps it.
         rows: with the column `text`, and perhaps `_id` and `title`. Without `_id` a row's number is its id.
+        paths: files and folders that they were read from, as given; none for a data set, which is read whole.
 
     Raises:
         ValueError: there is no row, or two have the same `_id`.
@@ -32,6 +33,7 @@ class Documents:
 
     source: str
     rows: Dataset
+    paths: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not len(self.rows):
@@ -50,10 +52,16 @@ class Documents:
         texts = (f"{title or ''} {text or ''}".strip() for title, text in zip(titles, rows["text"], strict=True))
         return {str(key): text for key, text in zip(ids, texts, strict=True) if text}
 
+    def covers(self, key: str) -> bool:
+        """Whether a document with this id would be among these if it still existed."""
+        file = Path(key.rsplit(":", 2)[0])
+        return not self.paths or any(path in (file, *file.parents) for path in map(Path, self.paths))
+
 
 def load_documents(source: str, column: str | None = None) -> Documents:
     """
-    The documents of a data set: its configuration `corpus` as in BEIR's layout, else the rows of all of its splits.
+    The documents of a data set: its configuration `corpus` as in BEIR's layout, else the rows of all of its splits,
+    with the columns `_id` and `title` where they exist.
 
     Args:
         source: Hub id or folder.
@@ -68,23 +76,22 @@ def load_documents(source: str, column: str | None = None) -> Documents:
         raise ValueError(f"The data set {source!r} cannot be read: {first_line(error)}") from error
     rows = datasets.concatenate_datasets(list(load_named(source, "corpus" if beir else None, {}).values()))
     column = text_column(rows, column)
-    kept = {column: "text", **({"_id": "_id", "title": "title"} if beir else {})}
-    rows = rows.select_columns([name for name in kept if name in rows.column_names])
+    rows = rows.select_columns([name for name in rows.column_names if name in (column, "_id", "title")])
     return Documents(source, rows if column == "text" else rows.rename_column(column, "text"))
 
 
-def load_passages(paths: Iterable[str], words: int = 100) -> Documents:
+def load_passages(paths: str | Iterable[str], words: int = 100) -> Documents:
     """
     The passages of text files, with the id `file:line:column` of their beginning.
 
     Args:
-        paths: files, and folders whose files with one of `ENDINGS` are read.
+        paths: files, and folders whose files with one of `ENDINGS` are read; one of these, or several.
         words: of a passage at most; a file is cut into passages of equal length.
 
     Raises:
         ValueError: a path does not exist, or a file is not UTF-8, or there is no text.
     """
-    found = {}
+    found, paths = {}, (paths,) if isinstance(paths, str) else tuple(map(str, paths))
     for file in text_files(paths):
         try:
             text = file.read_text(encoding="utf-8-sig")
@@ -93,9 +100,8 @@ def load_passages(paths: Iterable[str], words: int = 100) -> Documents:
         for start, passage in cut(text, words):
             line = text.count("\n", 0, start) + 1
             found[f"{file}:{line}:{start - text.rfind(chr(10), 0, start)}"] = passage
-    return Documents(
-        f"files, passages of {words} words", Dataset.from_dict({"_id": [*found], "text": [*found.values()]})
-    )
+    rows = Dataset.from_dict({"_id": [*found], "text": [*found.values()]})
+    return Documents(f"files, passages of {words} words", rows, paths)
 
 
 def text_files(paths: Iterable[str]) -> list[Path]:

@@ -22,17 +22,22 @@ from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling,
 from sentence_transformers.util import maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 
+from ..data.texts import load_dataset
 from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
 from ..utils.errors import UNREADABLE, first_line
 from ..utils.plain_text import Markdown, markdown_table
 from .concept_pooling import ConceptPooling
-from .retriever import sentence_model, token_modules
+from .retriever import sentence_model, token_encoder
 
 
 # The first one ranks systems.
 METRICS = (nDCG @ 10, R @ 100, RR @ 10)
 # Documents that are kept for each query, as many as the deepest metric reads.
 DEPTH = 100
+
+# Columns of BEIR's layout.
+TEXT_COLUMNS = ("_id", "text")
+JUDGEMENT_COLUMNS = ("query-id", "corpus-id", "score")
 
 # As Anserini and BEIR set it, without stemming and stop words.
 BM25_OPTIONS = {"k1": 0.9, "b": 0.4}
@@ -76,10 +81,16 @@ def load_config(source: str, *names: str) -> datasets.DatasetDict:
         found = datasets.get_dataset_config_names(source)
         name = next((name for name in names if name in found), None)
         if name is not None:
-            return datasets.load_dataset(source, name)
+            return load_dataset(source, name)
     except UNREADABLE as error:
         raise ValueError(f"The data set {source!r} cannot be read: {first_line(error)}") from error
     raise ValueError(f"{source} has no configuration {' or '.join(names)}, only {found}; BEIR's layout has them.")
+
+
+def check_columns(rows: datasets.Dataset, names: tuple[str, ...], what: str) -> None:
+    """ValueError unless the rows have columns of these names."""
+    if missing := [name for name in names if name not in rows.column_names]:
+        raise ValueError(f"The {what} lack the column {missing[0]}; the columns are {rows.column_names}.")
 
 
 def load_retrieval_data(source: str, split: str | None = None, limit: int | None = None) -> RetrievalData:
@@ -93,7 +104,8 @@ def load_retrieval_data(source: str, split: str | None = None, limit: int | None
         limit: number of queries, the first ones; all by default.
 
     Raises:
-        ValueError: no such data, configuration or split, or no query has a relevant document.
+        ValueError: no such data, configuration, split or column, two documents with one id, a relevance that is no
+            whole number, or no query has a relevant document.
     """
     corpus = next(iter(load_config(source, "corpus").values()))
     texts = next(iter(load_config(source, "queries").values()))
@@ -104,16 +116,24 @@ def load_retrieval_data(source: str, split: str | None = None, limit: int | None
         raise ValueError(
             f"{source} has no judgements {' or '.join(wanted)}, only {list(qrels)}; choose one by --split."
         )
+    check_columns(corpus, TEXT_COLUMNS, f"corpus of {source}")
+    check_columns(texts, TEXT_COLUMNS, f"queries of {source}")
+    check_columns(qrels[found], JUDGEMENT_COLUMNS, f"judgements of {source}")
     titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
     documents = {
-        str(key): f"{title} {text}".strip()
+        str(key): f"{title or ''} {text or ''}".strip()
         for key, title, text in zip(corpus["_id"], titles, corpus["text"], strict=True)
     }
+    if len(documents) < len(corpus):
+        raise ValueError(f"Several documents of {source} have the same _id; each needs its own.")
     judgements = {}
-    for row in qrels[found]:
-        if row["score"] > 0 and str(row["corpus-id"]) in documents:
-            judgements.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = int(row["score"])
-    queries = {str(key): text for key, text in zip(texts["_id"], texts["text"], strict=True) if str(key) in judgements}
+    for query, document, score in zip(*(qrels[found][name] for name in JUDGEMENT_COLUMNS), strict=True):
+        if score != int(score):
+            raise ValueError(f"The judgements of {source} hold {score}; relevance is a whole number.")
+        if score > 0 and str(document) in documents:
+            judgements.setdefault(str(query), {})[str(document)] = int(score)
+    asked = zip(texts["_id"], texts["text"], strict=True)
+    queries = {str(key): text or "" for key, text in asked if str(key) in judgements}
     queries = dict(list(queries.items())[:limit])
     if not queries:
         raise ValueError(f"No query of {source} has a relevant document in the judgements {found}.")
@@ -138,6 +158,8 @@ class SegmentPooling(BaseTokenPooling):
 
     def pool_one(self, embedding, **kwargs):
         """[N, E] -> [min(N, C), E]."""
+        if not len(embedding):
+            return embedding
         parts = torch.tensor_split(embedding, min(self.num_vectors, len(embedding)))
         return torch.nn.functional.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
 
@@ -147,6 +169,8 @@ class WardPooling(SegmentPooling):
 
     def pool_one(self, embedding, **kwargs):
         """[N, E] -> [min(N, C), E]."""
+        if not len(embedding):
+            return embedding
         # The number of clusters is the whole part of N / pool_factor.
         factor = max(len(embedding) / (self.num_vectors + 1e-3), 1)
         return HierarchicalTokenPooling(factor, num_protected_tokens=0).pool_one(embedding)
@@ -201,7 +225,9 @@ class Ranking:
         """Itself, with the values of `METRICS`."""
         order = {key: place for place, key in enumerate(data.queries)}
         self.values = {str(metric): np.zeros(len(order)) for metric in METRICS}
-        for value in ir_measures.iter_calc(METRICS, data.judgements, self.scores):
+        # By rank, since the measures break ties of scores in different ways.
+        ranks = {query: {key: -place for place, key in enumerate(found)} for query, found in self.scores.items()}
+        for value in ir_measures.iter_calc(METRICS, data.judgements, ranks):
             self.values[str(value.measure)][order[value.query_id]] = value.value
         return self
 
@@ -220,10 +246,14 @@ def rank_by_words(data: RetrievalData) -> Ranking:
     """BM25 (Robertson et al. 1995) as in Lucene."""
     start, options = time.perf_counter(), {"stopwords": [], "show_progress": False}
     index = bm25s.BM25(method="lucene", **BM25_OPTIONS)
-    index.index(bm25s.tokenize(list(data.documents.values()), **options), show_progress=False)
+    words = bm25s.tokenize(list(data.documents.values()), **options)
+    if not words.vocab:
+        raise ValueError(f"No document of {data.name} holds a word of two characters or more.")
+    index.index(words, show_progress=False)
     seconds = time.perf_counter() - start
     queries = bm25s.tokenize(list(data.queries.values()), return_ids=False, **options)
-    scores = torch.stack([torch.as_tensor(index.get_scores(words)) for words in queries])
+    none = torch.zeros(len(data.documents))
+    scores = torch.stack([torch.as_tensor(index.get_scores(asked)) if asked else none for asked in queries])
     return Ranking("BM25", best_documents(scores, data), seconds=seconds)
 
 
@@ -264,8 +294,7 @@ def compare(
     Raises:
         ValueError: the model gives no vectors of tokens.
     """
-    encoder = MultiVectorEncoder(modules=token_modules(model), device=str(model.device))
-    single_model = sentence_model(model)
+    encoder, single_model = token_encoder(model), sentence_model(model)
     queries, documents = list(data.queries.values()), list(data.documents.values())
     options = {"batch_size": batch_size, "show_progress_bar": True}
     rankings = [rank_by_words(data)]

@@ -21,17 +21,24 @@ from filelock import FileLock, Timeout
 from huggingface_hub import try_to_load_from_cache
 from lancedb.index import IvfSq
 from tqdm import tqdm
+from transformers.utils import logging
 
 from ..utils.errors import UNREADABLE, first_line
 from ..utils.runs import file_digest
+from .concept_pooling import ConceptPooling
 from .documents import Documents
 from .retriever import ConceptRetriever, load_retriever
 
+
+logger = logging.get_logger(__name__)
 
 TABLE, VECTORS, MEAN, ORIGIN = "documents", "vectors", "mean", b"concept_index"
 
 # Numbers as they are stored.
 PRECISIONS = {"float16": pa.float16(), "float32": pa.float32()}
+
+# Files of weights.
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 # With fewer documents the means of all are compared.
 FEWEST_INDEXED = 20_000
@@ -39,15 +46,22 @@ FEWEST_INDEXED = 20_000
 # Means of a partition of their index, on average.
 PARTITION = 8192
 
+# Documents that are removed at a time.
+DELETED = 1000
+
 # Documents that are scored at a time by an exact search.
 BLOCK = 1000
 
 
 def revision_of(path: str) -> str:
-    """The beginning of the digest of the weights in a folder, or of the commit of a model of the Hub."""
+    """The beginning of the digest of a model's weights in a folder, without those of checkpoints beside it, or of the
+    commit of a model of the Hub."""
     if Path(path).is_dir():
-        weights = sorted(file for ending in ("*.safetensors", "*.bin") for file in Path(path).rglob(ending))
-        return file_digest(*weights)[:12]
+        modules = Path(path, "modules.json")
+        parts = [part["path"] for part in json.loads(modules.read_text())] if modules.is_file() else []
+        folders = {Path(path, part) for part in ("", *parts)}
+        weights = {file for folder in folders for ending in WEIGHTS for file in folder.glob(ending)}
+        return file_digest(*sorted(weights))[:12]
     found = None if Path(path).is_absolute() else try_to_load_from_cache(path, "config.json")
     return Path(found).parent.name[:12] if isinstance(found, str) else "unknown"
 
@@ -152,11 +166,17 @@ class ConceptIndex:
         if not table.count_rows():
             raise ValueError(f"The index {uri} holds no document; its build was stopped early: repeat it.")
         origin = Origin(**json.loads(table.schema.metadata[ORIGIN]))
-        if model_name_or_path is None and (found := revision_of(origin.model)) != origin.revision:
+        found = revision_of(model_name_or_path or origin.model)
+        if model_name_or_path is None and found != origin.revision:
             raise ValueError(
                 f"The model {origin.model} is not the one that made the index (revision {origin.revision}, not "
                 f"{found}); give the right one by --model_name_or_path."
             )
+        if found != origin.revision:
+            logger.warning(
+                "Queries are encoded by %s, documents were by %s: answers make sense only where both give the same "
+                "vectors, as a student and its teacher do.", model_name_or_path, origin.model,
+            )  # fmt: skip
         index = cls(table, origin, load_retriever(model_name_or_path or origin.model))
         width = index.encode_queries(["a"])[0].shape[1]
         if width != origin.width:
@@ -169,8 +189,9 @@ class ConceptIndex:
         bf16: bool = False, batch_size: int = 32, shard_size: int = 1024,
     ) -> "ConceptIndex":  # fmt: skip
         """
-        The index of documents. What is in the index already, by id, is not encoded again: a build that was killed goes
-        on, and documents that are new are added. Each of several processes, as `torchrun` starts them, encodes a part.
+        The index of documents. What is in the index already is not encoded again: a build that was killed goes on, and
+        documents that are new are added. Documents of the same source whose text has changed are encoded again, and
+        those that are gone are removed. Each of several processes, as `torchrun` starts them, encodes a part.
 
         Args:
             uri: as in [`open`].
@@ -183,8 +204,11 @@ class ConceptIndex:
 
         Raises:
             ValueError: the index was made by another model, way or source; another build writes to it; vectors of the
-                model are not of length 1.
+                model are not of length 1; no document has a text; a number or precision is out of range.
         """
+        if precision not in PRECISIONS:
+            raise ValueError(f"The precision {precision!r} is none of {', '.join(PRECISIONS)}.")
+        ConceptPooling(num_vectors)  # raises for a wrong number
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
         model = load_retriever(model_name_or_path)
         path = Path(model_name_or_path)
@@ -201,6 +225,10 @@ class ConceptIndex:
             table = open_table(uri)
             Origin(**json.loads(table.schema.metadata[ORIGIN])).check_same(origin, uri)
             index = cls(table, origin, model.to(state.device))
+            if state.is_main_process:
+                index.remove_outdated(documents, shard_size)
+            state.wait_for_everyone()
+            table.checkout_latest()
             index.add(documents, batch_size, shard_size, state)
             state.wait_for_everyone()
             if state.is_main_process:
@@ -208,6 +236,23 @@ class ConceptIndex:
             state.wait_for_everyone()
         table.checkout_latest()
         return index
+
+    def remove_outdated(self, documents: Documents, shard_size: int) -> None:
+        """Remove documents whose text has changed or that are gone, of those that `documents` cover."""
+        held = {}  # hashes, since the texts may be many
+        for batch in self.table.search().select(["id", "text"]).to_batches(shard_size):
+            held |= {row["id"]: hash(row["text"]) for row in batch.to_pylist()}
+        starts = range(0, len(documents), shard_size) if held else ()
+        for start in starts:
+            for key, text in documents.part(start, start + shard_size).items():
+                if held.get(key) == hash(text):
+                    del held[key]
+        outdated = [key for key in held if documents.covers(key)]
+        for start in range(0, len(outdated), DELETED):
+            quoted = (key.replace("'", "''") for key in outdated[start : start + DELETED])
+            self.table.delete("id IN ('" + "', '".join(quoted) + "')")
+        if outdated:
+            print(f"{len(outdated):,} documents of the index have changed or are gone, and were removed from it.")
 
     def add(self, documents: Documents, batch_size: int, shard_size: int, state: PartialState) -> None:
         """Encode and write this process's share of the documents: whole shards, each in one commit."""
@@ -220,12 +265,18 @@ class ConceptIndex:
                 texts = {key: text for key, text in documents.part(start, start + size).items() if key not in held}
                 if texts:
                     vectors = self.encode_documents(list(texts.values()), batch_size)
-                    self.table.add(as_rows(texts, vectors, self.table.schema))
+                    rows = [row for row in zip(texts.items(), vectors, strict=True) if len(row[1])]  # with a token
+                    if rows:
+                        items, vectors = zip(*rows, strict=True)
+                        self.table.add(as_rows(dict(items), vectors, self.table.schema))
                 bar.total -= size - len(texts)
                 bar.update(len(texts))
 
     def finish(self) -> None:
-        """Join the files that were written, and index the means of `FEWEST_INDEXED` documents and more."""
+        """Join the files that were written, and index the means of `FEWEST_INDEXED` documents and more; ValueError
+        where no document was written."""
+        if not self.table.count_rows():
+            raise ValueError(f"No document of {self.origin.source} has a text.")
         if self.table.count_rows() >= FEWEST_INDEXED and not self.table.list_indices():
             self.table.create_index(MEAN, config=IvfSq(distance_type="cosine", target_partition_size=PARTITION))
         with warnings.catch_warnings():
@@ -241,13 +292,19 @@ class ConceptIndex:
         return unit_vectors(vectors)
 
     def encode_queries(self, texts: list[str]) -> list[torch.Tensor]:
-        """The vectors [N, E] of each query, of length 1, float32 on the CPU; ValueError if the model's are not."""
-        return unit_vectors(self.model.encode_query(texts))
+        """The vectors [N, E] of each query, of length 1, float32 on the CPU; ValueError if the model's are not, or a
+        query has no token."""
+        vectors = unit_vectors(self.model.encode_query(texts))
+        for text, found in zip(texts, vectors, strict=True):
+            if not len(found):
+                raise ValueError(f"The query {text!r} has no token of the model.")
+        return vectors
 
     # -- search
 
-    def search(self, queries: list[str], top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
-        """The best documents of each query; `exact`: by MaxSim with all documents."""
+    def search(self, queries: str | list[str], top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
+        """The best documents of each query, of one or several; `exact`: by MaxSim with all documents."""
+        queries = [queries] if isinstance(queries, str) else queries
         vectors = self.encode_queries(queries)
         return self.nearest_exactly(vectors, top_k) if exact else [self.nearest(query, top_k) for query in vectors]
 

@@ -7,6 +7,8 @@ B texts, N tokens of a text, C concepts, E width of vectors.
 
 import copy
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
@@ -44,14 +46,32 @@ def token_modules(model: SentenceTransformer | MultiVectorEncoder) -> list:
     if isinstance(model, MultiVectorEncoder):
         return [module for module in model if not isinstance(module, BaseTokenPooling)]
     transformer = model[0]
-    if getattr(transformer.config, "concept_mean", "free") != "free":
+    if getattr(config_of(model), "concept_mean", "free") != "free":
         transformer = with_output(transformer, "last_hidden_state", "token_embeddings")
-    if transformer.module_output_name != "token_embeddings":
+    if not isinstance(transformer, Transformer) or transformer.module_output_name != "token_embeddings":
         raise ValueError(
             "The model gives no vectors of tokens; choose a SentenceTransformer of a transformer, or a concept "
             "checkpoint whose concept_mean is not free."
         )
     return [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+
+
+def config_of(model: SentenceTransformer | MultiVectorEncoder):
+    """The configuration of the transformer of a model; None if it has none, as one of static vectors."""
+    return model[0].config if isinstance(model[0], Transformer) else None
+
+
+def made_of(modules: list, model: SentenceTransformer | MultiVectorEncoder, kind: type = MultiVectorEncoder):
+    """A model of a `kind` with other modules, and with the device and the prompts of `model`, whose texts it gets."""
+    options = {"device": str(model.device), "prompts": model.prompts, "default_prompt_name": model.default_prompt_name}
+    if isinstance(model, MultiVectorEncoder) and issubclass(kind, MultiVectorEncoder):
+        options["similarity_fn_name"] = model.similarity_fn_name
+    return kind(modules=modules, **options)
+
+
+def token_encoder(model: SentenceTransformer | MultiVectorEncoder) -> MultiVectorEncoder:
+    """The model that gives the vectors of all tokens; ValueError as [`token_modules`]."""
+    return made_of(token_modules(model), model)
 
 
 def with_output(transformer: Transformer, output: str, name: str) -> Transformer:
@@ -67,11 +87,11 @@ def sentence_model(model: SentenceTransformer | MultiVectorEncoder) -> SentenceT
     of its states but in a concept checkpoint with weights."""
     if isinstance(model, SentenceTransformer):
         return model
-    if hasattr(model[0].config, "concept_mean"):
+    if hasattr(config_of(model), "concept_mean"):
         modules = [with_output(model[0], "pooler_output", "sentence_embedding")]
     else:
         modules = [model[0], Pooling(model[0].get_embedding_dimension(), "mean")]
-    return SentenceTransformer(modules=modules, device=str(model.device))
+    return made_of(modules, model, SentenceTransformer)
 
 
 def load_retriever(path: str) -> "ConceptRetriever":
@@ -100,15 +120,22 @@ def load_token_model(path: str, num_layers: int | None = None) -> SentenceTransf
     try:
         kind = value("config_sentence_transformers.json", "model_type")
         classes = value("config.json", "architectures") or ()
-        depth = value("config.json", "num_hidden_layers")
-        options = {"config_kwargs": {"num_hidden_layers": num_layers} if num_layers else None}
-        if num_layers and value("config.json", "concept_mean"):
+        several = MULTI_VECTOR & {kind, *classes}
+        load = (
+            partial(ConceptRetriever._load_with_module_classes, path, {})
+            if several
+            else partial(SentenceTransformer, path)
+        )
+        model = load()
+        if num_layers is None:
+            return model
+        config = config_of(model)
+        if hasattr(config, "concept_mean"):
             raise ValueError("it is a concept checkpoint, whose layers cannot be cut; leave the number of layers out")
-        if num_layers and not (depth and num_layers <= depth):
+        depth = getattr(config, "num_hidden_layers", 0)
+        if num_layers > depth:
             raise ValueError(f"it has {depth} layers, not {num_layers}")
-        if MULTI_VECTOR & {kind, *classes}:
-            return ConceptRetriever._load_with_module_classes(path, {}, **options)
-        return SentenceTransformer(path, **options)
+        return load(config_kwargs={"num_hidden_layers": num_layers})
     except UNREADABLE as error:
         raise ValueError(f"The model {path!r} cannot be read: {first_line(error)}") from error
 
@@ -127,13 +154,21 @@ class ConceptRetriever(MultiVectorEncoder):
 
     @classmethod
     def from_model(cls, model: SentenceTransformer | MultiVectorEncoder, **options) -> "ConceptRetriever":
-        """A retriever on the token vectors of `model`; `options` of [`ConceptPooling`]. ValueError as
-        [`token_modules`]."""
-        return cls(modules=[*token_modules(model), ConceptPooling(**options)], device=str(model.device))
+        """A retriever on the token vectors of `model`, with its prompts; `options` of [`ConceptPooling`], without
+        which the pooling of a retriever stays. ValueError as [`token_modules`]."""
+        own = isinstance(model[-1], ConceptPooling) and not options
+        return made_of([*token_modules(model), model[-1] if own else ConceptPooling(**options)], model, cls)
 
     def save(self, path: str, *args, **kwargs) -> None:
-        """As in MultiVectorEncoder; `modules.json` names the file of the pooling that stands beside it."""
+        """As in MultiVectorEncoder; `modules.json` names the file of the pooling that stands beside it, and the card
+        says that it is run."""
         super().save(path, *args, **kwargs)
+        card = Path(path, "README.md")
+        if card.is_file():
+            call = re.compile(r'(MultiVectorEncoder\("[^"]*")\)')
+            card.write_text(
+                call.sub(r"\1, trust_remote_code=True)", card.read_text(encoding="utf-8")), encoding="utf-8"
+            )
         file = Path(path, "modules.json")
         modules = json.loads(file.read_text(encoding="utf-8"))
         for module in modules:

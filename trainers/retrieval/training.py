@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from datasets import Dataset
-from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from sentence_transformers.multi_vector_encoder.losses import (
@@ -23,7 +23,8 @@ from ..utils.limits import check_at_least
 from ..utils.runs import check_output_dir
 from .concept_pooling import ConceptPooling
 from .evaluation import RetrievalData, load_retrieval_data, rank_by_vectors, rank_by_words
-from .retriever import ConceptRetriever, load_token_model, token_modules
+from .retriever import ConceptRetriever, load_token_model, token_encoder
+from .trainer import RetrieverTrainer, merged
 from .training_data import load_pairs, neighbourhood_rows, ranking_rows
 
 
@@ -77,6 +78,14 @@ class DataArguments:
 
     def __post_init__(self):
         check_at_least(self, max_documents=2, documents_per_query=2, hard_negatives=0)
+        if self.labelled and not (self.train_file or self.dataset_name):
+            raise ValueError("Give the pairs or judgements by --dataset_name, or pairs by --train_file.")
+        if self.qrels and self.train_file:
+            raise ValueError("Judgements are those of a data set: give --dataset_name, not --train_file.")
+        if self.hard_negatives and not self.labelled:
+            raise ValueError("--hard_negatives are of pairs or judgements: give --columns or --qrels true.")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"--columns names different columns, not {self.columns}.")
         if self.columns and self.qrels:
             raise ValueError("Give --columns of pairs, or --qrels true, not both.")
         if len(self.columns) == 1:
@@ -114,13 +123,34 @@ class RowsInOrder(DefaultBatchSampler):
 
 def make_retriever(args: ModelArguments) -> ConceptRetriever:
     """The untrained retriever that the options describe; ValueError for a model that cannot be read."""
-    model = ConceptRetriever.from_model(load_token_model(args.model_name_or_path, args.backbone_layers))
-    model[0].max_seq_length = args.max_seq_length or model[0].max_seq_length
+    source = load_token_model(args.model_name_or_path, args.backbone_layers)
+    counts = args.num_vectors
+    # The pooling of a retriever stays.
+    options = {} if isinstance(source[-1], ConceptPooling) else {"num_vectors": 8 if 8 in counts else max(counts)}
+    model = ConceptRetriever.from_model(source, **options)
+    if args.max_seq_length is not None:
+        set_length(model, args.max_seq_length)
     if args.backbone_training == LORA:
         from peft import LoraConfig, get_peft_model
 
+        if getattr(model[0].config, "backbone_config", {}) is None:
+            raise ValueError("LoRA adapts the layers of a backbone, but this model has only a token table; use full.")
         model[0].model = get_peft_model(model[0].model, LoraConfig(target_modules="all-linear"))
     return model
+
+
+def set_length(model: ConceptRetriever, length: int) -> None:
+    """Let the model read so many tokens of a document; ValueError where it has fewer positions."""
+    transformer = model[0]
+    longest = getattr(transformer.config, "max_position_embeddings", length)
+    for name, part in transformer.model.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            longest = part.num_embeddings - part.padding_idx - 1  # as in RoBERTa: positions begin after padding's row
+    if length > longest:
+        raise ValueError(f"The model reads {longest} tokens at most, not --max_seq_length {length}.")
+    transformer.max_seq_length = length
+    if transformer.document_length is not None:
+        transformer.document_length = length
 
 
 def labelled_rows(args: DataArguments, model: ConceptRetriever, seed: int) -> Dataset:
@@ -155,7 +185,7 @@ def unlabelled_rows(
 ) -> Dataset:
     """Rows of neighbourhoods of plain text with the teacher's scores."""
     path = model_args.teacher_name_or_path or model_args.model_name_or_path
-    teacher = MultiVectorEncoder(modules=token_modules(load_token_model(path)), device=str(model.device))
+    teacher = token_encoder(load_token_model(path))
     raw = load_text(args.dataset_name, args.dataset_config_name, args.train_file, seed=training.seed)["train"]
     documents = list(dict.fromkeys(iterate_texts(raw, text_column(raw, args.text_column), args.max_documents)))
     # In half precision, since the vectors of all tokens are many.
@@ -208,7 +238,7 @@ class NestedBudgets(torch.nn.Module):
 
 
 def make_evaluator(data: RetrievalData) -> MultiVectorInformationRetrievalEvaluator:
-    """nDCG@10, recall@100 and MRR@10 during training."""
+    """nDCG@10, recall@100 and MRR@10 during training, where each relevant document counts the same."""
     relevant = {query: set(found) for query, found in data.judgements.items()}
     return MultiVectorInformationRetrievalEvaluator(
         data.queries, data.documents, relevant, name=data.name, ndcg_at_k=[10], mrr_at_k=[10], accuracy_at_k=[1],
@@ -216,14 +246,27 @@ def make_evaluator(data: RetrievalData) -> MultiVectorInformationRetrievalEvalua
     )  # fmt: skip
 
 
+def check_effect(data_args: DataArguments, args: RetrievalTrainingArguments) -> None:
+    """ValueError for options of pairs where the text is plain, and the other way round."""
+    temperature = RetrievalTrainingArguments.__dataclass_fields__["temperature"].default
+    if data_args.labelled and args.temperature != temperature:
+        raise ValueError("--temperature is of a teacher's scores, which pairs and judgements do not have.")
+    if not data_args.labelled and args.mini_batch_size:
+        raise ValueError("--mini_batch_size is of pairs or judgements: give --columns or --qrels true.")
+    if not data_args.labelled and args.max_steps < 1:
+        raise ValueError("Plain text is drawn for each step: give their number by --max_steps.")
+
+
 def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalTrainingArguments) -> ConceptRetriever:
     """
     Train a retriever and save it in `args.output_dir`.
 
     Raises:
-        ValueError: data or a model that cannot be read, too few texts, or a folder that holds another run.
+        ValueError: data or a model that cannot be read, too few texts, options without effect, or a folder that holds
+            another run.
     """
     check_output_dir(args.output_dir, resumes=bool(args.resume_from_checkpoint))
+    check_effect(data_args, args)
     set_seed(args.seed)
     model = make_retriever(model_args)
     held_out = data_args.eval_dataset_name and load_retrieval_data(data_args.eval_dataset_name, data_args.eval_split)
@@ -234,13 +277,14 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: RetrievalT
         rows = unlabelled_rows(model_args, data_args, model, args)
         loss = MultiVectorDistillKLDivLoss(model, similarity_fct=mean_colbert_kd_scores, temperature=args.temperature)
         args.batch_sampler = RowsInOrder
-    trainer = MultiVectorEncoderTrainer(
+    if held_out and args.eval_strategy == "no":
+        args.set_evaluate("steps", args.logging_steps, delay=0)
+    trainer = RetrieverTrainer(
         model=model, args=args, train_dataset=rows, loss=NestedBudgets(loss, model[-1], model_args.num_vectors),
         evaluator=make_evaluator(held_out) if held_out else None,
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    if model_args.backbone_training == LORA:
-        model[0].model = model[0].model.merge_and_unload()
+    model[0].model = merged(model[0].model)
     if trainer.is_world_process_zero():
         model.save_pretrained(args.output_dir)
         print(f"retriever: {args.output_dir}")
