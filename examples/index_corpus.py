@@ -59,7 +59,7 @@ class BuildArguments:
     )
     passage_words: int = field(default=100, metadata={"help": "Words of a passage of a text file at most."})
     num_vectors: int = field(default=8, metadata={"help": "Vectors of a document."})
-    precision: str = field(default="float16", metadata={"help": "Of stored numbers.", "choices": list(PRECISIONS)})
+    precision: str = field(default="float16", metadata={"help": "Of the stored vectors.", "choices": list(PRECISIONS)})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
     batch_size: int = field(default=32, metadata={"help": "Texts encoded at a time."})
     shard_size: int = field(

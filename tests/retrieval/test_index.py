@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import lancedb
+import pyarrow as pa
 import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.util import maxsim
 
 from trainers.retrieval import index as index_module
 from trainers.retrieval.concept_pooling import ConceptPooling
 from trainers.retrieval.documents import load_documents, load_passages
+from trainers.retrieval.evaluation import reduce_precision
 from trainers.retrieval.index import ConceptIndex, unit_vectors
 from trainers.retrieval.retriever import ConceptRetriever, load_retriever, load_token_model
 
@@ -83,6 +86,24 @@ def test_answers_are_those_of_maxsim_on_concepts(built, bert):
         assert torch.allclose(torch.tensor([hit.score for hit in hits]), scores.sort(descending=True)[0], atol=1e-4)
         for hit in hits:
             assert hit.score == pytest.approx(float(scores[int(hit.id)]), abs=1e-4) and hit.text == MIXED[int(hit.id)]
+
+
+def test_signs_give_the_maxsim_of_binary_vectors(bert, tmp_path):
+    index = ConceptIndex.build(str(tmp_path / "index"), documents(), bert, 3, precision="binary")
+    assert index.table.schema.field("vectors").type.value_type == pa.list_(pa.uint8(), 2)
+    stored = reduce_precision(index.encode_documents(MIXED), "binary")
+    expected = maxsim(index.encode_queries(QUERIES), stored)
+    for exact in (True, False):
+        for row, hits in zip(expected, index.search(QUERIES, exact=exact, top_k=30), strict=True):
+            torch.testing.assert_close(torch.tensor([hit.score for hit in hits]), row[[int(hit.id) for hit in hits]])
+    again = ConceptIndex.build(str(tmp_path / "index"), documents(), bert, 3, precision="binary")
+    assert again.table.count_rows() == 30
+
+
+def test_signs_need_whole_bytes(tokenizer, tmp_path):
+    bert = save_bert(tmp_path / "bert", tokenizer, hidden_size=12)
+    with pytest.raises(ValueError, match="eight in a byte, but the model's vectors have 12 numbers"):
+        ConceptIndex.build(str(tmp_path / "index"), documents(), bert, precision="binary")
 
 
 def test_few_documents_are_all_scored(built):

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import lancedb
+import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import PartialState
@@ -34,8 +35,9 @@ logger = logging.get_logger(__name__)
 
 TABLE, VECTORS, MEAN, ORIGIN = "documents", "vectors", "mean", b"concept_index"
 
-# Numbers as they are stored.
-PRECISIONS = {"float16": pa.float16(), "float32": pa.float32()}
+# Numbers as they are stored; binary: the signs, eight in a byte.
+BINARY = "binary"
+PRECISIONS = {"float16": pa.float16(), "float32": pa.float32(), BINARY: pa.uint8()}
 
 # Files of weights.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -197,7 +199,7 @@ class ConceptIndex:
             uri: as in [`open`].
             model_name_or_path: as in [`load_retriever`].
             num_vectors: of a document.
-            precision: of stored numbers, `float16` or `float32`.
+            precision: of the stored vectors: `float16`, `float32`, or `binary`, the signs of numbers.
             bf16: compute in bfloat16.
             batch_size: texts encoded at a time.
             shard_size: documents written at a time, each process in one commit.
@@ -214,6 +216,8 @@ class ConceptIndex:
         path = Path(model_name_or_path)
         name = str(path.resolve()) if path.is_dir() else model_name_or_path
         width = model.encode_query(["a"])[0].shape[1]
+        if precision == BINARY and width % 8:
+            raise ValueError(f"Signs are stored eight in a byte, but the model's vectors have {width} numbers.")
         origin = Origin(name, revision_of(name), num_vectors, width, precision, bf16, documents.source)
         with writing(uri, state):
             if state.is_main_process:
@@ -351,9 +355,13 @@ class ConceptIndex:
 
 def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[tuple[float, int]]]:
     """For each query [N, E] the best of these rows by MaxSim: scores and row ids."""
-    lists = rows[VECTORS].combine_chunks()
-    numbers = torch.tensor(lists.flatten().flatten().to_numpy(zero_copy_only=False), dtype=torch.float32)
-    products = numbers.view(-1, lists.type.value_type.list_size) @ torch.cat(queries).T
+    lists, together = rows[VECTORS].combine_chunks(), torch.cat(queries).T
+    stored = lists.flatten().flatten().to_numpy(zero_copy_only=False)
+    if stored.dtype == np.uint8:  # signs s, of which the bits are (s + 1) / 2
+        bits = torch.from_numpy(np.unpackbits(stored)).view(-1, len(together)).float()
+        products = (2 * (bits @ together) - together.sum(dim=0)) / len(together) ** 0.5
+    else:
+        products = torch.tensor(stored, dtype=torch.float32).view(-1, len(together)) @ together
     # As maxsim of sentence-transformers, without padding, which takes four times as long.
     lengths = torch.tensor(lists.value_lengths().to_numpy(), dtype=torch.int64)
     parts = torch.segment_reduce(products, "max", lengths=lengths).split([len(query) for query in queries], dim=1)
@@ -367,22 +375,24 @@ def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[t
 
 def schema_of(origin: Origin) -> pa.Schema:
     """The columns of the table, with what makes it."""
-    vector = pa.list_(PRECISIONS[origin.precision], origin.width)
-    columns = [("id", pa.string()), ("text", pa.string()), (VECTORS, pa.list_(vector)), (MEAN, vector)]
+    signs = origin.precision == BINARY
+    vector = pa.list_(PRECISIONS[origin.precision], origin.width // (8 if signs else 1))
+    mean = pa.list_(pa.float16(), origin.width) if signs else vector
+    columns = [("id", pa.string()), ("text", pa.string()), (VECTORS, pa.list_(vector)), (MEAN, mean)]
     return pa.schema(columns, metadata={ORIGIN: json.dumps(asdict(origin))})
 
 
 def as_rows(texts: dict[str, str], vectors: list[torch.Tensor], schema: pa.Schema) -> pa.Table:
     """Texts by id with their vectors [C, E] as rows of the table."""
-    kind = schema.field(MEAN).type
 
-    def column(parts):
-        numbers = pa.array(torch.cat(parts).numpy().ravel()).cast(kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(numbers, kind.list_size)
+    def column(parts, kind):
+        numbers = torch.cat(parts).numpy()
+        numbers = np.packbits(numbers > 0, axis=1) if kind.value_type == PRECISIONS[BINARY] else numbers
+        return pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()).cast(kind.value_type), kind.list_size)
 
     ends = torch.tensor([0, *map(len, vectors)]).cumsum(0).int().numpy()
-    lists = pa.ListArray.from_arrays(ends, column(vectors))
-    means = column([part.mean(dim=0, keepdim=True) for part in vectors])
+    lists = pa.ListArray.from_arrays(ends, column(vectors, schema.field(VECTORS).type.value_type))
+    means = column([part.mean(dim=0, keepdim=True) for part in vectors], schema.field(MEAN).type)
     return pa.table([pa.array(list(texts)), pa.array(list(texts.values())), lists, means], schema=schema)
 
 
