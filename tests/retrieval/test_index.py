@@ -88,7 +88,8 @@ def test_answers_are_those_of_maxsim_on_concepts(built, bert):
             assert hit.score == pytest.approx(float(scores[int(hit.id)]), abs=1e-4) and hit.text == MIXED[int(hit.id)]
 
 
-def test_signs_give_the_maxsim_of_binary_vectors(bert, tmp_path):
+def test_signs_give_the_maxsim_of_binary_vectors(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "SIGNS", 7)
     index = ConceptIndex.build(str(tmp_path / "index"), documents(), bert, 3, precision="binary")
     assert index.table.schema.field("vectors").type.value_type == pa.list_(pa.uint8(), 2)
     stored = reduce_precision(index.encode_documents(MIXED), "binary")

@@ -48,6 +48,9 @@ FEWEST_INDEXED = 20_000
 # Means of a partition of their index, on average.
 PARTITION = 8192
 
+# Vectors of signs that are multiplied at a time.
+SIGNS = 4096
+
 # Documents that are removed at a time.
 DELETED = 1000
 
@@ -357,9 +360,8 @@ def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[t
     """For each query [N, E] the best of these rows by MaxSim: scores and row ids."""
     lists, together = rows[VECTORS].combine_chunks(), torch.cat(queries).T
     stored = lists.flatten().flatten().to_numpy(zero_copy_only=False)
-    if stored.dtype == np.uint8:  # signs s, of which the bits are (s + 1) / 2
-        bits = torch.from_numpy(np.unpackbits(stored)).view(-1, len(together)).float()
-        products = (2 * (bits @ together) - together.sum(dim=0)) / len(together) ** 0.5
+    if stored.dtype == np.uint8:
+        products = products_of_signs(stored, together)
     else:
         products = torch.tensor(stored, dtype=torch.float32).view(-1, len(together)) @ together
     # As maxsim of sentence-transformers, without padding, which takes four times as long.
@@ -371,6 +373,16 @@ def best(queries: list[torch.Tensor], rows: pa.Table, top_k: int) -> list[list[t
         list(zip(scores, ids[found.numpy()].tolist(), strict=True))
         for scores, found in zip(values.tolist(), places, strict=True)
     ]
+
+
+def products_of_signs(stored: np.ndarray, vectors: torch.Tensor) -> torch.Tensor:
+    """The products [M, Q] of signs ±1/√E, eight in a byte, of M rows one after the other, with vectors [E, Q]."""
+    width, total = len(vectors), vectors.sum(dim=0)
+    rows = stored.reshape(-1, width // 8)
+    # A part at a time, which fits into a processor's cache: three times as fast.
+    parts = (rows[start : start + SIGNS] for start in range(0, len(rows), SIGNS))
+    sums = torch.cat([torch.from_numpy(np.unpackbits(part, axis=1)).float() @ vectors for part in parts])
+    return (2 * sums - total) / width**0.5
 
 
 def schema_of(origin: Origin) -> pa.Schema:
