@@ -16,7 +16,7 @@ from .decoder_concept import ConceptDecodingMixin, make_decoder, repeat_memory
 from .encoder_concept import ConceptEncoder, RecursiveConceptEncoder
 from .generation_concept import ConceptGenerationMixin
 from .layers_concept import make_linear
-from .loss_concept import head_loss
+from .loss_concept import SampledVocabulary, head_loss
 from .outputs_concept import ConceptEncoderOutput, ConceptMaskedLMOutput, EncoderInputs
 from .positions_concept import check_inputs
 
@@ -54,6 +54,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
         loss_weights: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         supervised_num: int | None = None,
+        sampled_vocabulary: SampledVocabulary | None = None,
         return_logits: bool | None = None,
         encoder_outputs: ConceptEncoderOutput | None = None,
         **kwargs: Unpack[EncoderInputs],
@@ -76,6 +77,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
                 batch by default. The Trainer passes their number in the whole optimizer step.
             supervised_num: an upper bound of the supervised positions in any row, see [`count_supervised`]; inferred
                 if None. Pass it under torch.compile, which computes all positions otherwise.
+            sampled_vocabulary: tokens that stand for the vocabulary in the softmax of the loss, with all labels.
             return_logits: whether to compute logits at all positions; by default not in training with labels, where
                 only supervised positions are computed.
             encoder_outputs: concepts computed before; the encoder is then not run.
@@ -119,7 +121,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             index = supervised_places(labels, loss_weights, supervised_num)
             hidden = self.decode(memory, targets, index)
         if labels is not None:
-            loss = self.supervised_loss(hidden, index, labels, loss_weights, num_items_in_batch)
+            loss = self.supervised_loss(hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary)
         return ConceptMaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -130,7 +132,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             cross_attentions=encoder_outputs.cross_attentions,
         )
 
-    def supervised_loss(self, hidden, index, labels, loss_weights, num_items_in_batch):
+    def supervised_loss(self, hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary=None):
         """Loss against `labels` [B, S], as in `forward`, of states `hidden` [B, S, H], or of those [B, P, H] at the
         places `index` [B, P]."""
         supervised = labels != -100
@@ -140,7 +142,10 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
         labels = labels.masked_fill(~supervised, 0)
         if index is not None:
             labels, weights = labels.gather(1, index), weights.gather(1, index)
-        return head_loss(self.lm_head, hidden.flatten(0, 1), labels.flatten(), weights.flatten(), num_items_in_batch)
+        return head_loss(
+            self.lm_head, hidden.flatten(0, 1), labels.flatten(), weights.flatten(), num_items_in_batch,
+            sampled_vocabulary,
+        )  # fmt: skip
 
 
 def supervised_mask(labels, loss_weights=None):

@@ -18,6 +18,7 @@ LEAST = {
     "dataloader_num_workers": 0, "seed": 0, "seeds": 0, "data_seed": 0, "learning_rates": 0, "num_iterations": 1,
     "early_stopping_patience": 1, "eval_steps": 0, "eval_delay": 0,
     "concept_loss_warmup_steps": 0, "mean_iterations": 1, "concept_metric_samples": 0,
+    "softmax_samples": 0,
 }  # fmt: skip
 
 STEPS = ("do_train", "do_eval", "do_predict")

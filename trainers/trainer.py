@@ -16,6 +16,7 @@ from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
 
 from modeling_concept.base_concept import load_state_dict
+from modeling_concept.heads_lm_concept import supervised_mask
 
 from .checkpoints import CheckpointError
 from .data.collator import ConceptDataCollator, cut_data
@@ -27,7 +28,8 @@ from .losses.terms import make_weighting, parse_terms
 from .models.backbone import adapter_state, backbone_parameters, merged_state_dict
 from .models.loading import RUN_RECORD
 from .objectives import Mixture
-from .objectives.noise import Noise
+from .objectives.noise import Noise, make_key
+from .objectives.sampled_softmax import SAMPLE_KEY, sample_vocabulary
 from .objectives.vocabulary import CleanBatch, Vocabulary, cut_texts
 from .optimizers import parameter_groups
 from .publishing.hub import HubPushMixin
@@ -53,7 +55,7 @@ OPTIMIZER_OPTIONS = (
 # Options that determine the steps to come: order of the data, noise, depth, length.
 STEP_OPTIONS = (
     "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "mean_iterations", "length_schedule",
-    "concept_loss_warmup_steps",
+    "concept_loss_warmup_steps", "softmax_samples",
 )  # fmt: skip
 
 
@@ -228,6 +230,7 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             places = start + torch.arange(rows[number], device=self.args.device)
             inputs.append(self.draw_inputs(batch, places, processes * sum(rows)))
         items, texts = self.count_items(inputs)
+        self.add_sampled_vocabulary(inputs)
         common = {
             # Texts may give an objective nothing to predict, as a single token has no continuation: the loss is 0.
             "items": {name: torch.where(count > 0, count, 1) for name, count in items.items()},
@@ -262,6 +265,19 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
                     counts["texts"] = counts["texts"] + len(inputs["input_ids"])
         texts, *items = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
         return dict(zip(mixture.objectives, items, strict=True)), float(texts)
+
+    def add_sampled_vocabulary(self, batches: list[dict[str, dict]]) -> None:
+        """Give all token objectives in the batches of the step the same sample of the vocabulary, if there is one."""
+        supervised = [inputs for batch in batches for inputs in batch.values() if "labels" in inputs]
+        labels = torch.zeros(self.model.config.vocab_size, device=self.args.device)
+        for inputs in supervised:
+            chosen = supervised_mask(inputs["labels"], inputs.get("loss_weights"))
+            labels[inputs["labels"][chosen]] = 1
+        labels = self.accelerator.reduce(labels, "sum") > 0
+        key = make_key(self.args.seed, self.state.global_step, SAMPLE_KEY, device=self.args.device)
+        sample = sample_vocabulary(labels, self.args.softmax_samples, key)
+        for inputs in supervised if sample is not None else ():
+            inputs["sampled_vocabulary"] = sample
 
     def clean(self, batch: dict[str, torch.Tensor]) -> CleanBatch:
         return CleanBatch(batch["input_ids"], batch["attention_mask"], self.vocabulary)

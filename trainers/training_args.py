@@ -74,6 +74,11 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     concept_loss_warmup_steps: int = HfArg(
         default=0, help="Steps over which the weight of concept losses rises to its value."
     )
+    softmax_samples: int = HfArg(
+        default=1024,
+        help="Tokens in the softmax of a training step beside those that are labels in it, drawn at random; 0 for the "
+        "whole vocabulary, as in evaluation.",
+    )
     mean_iterations: float | None = HfArg(
         default=None, help="Recursive: the depth of each step is drawn around this mean."
     )

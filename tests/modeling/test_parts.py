@@ -363,6 +363,37 @@ def test_chunked_cross_entropy_equals_torch(rows, vocabulary, chunk, seed):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+@given(rows=st.integers(0, 9), vocabulary=st.integers(2, 30), seed=st.integers(0, 99), data=st.data())
+@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_loss_over_a_sample_of_the_vocabulary(wrapped, rows, vocabulary, seed, data):
+    """The cross-entropy of softmax with the weights of the sampled tokens; a sample of all tokens, each counted once,
+    changes nothing."""
+    torch.manual_seed(seed)
+    hidden = torch.randn(rows, 8, requires_grad=True)
+    linear = torch.nn.Linear(8, vocabulary, bias=False)
+    head = torch.nn.Sequential(linear) if wrapped else linear
+    labels, weights = torch.randint(0, vocabulary, (rows,)), torch.rand(rows) * (torch.arange(rows) % 3 > 0)
+    others = data.draw(st.sets(st.integers(0, vocabulary - 1), min_size=1))
+    ids = torch.tensor(sorted({*others, *labels[weights > 0].tolist()}))
+    counts = 1 + 4 * torch.rand(len(ids))
+    loss = loss_concept.head_loss(head, hidden, labels, weights, 7, loss_concept.SampledVocabulary(ids, counts))
+    logits = linear(hidden)
+    chosen = logits.gather(1, labels[:, None])[:, 0]
+    own = torch.zeros(vocabulary).index_put((ids,), counts)[labels].log()
+    masses = (logits[:, ids].exp() * counts).sum(dim=1).log()
+    expected = torch.where(weights > 0, (masses - chosen - own) * weights, 0).sum() / 7
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    inputs = (hidden, linear.weight)
+    for ours, theirs in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    everything = loss_concept.SampledVocabulary(torch.arange(vocabulary), torch.ones(vocabulary))
+    torch.testing.assert_close(
+        loss_concept.head_loss(head, hidden, labels, weights, 7, everything),
+        loss_concept.head_loss(head, hidden, labels, weights, 7),
+    )
+
+
 @pytest.mark.parametrize(("chunk", "largest"), [(10_000, 16_000), (10**6, 500_000)])
 def test_dense_loss_never_holds_all_logits(chunk, largest, monkeypatch):
     """The largest tensor made by a dense loss is a chunk, a table or the states, not [rows, vocabulary], unless that
@@ -383,7 +414,7 @@ def test_dense_loss_never_holds_all_logits(chunk, largest, monkeypatch):
 
     labels, weights = torch.randint(0, vocabulary, (rows,)), torch.ones(rows)
     with Largest() as made:
-        loss_concept.cross_entropy_in_chunks(hidden, table, labels, weights, torch.float32, True, True)
+        loss_concept.cross_entropy_in_chunks(hidden, table, labels, weights, None, torch.float32, True, True)
     assert made.elements == largest
 
 

@@ -38,7 +38,7 @@ def train_all(folder, teacher, tokenizer, pieces, processes=1):
             concept_losses=losses, max_steps=3, optim="sgd", learning_rate=0.1,
             ddp_backend="gloo" if processes > 1 else None, per_device_train_batch_size=8 // processes,
             per_device_eval_batch_size=3, concept_metric_samples=0, save_strategy="no" if number else "steps",
-            save_steps=1, save_total_limit=3,
+            save_steps=1, save_total_limit=3, softmax_samples=8,
         )  # fmt: skip
         compares_texts = trainer.training_model.compares_texts
         metrics = trainer.evaluate() if compares_texts else None

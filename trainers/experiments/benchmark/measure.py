@@ -103,7 +103,7 @@ def attention_backward_flops(gradient, query, key, value, *args, out_shape=None,
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-def head_flops(hidden, table, labels, weights, compute, needs_hidden, needs_table, out_val=None) -> int:
+def head_flops(hidden, table, labels, weights, shift, compute, needs_hidden, needs_table, out_val=None) -> int:
     """Products of supervised rows with the table: logits and, where needed, both gradients."""
     return 2 * int(weights.count_nonzero()) * table.numel() * (1 + needs_hidden + needs_table)
 
