@@ -57,62 +57,20 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return torch.matmul(weights, value).transpose(1, 2), weights
 
 
-def make_address_bias(config) -> nn.Parameter:
-    """Learned constant part [heads, D] of queries or keys, which makes the initial attention local. Without it rotary
-    encoding has nothing to turn but what all texts have in common, and token table and concepts grow a common
-    direction for that."""
-    return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
-
-
-def init_address_bias(bias: nn.Parameter):
-    """The same for queries and keys, with equal magnitude at each rotary frequency: scores are highest where positions
-    are equal."""
-    channel = torch.arange(bias.shape[-1], device=bias.device)
-    init.copy_(bias, ADDRESS_BIAS * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
-
-
-class KeyValueProjection(nn.Module):
+def init_address_bias(projection: nn.Linear, num_heads: int):
     """
-    The state side of attention: normalised keys, and values, both split into heads.
-
-    Args:
-        config: model configuration.
-        identity: whether the projection of the values starts as the identity.
-        projects_states: False where keys and values always come from outside.
+    Initial bias of a projection to queries or keys. It makes the initial attention local: without a constant part
+    rotary encoding has nothing to turn but what all texts have in common, and token table and concepts grow a common
+    direction for that. It has equal magnitude at each rotary frequency: scores are highest where positions are equal.
     """
-
-    def __init__(self, config, identity: bool = False, projects_states: bool = True):
-        super().__init__()
-        self.config = config
-        self.num_heads = config.num_attention_heads
-        self.head_dim = config.hidden_size // self.num_heads
-        self.key_bias = None
-        if projects_states:
-            self.k_proj = make_linear(config.hidden_size, config.hidden_size)
-            self.v_proj = make_linear(config.hidden_size, config.hidden_size, identity=identity)
-            self.key_bias = make_address_bias(config)
-
-    def init_own_parameters(self):
-        if self.key_bias is not None:
-            init_address_bias(self.key_bias)
-
-    def split_heads(self, states):
-        """[B, L, H] -> [B, heads, L, D]."""
-        return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-
-    def project_states(self, states, rotary: Rotary | None):
-        """Keys and values [B, heads, K, D] of `states` [B, K, H]."""
-        key = self.split_heads(self.k_proj(states))
-        key = unit_length(key + self.key_bias[:, None].to(key.dtype))
-        return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
-
-    def forward(self, states, rotary: Rotary | None):
-        return self.project_states(states, rotary)
+    size = projection.out_features // num_heads
+    channel = torch.arange(projection.out_features, device=projection.bias.device)
+    init.copy_(projection.bias, ADDRESS_BIAS * (channel % size < size // 2).to(projection.bias.dtype))
 
 
-class ConceptAttention(KeyValueProjection):
+class ConceptAttention(nn.Module):
     """
-    Attention of queries to states, or to keys and values projected elsewhere. Scores are cosines times a learned scale
+    Attention of queries to the keys and values of states. Scores are cosines times a learned scale
     per head (Henry et al. 2020).
 
     Where concepts read tokens and decoders read concepts (`identity`), the projections of values and output start as
@@ -123,29 +81,40 @@ class ConceptAttention(KeyValueProjection):
     Args:
         config: model configuration.
         identity: see above.
-        projects_states: False where keys and values always come from outside.
     """
 
     is_causal = False
 
-    def __init__(self, config, identity: bool = False, projects_states: bool = True):
-        super().__init__(config, identity, projects_states)
+    def __init__(self, config, identity: bool = False):
+        super().__init__()
         width = config.hidden_size
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.head_dim = width // self.num_heads
         self.dropout = config.hidden_dropout_prob
-        self.q_proj = make_linear(width, width)
+        self.q_proj = make_linear(width, width, bias=True)
+        self.k_proj = make_linear(width, width, bias=True)
+        self.v_proj = make_linear(width, width, identity=identity)
         self.o_proj = make_linear(width, width, init_scale=0.0, identity=identity)
         self.qk_scale = nn.Parameter(torch.empty(self.num_heads))
-        self.query_bias = make_address_bias(config)
 
     def init_own_parameters(self):
-        super().init_own_parameters()
-        init_address_bias(self.query_bias)
         init.constant_(self.qk_scale, QUERY_KEY_SCALE)
+        for projection in (self.q_proj, self.k_proj):
+            init_address_bias(projection, self.num_heads)
+
+    def split_heads(self, states):
+        """[B, L, H] -> [B, heads, L, D]."""
+        return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def project_states(self, states, rotary: Rotary | None):
+        """Normalised keys, and values, [B, heads, K, D] of `states` [B, K, H]."""
+        key = unit_length(self.split_heads(self.k_proj(states)))
+        return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
     def project_queries(self, queries, rotary: Rotary | None):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""
-        query = self.split_heads(self.q_proj(queries))
-        query = unit_length(query + self.query_bias[:, None].to(query.dtype))
+        query = unit_length(self.split_heads(self.q_proj(queries)))
         return apply_rotary(query * self.qk_scale[:, None, None].to(query.dtype), rotary)
 
     def attend(self, query, key, value, key_mask: KeyMask | None):
@@ -161,33 +130,18 @@ class ConceptAttention(KeyValueProjection):
             scaling=1.0,
         )
 
-    def forward(
-        self,
-        queries,
-        states=None,
-        key_mask: KeyMask | None = None,
-        query_rotary: Rotary | None = None,
-        key_rotary: Rotary | None = None,
-        key_values=None,
-    ):
+    def forward(self, queries, key_values, key_mask: KeyMask | None = None, rotary: Rotary | None = None):
         """
         Args:
-            queries: [B, Q, H], normalised; None to return the keys and values of `states` alone. A call of the module,
-                unlike one of `project_states`, loads offloaded weights.
-            states: [B, K, H], or None when `key_values` are given.
-            key_mask: see [`make_key_mask`].
-            query_rotary, key_rotary: positions of both sides.
+            queries: [B, Q, H], normalised.
             key_values: result of `project_states`.
+            key_mask: see [`make_key_mask`].
+            rotary: positions of the queries.
 
         Returns:
             What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
             weights [B, heads, Q, K] if the implementation returns them.
         """
-        if key_values is None:
-            key_values = self.project_states(states, key_rotary)
-        if queries is None:
-            return key_values
-        key, value = key_values
-        context, weights = self.attend(self.project_queries(queries, query_rotary), key, value, key_mask)
+        context, weights = self.attend(self.project_queries(queries, rotary), *key_values, key_mask)
         context = self.o_proj(context.flatten(2))
         return (context if key_mask is None else context * key_mask.not_empty), weights

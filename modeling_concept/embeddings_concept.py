@@ -56,21 +56,21 @@ class TokenWeights(nn.Module):
         kept = self.weights[:vocab_size]
         self.weights = torch.cat([kept, kept.new_ones(vocab_size - len(kept))])
 
-    def forward(self, states, input_ids):
+    def forward(self, input_ids):
         """
-        Weighted `states` [B, N, H] of `input_ids` [B, N]; without ids the states themselves.
+        Weights [B, N], float32, of the tokens `input_ids` [B, N]; None, that is 1, without ids.
 
         Raises:
             ValueError: there are no ids, and tokens have different weights; compiled code does not check it.
         """
-        if input_ids is None:
-            if not torch.compiler.is_compiling() and not bool((self.weights == 1).all()):
-                raise ValueError(
-                    "The tokens of this model have different weights in the mean, which needs input_ids instead of "
-                    'inputs_embeds; config.concept_mean="uniform" gives all tokens the same weight.'
-                )
-            return states
-        return states * self.weights[input_ids][:, :, None].to(states.dtype)
+        if input_ids is not None:
+            return self.weights[input_ids]
+        if not torch.compiler.is_compiling() and not bool((self.weights == 1).all()):
+            raise ValueError(
+                "The tokens of this model have different weights in the mean, which needs input_ids instead of "
+                'inputs_embeds; config.concept_mean="uniform" gives all tokens the same weight.'
+            )
+        return None
 
 
 class ConceptQueries(nn.Module):

@@ -11,11 +11,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention_concept import ConceptAttention, KeyValueProjection, make_key_mask
+from .attention_concept import ConceptAttention, KeyMask, make_key_mask
 from .base_concept import ConceptPreTrainedModel, RecursiveStartMixin
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings, TokenWeights
-from .encoder_layers_concept import ConceptEncoderLayer, LayerContext, make_encoder_layer
+from .encoder_layers_concept import ConceptEncoderLayer, LayerContext, find_encoder_layer
 from .layers_concept import RMSNorm, make_norm
 from .outputs_concept import ConceptEncoderOutput
 from .positions_concept import (
@@ -62,24 +62,20 @@ class ConceptEncoder(ConceptPreTrainedModel):
         self.offset_embedding = SegmentOffsetEmbedding(config)
         self.token_weights = TokenWeights(config) if config.concept_mean == "weighted" else None
         self.concept_queries = ConceptQueries(config)
-        shared = config.share_key_values
-        self.shared_norm = make_norm(config) if shared else None
-        self.shared_key_values = KeyValueProjection(config, identity=True) if shared else None
         self.make_layers(config)
         self.output_norm = RMSNorm(config.hidden_size, eps=OUTPUT_NORM_EPS)
 
     def make_layers(self, config):
-        last = config.num_hidden_layers - 1
+        kind, last = find_encoder_layer(config), config.num_hidden_layers - 1
+        reading = config.read_layers or ([*range(last + 1)] if kind.rereads else [0])
         # No layer would read tokens updated by the last one.
-        self.layers = nn.ModuleList(
-            make_encoder_layer(config, updates_tokens=index < last) for index in range(config.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList(kind(config, index in reading, index < last) for index in range(last + 1))
 
-    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int | None):
+    def run_layers(self, concepts, token_states, queries, context, num_iterations: int | None):
         """Initial concepts [B, C, H] to those after the last layer, before the output norm."""
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            concepts, token_states = layer(concepts, token_states, queries, *key_values, context, index < last)
+            concepts, token_states, *_ = layer(concepts, token_states, queries, None, None, context, index < last)
         return concepts
 
     def set_input_embeddings(self, value):
@@ -182,8 +178,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
     def read_tokens(self, input_ids, inputs_embeds, layout: TextLayout):
         """Token states [B, N, H], and their weighted mean over each text [B, 1, H]."""
         states = self.embeddings(input_ids, inputs_embeds, layout)
-        weighed = states if self.token_weights is None else self.token_weights(states, input_ids)
-        return states, mean_of_visible(weighed, layout)
+        weights = None if self.token_weights is None else self.token_weights(input_ids)
+        return states, mean_of_visible(states, layout, weights)
 
     def make_concepts(self, input_ids, inputs_embeds, layout: TextLayout, count: int, num_iterations: int | None):
         """Output of [`forward`] for checked inputs: `count` concepts of each text."""
@@ -192,21 +188,31 @@ class ConceptEncoder(ConceptPreTrainedModel):
         states = states + self.offset_embedding(layout.positions, segments, states.dtype)
         concepts, queries = text_mean.expand(-1, count, -1), self.concept_queries(count)
         context = LayerContext(
-            make_key_mask(self.config, concepts, states, layout.visible),
+            self.windowed(make_key_mask(self.config, concepts, states, layout.visible), segments, layout, count),
             self.rotary(segments.concept_places(), states),
             self.rotary(segments.token_places(layout.positions), states),
         )
-        key_values = (None, None)
-        if self.shared_key_values is not None:
-            key_values = self.shared_key_values(self.shared_norm(states), context.token_rotary)
-        concepts = self.run_layers(concepts, states, queries, key_values, context, num_iterations)
-
+        concepts = self.run_layers(concepts, states, queries, context, num_iterations)
         concepts = self.finish(concepts, None if self.config.concept_mean == "free" else text_mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,
             pooler_output=concepts.mean(dim=1),
             lengths=layout.lengths,
         )
+
+    def windowed(self, mask, segments, layout, count):
+        window = self.config.read_window
+        if window is None:
+            return mask
+        place = segments.locate(layout.positions)[0]
+        index = torch.arange(count, device=place.device)
+        near = (place[:, None, :] - index[None, :, None]).abs() <= window
+        if mask is not None:
+            near = near & mask.keys[:, None, :]
+        near = near | ~near.any(-1, keepdim=True)
+        if mask is None:
+            return KeyMask(None, torch.ones(()), near[:, None])
+        return KeyMask(mask.keys, mask.not_empty, (near & mask.keys[:, None, :])[:, None])
 
     def check_options(self, options: dict) -> None:
         """TypeError if neither this model nor transformers knows an argument of a forward pass."""
@@ -250,16 +256,16 @@ class RecursiveConceptEncoder(RecursiveStartMixin, ConceptEncoder):
     }
 
     def make_layers(self, config):
-        self.shared_layer = make_encoder_layer(config, updates_tokens=True)
+        self.shared_layer = find_encoder_layer(config)(config, updates_tokens=True)
         self.iteration_mean = IterationMean()
         self.state_norm = make_norm(config)
 
-    def run_layers(self, concepts, token_states, queries, key_values, context, num_iterations: int):
-        initial = concepts
+    def run_layers(self, concepts, token_states, queries, context, num_iterations: int):
+        initial, key, value = concepts, None, None
         for index in range(num_iterations):
             state = self.state_norm(concepts + initial if index > 0 else concepts)
-            update, token_states = self.shared_layer(
-                state, token_states, queries, *key_values, context, index < num_iterations - 1
+            update, token_states, key, value = self.shared_layer(
+                state, token_states, queries, key, value, context, index < num_iterations - 1
             )
             concepts = self.iteration_mean(concepts, update, index + 1)
         return concepts

@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-The kinds of concept layer, all pre-norm: cross-attention to the tokens, concept self-attention, gated feed-forward.
+The kinds of concept layer, all pre-norm: cross-attention to the tokens where the layer reads them, concept
+self-attention, gated feed-forward.
 
 B batch, N tokens, C concepts, H hidden, D head size.
 """
@@ -27,28 +28,33 @@ class LayerContext(NamedTuple):
 
 class ConceptEncoderLayer(GradientCheckpointingLayer):
     """
-    c += cross(c, tokens); c += self(c); c += feed_forward(c).
+    c += cross(c, tokens), where it reads; c += self(c); c += feed_forward(c).
 
     Args:
         config: model configuration.
+        reads: whether it reads the tokens.
         updates_tokens: whether token states are read again after this layer; a layer that never updates them
             ignores it.
     """
 
-    def __init__(self, config, updates_tokens: bool = False):
+    rereads = False  # whether every layer of a stack reads the tokens; otherwise the first one alone does
+
+    def __init__(self, config, reads: bool = True, updates_tokens: bool = False):
         super().__init__()
         self.keeps_mean = config.concept_mean != "free"
-        self.cross_norm = make_norm(config)
-        self.token_norm = None if config.share_key_values else make_norm(config)
-        self.cross_attn = self.make_cross_attention(config)
+        self.reads = reads
+        if reads:
+            self.cross_norm = make_norm(config)
+            self.token_norm = make_norm(config)
+            self.cross_attn = self.make_cross_attention(config, updates_tokens)
         self.self_norm = make_norm(config)
         self.self_attn = ConceptAttention(config)
         self.feed_forward_norm = make_norm(config)
         self.feed_forward = FeedForward(config, init_scale=0.0)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def make_cross_attention(self, config):
-        return ConceptAttention(config, identity=True, projects_states=not config.share_key_values)
+    def make_cross_attention(self, config, updates_tokens: bool):
+        return ConceptAttention(config, identity=True)
 
     def add(self, concepts, update):
         """Concepts [B, C, H] with the update of a sub-layer, without its mean over the concepts where the encoder
@@ -58,13 +64,12 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         return concepts + self.dropout(update)
 
     def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
-        """First sub-layer: returns updated concepts and token states."""
-        states = token_states if self.token_norm is None else self.token_norm(token_states)
-        update, _ = self.cross_attn(
-            self.cross_norm(concepts + queries), states, context.token_mask, context.concept_rotary,
-            context.token_rotary, key_values,
-        )  # fmt: skip
-        return self.add(concepts, update), token_states
+        """First sub-layer: returns updated concepts and token states, and the keys and values of the tokens."""
+        if key_values[0] is None:
+            key_values = self.cross_attn.project_states(self.token_norm(token_states), context.token_rotary)
+        normed = self.cross_norm(concepts + queries)
+        update, _ = self.cross_attn(normed, key_values, context.token_mask, context.concept_rotary)
+        return self.add(concepts, update), token_states, key_values
 
     def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
         """
@@ -72,20 +77,24 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
             concepts: [B, C, H].
             token_states: [B, N, H].
             queries: learned concept vectors [C, H], added in attention queries.
-            key, value: shared keys and values of the tokens [B, heads, N, D], or None.
+            key, value: those that an earlier call for the same token states returned, or None.
             context: masks and positions.
             update_tokens: whether a later layer reads the returned token states.
 
         Returns:
-            Concepts [B, C, H] and token states [B, N, H].
+            Concepts [B, C, H], token states [B, N, H], and keys and values of the tokens [B, heads, N, D], None where
+            tokens are not read or change.
         """
-        key_values = None if key is None else (key, value)
-        concepts, token_states = self.cross(concepts, token_states, queries, key_values, context, update_tokens)
-        states, rotary = self.self_norm(concepts), context.concept_rotary
-        update, _ = self.self_attn(self.self_norm(concepts + queries), states, None, rotary, rotary)
+        if self.reads:
+            concepts, token_states, (key, value) = self.cross(
+                concepts, token_states, queries, (key, value), context, update_tokens
+            )
+        rotary = context.concept_rotary
+        own_key_values = self.self_attn.project_states(self.self_norm(concepts), rotary)
+        update, _ = self.self_attn(self.self_norm(concepts + queries), own_key_values, rotary=rotary)
         concepts = self.add(concepts, update)
         concepts = self.add(concepts, self.feed_forward(self.feed_forward_norm(concepts)))
-        return concepts, token_states
+        return concepts, token_states, key, value
 
 
 class BidirectionalAttention(ConceptAttention):
@@ -129,17 +138,16 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
     """[`ConceptEncoderLayer`] in which concepts read tokens and tokens read concepts, but for the last layer's (BiXT,
     Hiller, Ehinger & Drummond, NeurIPS 2024)."""
 
-    def __init__(self, config, updates_tokens: bool = False):
-        self.updates_tokens = updates_tokens
-        if config.share_key_values:
-            raise ValueError("share_key_values=True needs static tokens, but encoder_type 'bixt' updates them.")
-        super().__init__(config, updates_tokens)
+    rereads = True
+
+    def __init__(self, config, reads: bool = True, updates_tokens: bool = False):
+        super().__init__(config, reads, updates_tokens)
         if updates_tokens:
             self.token_feed_forward_norm = make_norm(config)
             self.token_feed_forward = FeedForward(config, init_scale=(2 * config.num_hidden_layers) ** -0.5)
 
-    def make_cross_attention(self, config):
-        return BidirectionalAttention(config, self.updates_tokens)
+    def make_cross_attention(self, config, updates_tokens: bool):
+        return BidirectionalAttention(config, updates_tokens)
 
     def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
         normed = self.cross_norm(concepts)
@@ -149,10 +157,10 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
         )  # fmt: skip
         concepts = self.add(concepts, update)
         if not update_tokens:
-            return concepts, token_states
+            return concepts, token_states, (None, None)
         token_states = token_states + self.dropout(token_update)
         update = self.token_feed_forward(self.token_feed_forward_norm(token_states))
-        return concepts, token_states + self.dropout(update)
+        return concepts, token_states + self.dropout(update), (None, None)
 
 
 class SlotAttention(ConceptAttention):
@@ -171,10 +179,12 @@ class SlotAttention(ConceptAttention):
 
 
 class SlotEncoderLayer(ConceptEncoderLayer):
-    """[`ConceptEncoderLayer`] whose concepts compete for tokens."""
+    """[`ConceptEncoderLayer`] whose concepts compete for tokens, in every layer again."""
 
-    def make_cross_attention(self, config):
-        return SlotAttention(config, identity=True, projects_states=not config.share_key_values)
+    rereads = True
+
+    def make_cross_attention(self, config, updates_tokens: bool):
+        return SlotAttention(config, identity=True)
 
 
 ENCODER_LAYERS = {
@@ -184,11 +194,11 @@ ENCODER_LAYERS = {
 }
 
 
-def make_encoder_layer(config, updates_tokens: bool):
-    """A layer of the configured kind; ValueError with the list of kinds if there is none of that name."""
+def find_encoder_layer(config) -> type[ConceptEncoderLayer]:
+    """The configured kind of layer; ValueError with the list of kinds if there is none of that name."""
     if config.encoder_type not in ENCODER_LAYERS:
         raise ValueError(f"Unknown encoder_type {config.encoder_type!r}; choose one of {sorted(ENCODER_LAYERS)}.")
-    return ENCODER_LAYERS[config.encoder_type](config, updates_tokens=updates_tokens)
+    return ENCODER_LAYERS[config.encoder_type]
 
 
 __all__ = ["ENCODER_LAYERS"]

@@ -38,7 +38,8 @@ class RootMeanSquare(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, states, weight, eps):
-        scale = (states * states).mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+        scale = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        scale = scale.square_().div_(states.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(states, weight, scale)
         return (states * scale).mul_(weight)
 
@@ -61,7 +62,8 @@ class RMSNorm(nn.RMSNorm):
         """`states` [L, H] -> [L, H]."""
         if composed_by_torch(states):
             return RootMeanSquare.apply(states, self.weight, self.eps)
-        return super().forward(states)
+        # Kernels want one dtype; under autocast the states may have another one than the weights.
+        return F.rms_norm(states, self.normalized_shape, self.weight.to(states.dtype), self.eps)
 
 
 def make_norm(config) -> RMSNorm:

@@ -148,12 +148,16 @@ class SegmentOffsetEmbedding(nn.Module):
         return self.projection(segments.offset_features(positions, self.harmonics).to(dtype))
 
 
-def mean_of_visible(states, layout: TextLayout):
-    """Mean [B, 1, H] of the visible token states [B, N, H]; zero where nothing is visible."""
-    if layout.visible is None:
+def mean_of_visible(states, layout: TextLayout, weights=None):
+    """Mean [B, 1, H] of the visible token states [B, N, H], each times its weight [B, N] where `weights` are given;
+    zero where nothing is visible."""
+    if layout.visible is None and weights is None:
         return states.mean(dim=1, keepdim=True)
-    weights = layout.visible[:, None, :].to(states.dtype)
-    return weights @ states / weights.sum(dim=-1, keepdim=True).clamp(min=1)
+    count = states.shape[1]
+    if layout.visible is not None:
+        count = layout.visible.sum(dim=1)[:, None, None].clamp(min=1).to(states.dtype)
+        weights = layout.visible if weights is None else layout.visible * weights
+    return weights[:, None, :].to(states.dtype) @ states / count
 
 
 class Rotary(NamedTuple):

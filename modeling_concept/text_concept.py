@@ -5,7 +5,8 @@ Methods of a model that take texts and return concepts, sentence vectors or text
 T texts, B batch, N tokens, C concepts, H hidden.
 """
 
-from collections.abc import Mapping, Set
+from array import array
+from collections.abc import Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +15,39 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 from transformers.utils import ModelOutput
+
+
+# Texts that are given to the tokenizer in one call.
+TOKENIZED_AT_ONCE = 1000
+
+# Of 4,096 to 65,536 tokens, two cores encode equally fast; more take longer.
+MAX_TOKENS_PER_BATCH = 32_768
+
+
+def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int | None = None) -> list[list[int]]:
+    """
+    Batches of texts of similar length, the longest first.
+
+    Args:
+        lengths: of T texts, in tokens.
+        batch_size: texts of a batch, at most.
+        max_tokens: tokens of a batch with its padding, at most, but for a longer text alone; no limit if None.
+
+    Returns:
+        The places of the texts of each batch.
+
+    Raises:
+        ValueError: a limit is below 1.
+    """
+    if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
+        raise ValueError(f"batch_size {batch_size} and max_tokens_per_batch {max_tokens} must be at least 1.")
+    order, batches, start = sorted(range(len(lengths)), key=lambda place: -lengths[place]), [], 0
+    while start < len(order):
+        longest = max(lengths[order[start]], 1)
+        count = batch_size if max_tokens is None else max(1, min(batch_size, max_tokens // longest))
+        batches.append(order[start : start + count])
+        start += count
+    return batches
 
 
 @dataclass
@@ -68,25 +102,31 @@ class ConceptTextMixin:
 
     def tokenize(self, texts: list[str], truncation: bool = False) -> dict[str, torch.Tensor]:
         """Padded `input_ids` and `attention_mask` [T, N] on the model's device."""
-        max_length = self.config.max_sequence_length if truncation else None
-        batch = self.tokenizer(texts, truncation=truncation, max_length=max_length)
-        batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return self.pad(self.token_ids(texts, truncation))
+
+    def token_ids(self, texts: list[str], truncation: bool = False) -> list[list[int]]:
+        """Token ids of each text, checked."""
+        longest = self.config.max_sequence_length
+        rows = self.tokenizer(texts, truncation=truncation, max_length=longest if truncation else None)["input_ids"]
         mask_id = self.tokenizer.mask_token_id if self.config.mask_token_id is None else None
-        if self.config.hide_mask_tokens and any(mask_id in ids for ids in batch["input_ids"]):
+        if self.config.hide_mask_tokens and any(mask_id in ids for ids in rows):
             raise ValueError(
                 f"A text holds {self.tokenizer.mask_token}, which the model would read as a word: set "
                 f"model.config.mask_token_id = {mask_id}."
             )
-        longest = max(len(ids) for ids in batch["input_ids"])
-        if longest > self.config.max_sequence_length:
+        if max(map(len, rows)) > longest:
             raise ValueError(
-                f"A text has {longest} tokens, more than max_sequence_length {self.config.max_sequence_length}; pass "
+                f"A text has {max(map(len, rows))} tokens, more than max_sequence_length {longest}; pass "
                 "truncation=True to cut it."
             )
-        batch = self.tokenizer.pad(batch, return_tensors="pt")
+        return rows
+
+    def pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` [T, N] of T rows of token ids, on the model's device."""
+        batch = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         # Offloaded weights have no device; accelerate then moves the input itself.
         device = self.device if self.device.type != "meta" else None
-        return {name: value.to(device=device, dtype=torch.long) for name, value in batch.items()}
+        return {name: batch[name].to(device=device, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
     @contextmanager
     def inference_mode(self):
@@ -107,21 +147,34 @@ class ConceptTextMixin:
             return False
         return not self.decoder.reads_tokens or self.config.mask_token_id is not None
 
-    def map_texts(self, function, texts, batch_size=32, truncation=False, show_progress_bar=False) -> list:
-        """Results of `function` for each text, in the order of the texts. It is called with tokenized batches of texts
-        of similar length, and returns one result for each text of the batch."""
+    def map_texts(
+        self,
+        function,
+        texts,
+        batch_size: int = 32,
+        max_tokens_per_batch: int | None = MAX_TOKENS_PER_BATCH,
+        truncation: bool = False,
+        show_progress_bar: bool = False,
+    ) -> list:
+        """Results of `function` for each text, in the order of the texts. It is called with batches of
+        [`length_batches`], and returns one result for each text of the batch. All texts are tokenized, and so checked,
+        before the first call."""
         given = [texts] if isinstance(texts, str) else texts
         texts = list(given)
         if not texts or isinstance(given, Mapping | Set) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"Give a text or a non-empty list of texts, not {str(given)[:40]}.")
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        rows = []
+        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+            part = self.token_ids(texts[start : start + TOKENIZED_AT_ONCE], truncation)
+            rows += [array("i", ids) for ids in part]  # an eighth of the memory of lists
+        batches = length_batches([len(row) for row in rows], batch_size, max_tokens_per_batch)
         results = {}
-        with self.inference_mode():
-            for start in tqdm(range(0, len(texts), batch_size), disable=not show_progress_bar, desc="texts"):
-                places = order[start : start + batch_size]
-                batch = self.tokenize([texts[place] for place in places], truncation)
+        with self.inference_mode(), tqdm(total=len(rows), disable=not show_progress_bar, desc="texts") as progress:
+            for places in batches:
+                batch = self.pad([rows[place].tolist() for place in places])
                 results.update(zip(places, function(batch), strict=True))
-        return [results[place] for place in range(len(texts))]
+                progress.update(len(places))
+        return [results[place] for place in range(len(rows))]
 
     def encode(
         self,
@@ -132,29 +185,42 @@ class ConceptTextMixin:
         normalize_embeddings: bool = False,
         concept_num: int | None = None,
         num_iterations: int | None = None,
+        max_tokens_per_batch: int | None = MAX_TOKENS_PER_BATCH,
+        dtype: str | torch.dtype | None = None,
     ) -> TextEncoding:
         """
         Concepts and sentence vectors of texts.
 
         Args:
             texts: one text or T texts; an empty string is a text.
-            batch_size: texts at a time.
+            batch_size: texts at a time, at most.
             truncation: cut texts that are too long instead of raising.
             show_progress_bar: show the progress over the texts.
             normalize_embeddings: scale sentence vectors to length 1; concepts are left as they are.
             concept_num, num_iterations: as in [`ConceptEncoder`].
+            max_tokens_per_batch: tokens at a time, at most, with padding; None for any number.
+            dtype: "bfloat16" or "float16", in which products of matrices are then computed (autocast).
+
+        Returns:
+            `concepts` [T, C, H] and `sentence_embeddings` [T, H], float32.
 
         Raises:
-            ValueError: no text, a text that is too long, or no tokenizer.
+            ValueError: no text, a text that is too long, no tokenizer, or another `dtype`.
         """
+        low = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if low not in (None, torch.bfloat16, torch.float16, torch.float32) or (low is None and dtype is not None):
+            raise ValueError(f"dtype is 'bfloat16', 'float16' or 'float32', not {dtype!r}.")
+        casts = low in (torch.bfloat16, torch.float16)
 
         def encode_batch(batch):
-            output = self.base_model(**batch, concept_num=concept_num, num_iterations=num_iterations, return_dict=True)
+            options = {"concept_num": concept_num, "num_iterations": num_iterations, "return_dict": True}
+            with torch.autocast(batch["input_ids"].device.type, low if casts else None, enabled=casts):
+                output = self.base_model(**batch, **options)
             vectors = output.pooler_output.float().cpu()
             vectors = F.normalize(vectors, dim=-1) if normalize_embeddings else vectors
             return zip(output.last_hidden_state.float().cpu(), vectors, strict=True)
 
-        rows = self.map_texts(encode_batch, texts, batch_size, truncation, show_progress_bar)
+        rows = self.map_texts(encode_batch, texts, batch_size, max_tokens_per_batch, truncation, show_progress_bar)
         return TextEncoding(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
     def check_head(self) -> None:
@@ -199,6 +265,7 @@ class ConceptTextMixin:
         truncation: bool = False,
         concept_num: int | None = None,
         num_iterations: int | None = None,
+        max_tokens_per_batch: int | None = MAX_TOKENS_PER_BATCH,
     ) -> list[str]:
         """Reconstructions of the texts from their concepts. Arguments and errors as in `encode`."""
         self.check_head()
@@ -208,7 +275,7 @@ class ConceptTextMixin:
             masks = batch["attention_mask"].bool()
             return [self.to_text(ids[mask]) for ids, mask in zip(predicted, masks, strict=True)]
 
-        return self.map_texts(reconstruct_batch, texts, batch_size, truncation)
+        return self.map_texts(reconstruct_batch, texts, batch_size, max_tokens_per_batch, truncation)
 
     def infill(self, texts: str | list[str], truncation: bool = False, **options) -> list[str]:
         """Texts with every mask token replaced; `options` as in `generate`."""

@@ -221,7 +221,7 @@ def test_values_that_change_later_are_checked_by_the_model():
     [
         ({"encoder_type": "transformer"}, r"Unknown encoder_type 'transformer'; choose one of \['bixt'"),
         ({"decoder_type": "gpt"}, r"Unknown decoder_type 'gpt'; choose one of \['diffusion'"),
-        ({"encoder_type": "bixt", "share_key_values": True}, "static tokens"),
+        ({"share_key_values": True}, "share_key_values=False, not True"),
     ],
 )
 def test_unknown_parts_are_told_with_the_list(options, message):

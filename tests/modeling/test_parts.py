@@ -120,17 +120,16 @@ def test_one_token_alone_does_not_multiply_rounding_errors(encoder_type):
     torch.testing.assert_close(*gradients, atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("share_key_values", [False, True])
+@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
 @pytest.mark.parametrize("decoder", ["position", "token_position", "diffusion"])
-def test_networks_start_as_sums_of_what_they_read(decoder, share_key_values):
-    """In an untrained network concepts are sums of token states, and decoders read sums of concepts."""
-    model = language_model(decoder=decoder, share_key_values=share_key_values)
+def test_networks_start_as_sums_of_what_they_read(decoder, encoder_type):
+    """In an untrained network concepts are sums of token states, which the first layer reads, or every one, and
+    decoders read sums of concepts."""
+    model = language_model(decoder=decoder, encoder_type=encoder_type)
     config, weights = model.config, dict(model.named_parameters())
     crossing = [name for name in weights if "cross_attn.o_proj" in name or "cross_attn.v_proj" in name]
-    crossing += [name for name in weights if "shared_key_values.v_proj" in name]
-    assert len(crossing) == 2 * config.num_decoder_layers + (
-        config.num_hidden_layers + 1 if share_key_values else 2 * config.num_hidden_layers
-    )
+    readers = 1 if encoder_type == "perceiver" else config.num_hidden_layers
+    assert len(crossing) == 2 * (config.num_decoder_layers + readers)
     for name in crossing:
         assert torch.equal(weights[name], torch.eye(config.hidden_size))
     for layer in model.encoder.layers:
@@ -163,19 +162,17 @@ def test_a_free_mean_is_that_of_the_concepts_in_every_way_to_it(encoder_class):
     torch.testing.assert_close(encoder.get_sentence_features(**batch).pooler_output, encoder(**batch).pooler_output)
 
 
-@pytest.mark.parametrize(
-    ("encoder_type", "share_key_values"), [("perceiver", False), ("perceiver", True), ("bixt", False)]
-)
-def test_attention_starts_at_addresses(encoder_type, share_key_values):
+@pytest.mark.parametrize("encoder_type", ["perceiver", "bixt"])
+def test_attention_starts_at_addresses(encoder_type):
     """In untrained networks most of a concept's attention lies on its own segment, and without biases the share that
     chance gives."""
     ids = torch.randint(10, make_config().vocab_size, (8, 24))
     own = torch.eye(6).repeat_interleave(4, dim=1).bool()
     share = {}
     for biased in (True, False):
-        encoder = ConceptEncoder(make_config(encoder_type=encoder_type, share_key_values=share_key_values)).eval()
+        encoder = ConceptEncoder(make_config(encoder_type=encoder_type)).eval()
         for name, parameter in encoder.named_parameters():
-            if not biased and name.endswith(("query_bias", "key_bias")):
+            if not biased and name.endswith(("q_proj.bias", "k_proj.bias")):
                 parameter.data.zero_()
         encoder.set_attn_implementation("eager")
         maps = torch.stack(encoder(ids, output_attentions=True).cross_attentions)
@@ -186,8 +183,7 @@ def test_attention_starts_at_addresses(encoder_type, share_key_values):
 
 def similarity(attention, queries, keys):
     """Scaled cosines [B, heads, Q, K] of queries [B, Q, H] and projected keys [B, K, heads, D]."""
-    q = F.normalize(attention.q_proj(queries).unflatten(-1, (4, 8)) + attention.query_bias, dim=-1)
-    k = F.normalize(keys + attention.key_bias, dim=-1)
+    q, k = F.normalize(attention.q_proj(queries).unflatten(-1, (4, 8)), dim=-1), F.normalize(keys, dim=-1)
     return torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
 
 
@@ -196,7 +192,7 @@ def test_scores_are_scaled_cosines():
     attention = initialised(ConceptAttention(config), config)
     attention.qk_scale.data = torch.tensor([8.0, 2.0, 1.0, 4.0])
     queries, states = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
-    _, weights = attention(queries, states)
+    _, weights = attention(queries, attention.project_states(states, None))
     scores = similarity(attention, queries, attention.k_proj(states).view(2, 5, 4, 8))
     torch.testing.assert_close(weights, scores.softmax(-1))
 
@@ -206,7 +202,9 @@ def test_slot_attention_is_softmax_over_concepts_then_mean_over_tokens():
     attention = initialised(SlotAttention(config), config)
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
-    update, weights = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
+    update, weights = attention(
+        concepts, attention.project_states(tokens, None), make_key_mask(config, concepts, tokens, visible)
+    )
     k, v = (projection(tokens).view(2, 5, 4, 8) for projection in (attention.k_proj, attention.v_proj))
     competition = similarity(attention, concepts, k).softmax(dim=2) + 1e-8
     competition = competition * visible[:, None, None]
@@ -241,7 +239,9 @@ def test_nothing_to_read_is_exactly_no_update(implementation):
     config._attn_implementation = implementation
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[False] * 5, [True] * 5])
-    update, _ = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
+    update, _ = attention(
+        concepts, attention.project_states(tokens, None), make_key_mask(config, concepts, tokens, visible)
+    )
     assert (update[0] == 0).all()
     assert (update[1] != 0).any()
 

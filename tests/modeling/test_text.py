@@ -2,10 +2,13 @@
 """Strings in, concepts and strings out."""
 
 import copy
+import itertools
 import pickle
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 import modeling_concept as models
@@ -45,9 +48,62 @@ def test_encode_gives_the_same_in_any_batch_and_order(model):
     assert model.train().encode("dog") is not None and model.training
 
 
-def test_a_text_that_is_too_long_is_told_or_cut(model):
+@given(
+    lengths=st.lists(st.integers(0, 50), max_size=60),
+    batch_size=st.integers(1, 9),
+    max_tokens=st.none() | st.integers(1, 120),
+)
+def test_batches_hold_similar_lengths_within_both_limits(lengths, batch_size, max_tokens):
+    """Every text once, the longest first; no batch could take the next text."""
+    batches = text_concept.length_batches(lengths, batch_size, max_tokens)
+    places = [place for batch in batches for place in batch]
+    assert sorted(places) == list(range(len(lengths)))
+    ordered = [lengths[place] for place in places]
+    assert ordered == sorted(lengths, reverse=True)
+    for batch, following in itertools.zip_longest(batches, batches[1:]):
+        longest = lengths[batch[0]]
+        fits = [count for count in range(1, batch_size + 1) if max_tokens is None or count * longest <= max_tokens]
+        assert len(batch) <= max(fits, default=1) and (following is None or len(batch) == max(fits, default=1))
+
+
+@pytest.mark.parametrize("limits", [{"batch_size": 0}, {"max_tokens_per_batch": 0}])
+def test_a_batch_holds_at_least_one_text(limits, model):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        model.encode(TEXTS, **limits)
+
+
+def test_a_limit_on_the_tokens_of_a_batch(model, monkeypatch):
+    """With it long texts come in small batches, and every concept is the same."""
+    texts = [*TEXTS, "dog", "a dog"]
+    expected, sizes = model.encode(texts).concepts, []
+    monkeypatch.setattr(
+        model, "pad", lambda rows: sizes.append([len(row) for row in rows]) or type(model).pad(model, rows)
+    )
+    found = model.encode(texts, max_tokens_per_batch=12).concepts
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert len(sizes) > 2 and all(len(rows) == 1 or len(rows) * max(rows) <= 12 for rows in sizes)
+
+
+def test_low_precision_is_chosen_for_a_call(model):
+    exact = model.encode(TEXTS)
+    for dtype in ("bfloat16", torch.bfloat16):
+        low = model.encode(TEXTS, dtype=dtype)
+        assert low.concepts.dtype == low.sentence_embeddings.dtype == torch.float32
+        assert not torch.equal(low.concepts, exact.concepts)
+        torch.testing.assert_close(low.concepts, exact.concepts, atol=0.1, rtol=0.1)
+    assert torch.equal(model.encode(TEXTS, dtype="float32").concepts, exact.concepts)
+    assert torch.equal(model.encode(TEXTS).concepts, exact.concepts)
+    for dtype in ("int8", "half a float", torch.int8):
+        with pytest.raises(ValueError, match="dtype is 'bfloat16'"):
+            model.encode(TEXTS, dtype=dtype)
+
+
+def test_a_text_that_is_too_long_is_told_or_cut(model, monkeypatch):
+    """It is told before any text is encoded."""
     long = " ".join(TEXTS * 4)
-    with pytest.raises(ValueError, match="truncation=True"):
+    monkeypatch.setattr(text_concept, "TOKENIZED_AT_ONCE", 1)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="truncation=True"):
+        patch.setattr(type(model.base_model), "forward", None)
         model.encode(["dog", long])
     assert model.encode(["dog", long], truncation=True).concepts.shape == (2, 6, 32)
     with pytest.raises(ValueError, match="non-empty list"):

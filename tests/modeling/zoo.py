@@ -46,7 +46,7 @@ OPTIONS = {
     "backbone_bert": {"backbone_config": BACKBONES["bert"], "token_embedding_dim": 16},
 }  # fmt: skip
 
-ENCODER_OPTIONS = {"perceiver": [{}, {"share_key_values": True}], "slot": [{}, {"share_key_values": True}]}
+ENCODER_OPTIONS = {}
 
 # Every encoder (each kind of layer, stacked and recursive, with its options, and the original's): what the name of its
 # classes begins with, and its options.

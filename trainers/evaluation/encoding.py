@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from tqdm.auto import tqdm
 
+from modeling_concept.text_concept import MAX_TOKENS_PER_BATCH, length_batches
 
-def id_batches(
-    model, rows: Sequence[Sequence[int]], batch_size: int, description: str | None = None
-) -> Iterator[dict[str, torch.Tensor]]:
+
+def id_batches(model, rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
     """
     Padded batches of rows of token ids, in order.
 
@@ -21,21 +21,30 @@ def id_batches(
         model: a concept model with a tokenizer.
         rows: T rows of token ids.
         batch_size: B.
-        description: of the progress bar; there is none without it.
 
     Returns:
         `input_ids` and `attention_mask` [B, N] on the model's device.
     """
-    starts = range(0, len(rows), batch_size)
-    for start in tqdm(starts, desc=description, leave=False, disable=description is None):
-        ids = [list(row) for row in rows[start : start + batch_size]]
-        batch = model.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
-        yield {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+    for start in range(0, len(rows), batch_size):
+        yield pad_ids(model, rows[start : start + batch_size])
+
+
+def pad_ids(model, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` [B, N] of B rows of token ids, padded on the right."""
+    ids = [list(row) for row in rows]
+    batch = model.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
+    return {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
 
 
 def encode_ids(model, rows: Sequence[Sequence[int]], batch_size: int, description: str | None = None) -> torch.Tensor:
-    """Concepts [T, C, H] (float32, CPU) of rows of token ids; arguments as in [`id_batches`]."""
+    """Concepts [T, C, H] (float32, CPU) of T rows of token ids, encoded in batches of similar length of at most
+    `batch_size` rows; `description` is that of the progress bar, and there is none without it."""
     encoder = model.base_model
+    batches = length_batches([len(row) for row in rows], batch_size, MAX_TOKENS_PER_BATCH)
+    encoded = []
     with encoder.inference_mode():
-        batches = id_batches(model, rows, batch_size, description)
-        return torch.cat([encoder(**batch).last_hidden_state.float().cpu() for batch in batches])
+        for places in tqdm(batches, desc=description, leave=False, disable=description is None):
+            batch = pad_ids(model, [rows[place] for place in places])
+            encoded.append(encoder(**batch).last_hidden_state.float().cpu())
+    order = torch.tensor([place for places in batches for place in places])
+    return torch.cat(encoded)[order.argsort()]
