@@ -23,16 +23,28 @@ QUERY_KEY_SCALE = 8.0
 ADDRESS_BIAS = 3.0
 
 
+class PackedKeys(NamedTuple):
+    """
+    The keys that may be read, of all rows in one, for kernels of variable length. `places`: [T], where they stand in
+    [B·K]; `lengths`: the kernels' arguments, as transformers names them.
+    """
+
+    places: torch.Tensor
+    lengths: dict[str, torch.Tensor | int]
+
+
 class KeyMask(NamedTuple):
     """
     Which keys may be read. `keys`: bool [B, K], every key of a row without any visible one, so that no kernel meets an
     empty softmax; `not_empty`: [B, 1, 1], 0 for such rows, whose result is then zero; `prepared`: the mask in the
-    form of the chosen attention implementation, None when nothing is hidden.
+    form of the chosen attention implementation, None when nothing is hidden; `packed`: instead of it for flash
+    attention.
     """
 
     keys: torch.Tensor
     not_empty: torch.Tensor
     prepared: torch.Tensor | None
+    packed: PackedKeys | None = None
 
 
 def make_key_mask(config, queries, states, visible) -> KeyMask | None:
@@ -40,11 +52,27 @@ def make_key_mask(config, queries, states, visible) -> KeyMask | None:
     if visible is None:
         return None
     some = visible.any(dim=-1, keepdim=True)
-    keys = visible | ~some
+    keys, not_empty = visible | ~some, some[:, :, None].to(queries.dtype)
+    if "flash" in config._attn_implementation:
+        # Given a mask, transformers would take the queries for the last of the keys, and leave out padded ones.
+        return KeyMask(keys, not_empty, None, pack_keys(keys, queries.shape[1]))
     prepared = create_bidirectional_mask(
         config=config, inputs_embeds=queries, attention_mask=keys, encoder_hidden_states=states
     )
-    return KeyMask(keys, some[:, :, None].to(queries.dtype), prepared)
+    return KeyMask(keys, not_empty, prepared)
+
+
+def pack_keys(keys: torch.Tensor, query_length: int) -> PackedKeys:
+    """The `keys` (bool [B, K]) that may be read, at least one in each row, and `query_length` queries in each."""
+    counts = keys.sum(dim=1, dtype=torch.int32)
+    starts = torch.arange(len(keys) + 1, dtype=torch.int32, device=keys.device) * query_length
+    lengths = {
+        "cu_seq_lens_q": starts,
+        "cu_seq_lens_k": F.pad(counts.cumsum(dim=0, dtype=torch.int32), (1, 0)),
+        "max_length_q": query_length,
+        "max_length_k": int(counts.max()),
+    }
+    return PackedKeys(keys.flatten().nonzero().squeeze(1), lengths)
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -120,15 +148,15 @@ class ConceptAttention(nn.Module):
     def attend(self, query, key, value, key_mask: KeyMask | None):
         """Weigh the values; [B, Q, heads, D] and the weights, or None where the implementation keeps none."""
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        return attention(
-            self,
-            query,
-            key,
-            value,
-            None if key_mask is None else key_mask.prepared,
-            dropout=self.dropout if self.training else 0.0,
-            scaling=1.0,
-        )
+        mask, options = None, {"dropout": self.dropout if self.training else 0.0, "scaling": 1.0}
+        if key_mask is not None:
+            mask = key_mask.prepared
+            if key_mask.packed is not None:
+                # [B, heads, K, D] -> [1, heads, T, D]
+                key, value = (part.transpose(1, 2).flatten(0, 1)[key_mask.packed.places] for part in (key, value))
+                key, value = key.transpose(0, 1)[None], value.transpose(0, 1)[None]
+                options |= key_mask.packed.lengths
+        return attention(self, query, key, value, mask, **options)
 
     def forward(self, queries, key_values, key_mask: KeyMask | None = None, rotary: Rotary | None = None):
         """

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import modeling_flash_attention_utils
 
 from modeling_concept import layers_concept
 from modeling_concept.layers_concept import RMSNorm, RootMeanSquare, UnitLength, unit_length
@@ -125,3 +126,49 @@ def test_a_fast_step_equals_a_plain_one(encoder, decoder, width, monkeypatch):
     plain = step(plain_loss)
     assert len(fast[1]) > 20
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
+
+
+# -- flash attention, whose kernels need CUDA
+
+
+def flash_reference(query, key, value, causal=False, softmax_scale=None, **options):
+    """Attention of [B, Q, heads, D] to [B, K, heads, D], as the kernel gives it."""
+    parts = (part.transpose(1, 2) for part in (query, key, value))
+    return F.scaled_dot_product_attention(*parts, scale=softmax_scale).transpose(1, 2)
+
+
+def flash_varlen_reference(query, key, value, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, **options):
+    """Attention of packed queries [ΣQ, heads, D] to the packed keys [ΣK, heads, D] of the same text."""
+    assert cu_seqlens_q[-1] == len(query) and cu_seqlens_k[-1] == len(key)
+    queries, keys = cu_seqlens_q.diff().tolist(), cu_seqlens_k.diff().tolist()
+    assert max(queries) == max_seqlen_q and max(keys) == max_seqlen_k
+    parts = zip(query.split(queries), key.split(keys), value.split(keys), strict=True)
+    options = {name: options[name] for name in ("softmax_scale",) if name in options}
+    return torch.cat([flash_reference(q[None], k[None], v[None], **options)[0] for q, k, v in parts])
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_flash_attention_reads_packed_keys(recursive, monkeypatch):
+    """Texts of different lengths, padded on either side, with holes, and an empty one: concepts and gradients are
+    those of the reference path."""
+    processed = {"softmax_scale", "max_seqlen_q", "max_seqlen_k", "causal"}
+
+    def kwargs(query_length, key_length, is_causal, softmax_scale=None, **given):
+        values = {"causal": is_causal, "softmax_scale": softmax_scale, **given}
+        return {name: value for name, value in values.items() if name in processed and value is not None}
+
+    functions = (flash_reference, flash_varlen_reference, None, None, None), (kwargs, kwargs)
+    monkeypatch.setattr(modeling_flash_attention_utils, "lazy_import_flash_attention", lambda *args: functions)
+    encoder = stir(language_model(encoder=f"perceiver0-{'recursive' if recursive else 'stack'}").encoder)
+    batch = random_batch(5, 13, padding=(0, 4, 0, 0, 13))
+    batch["attention_mask"][2, :5] = 0
+    batch["attention_mask"][3, 4:7] = 0
+    found = {}
+    for name in ("sdpa", "flash_attention_2"):
+        encoder.config._attn_implementation = name  # the check for a GPU is left out
+        encoder.zero_grad()
+        concepts = encoder(**batch).last_hidden_state
+        concepts.square().sum().backward()
+        found[name] = concepts, [p.grad for p in encoder.parameters() if p.grad is not None]
+    torch.testing.assert_close(*found.values(), atol=1e-4, rtol=1e-4)
+    assert encoder(**random_batch(2, 7), output_attentions=False).last_hidden_state.isfinite().all()
