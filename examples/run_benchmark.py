@@ -11,6 +11,11 @@ texts are random. Absolute numbers hold for one machine at one time; ratios carr
     python examples/run_benchmark.py --sentence_models outputs/… sentence-transformers/all-MiniLM-L6-v2
 
 times `SentenceTransformer.encode` of trained models instead, on texts of the embedded corpus (`--lengths 16 256`).
+
+    python examples/run_benchmark.py --suite gpu
+
+checks the fast paths on a GPU, measures tokens per second in bfloat16 in at most eight minutes, and writes the table
+of `model_cards/speed.md`.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,16 +26,19 @@ from tqdm.auto import tqdm
 from transformers.hf_argparser import HfArg
 
 from trainers.evaluation.results import results_folder, results_table, write_results
+from trainers.experiments.benchmark.batches import time_batches
+from trainers.experiments.benchmark.gpu import read_card, run_suite, write_card
 from trainers.experiments.benchmark.measure import machine_name
 from trainers.experiments.benchmark.sentence_models import time_sentence_models
 from trainers.experiments.benchmark.suite import group_results, plan_groups, run_group, write_report
-from trainers.experiments.benchmark.systems import PEERS, Shape
+from trainers.experiments.benchmark.systems import PEERS, Shape, trains
 from trainers.utils.plain_text import screen
 from trainers.utils.runs import check_output_dir
 from trainers.utils.script import parse_arguments, run_facts, run_script
 
 
-PARTS = ["encode", "train", "original"]
+CARD = Path(__file__).resolve().parent.parent / "model_cards" / "speed.md"
+PARTS = ["encode", "train", "original", "scale", "batches"]
 TOKENS = {"cpu": 4096, "cuda": 65_536}  # per step
 
 
@@ -56,7 +64,8 @@ class Arguments:
     peers: list[str] = HfArg(default_factory=PEERS.copy, help="Systems to compare with.", metadata={"choices": PEERS})
     parts: list[str] = HfArg(
         default_factory=PARTS.copy, metadata={"choices": PARTS},
-        help="Encoding, training by masked LM, and training by denoising beside the original's way.",
+        help="Encoding, training by masked LM, training by denoising beside the original's way, encoding of one text "
+        "of 512 to 65,536 tokens, and of texts of different lengths in several kinds of batches.",
     )  # fmt: skip
     bf16: bool = HfArg(
         default=False, help="bfloat16 instead of float32: by autocast, and as the weights of sentence models."
@@ -65,6 +74,11 @@ class Arguments:
         default_factory=list,
         help="SentenceTransformers, folders or Hub ids, whose encoding is timed instead, against the first.",
     )
+    suite: str | None = HfArg(
+        default=None, metadata={"choices": ["gpu"]},
+        help="Instead, what a GPU does in eight minutes, written into --card.",
+    )  # fmt: skip
+    card: str = HfArg(default=str(CARD), help="Card with the table of GPUs.")
 
 
 def time_trained(args: Arguments, dtype: torch.dtype, device: str) -> None:
@@ -78,9 +92,24 @@ def time_trained(args: Arguments, dtype: torch.dtype, device: str) -> None:
     print(f"results: {write_results(folder / 'results.json', results, run_facts(args, {'machine': machine}))}")
 
 
+def run_gpu(args: Arguments, device: str) -> None:
+    """Run the suite for a GPU, print its table and write it into the card."""
+    if device != "cuda":
+        raise ValueError("--suite gpu needs a GPU that torch can use, and there is none.")
+    read_card(Path(args.card))
+    base = Shape(args.hidden_size, args.num_hidden_layers, args.vocab_size, args.lengths[0], args.concept_num)
+    tokens = args.tokens_per_step or TOKENS[device]
+    table = run_suite(base, sorted(set(args.lengths)), sorted(set(args.train_lengths)), tokens, device)
+    write_card(Path(args.card), table)
+    print(f"{table}\n\ncard: {args.card}")
+
+
 def main():
     (args,) = parse_arguments(Arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if args.suite:
+        run_gpu(args, device)
+        return
     dtype = torch.bfloat16 if args.bf16 else torch.float32
     if args.sentence_models:
         time_trained(args, dtype, device)
@@ -93,10 +122,12 @@ def main():
 
     timings, results = [], []
     for task, shape, systems in tqdm(plan_groups(args.parts, base, lengths, train_lengths, args.peers), desc="time"):
-        tokens = args.tokens_per_step if task == "encode" else args.train_tokens_per_step
+        tokens = args.train_tokens_per_step if trains(task) else args.tokens_per_step
         measured = run_group(task, shape, systems, tokens or TOKENS[device], dtype, device)
         timings += measured
         results += group_results(measured)
+    if "batches" in args.parts:
+        results += time_batches(base, device)
 
     facts = {"machine": machine_name(device), "timings": [asdict(timing) for timing in timings]}
     title = f"Cost of concept models, {name}; {facts['machine']}"

@@ -85,15 +85,18 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return torch.matmul(weights, value).transpose(1, 2), weights
 
 
-def init_address_bias(projection: nn.Linear, num_heads: int):
-    """
-    Initial bias of a projection to queries or keys. It makes the initial attention local: without a constant part
-    rotary encoding has nothing to turn but what all texts have in common, and token table and concepts grow a common
-    direction for that. It has equal magnitude at each rotary frequency: scores are highest where positions are equal.
-    """
-    size = projection.out_features // num_heads
-    channel = torch.arange(projection.out_features, device=projection.bias.device)
-    init.copy_(projection.bias, ADDRESS_BIAS * (channel % size < size // 2).to(projection.bias.dtype))
+def make_address_bias(config) -> nn.Parameter:
+    """Learned constant part [heads, D] of queries or keys, which makes the initial attention local. Without it rotary
+    encoding has nothing to turn but what all texts have in common, and token table and concepts grow a common
+    direction for that."""
+    return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
+
+
+def init_address_bias(bias: nn.Parameter):
+    """The same for queries and keys, with equal magnitude at each rotary frequency: scores are highest where positions
+    are equal."""
+    channel = torch.arange(bias.shape[-1], device=bias.device)
+    init.copy_(bias, ADDRESS_BIAS * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
 
 
 class ConceptAttention(nn.Module):
@@ -120,29 +123,33 @@ class ConceptAttention(nn.Module):
         self.num_heads = config.num_attention_heads
         self.head_dim = width // self.num_heads
         self.dropout = config.hidden_dropout_prob
-        self.q_proj = make_linear(width, width, bias=True)
-        self.k_proj = make_linear(width, width, bias=True)
+        self.q_proj, self.k_proj = make_linear(width, width), make_linear(width, width)
         self.v_proj = make_linear(width, width, identity=identity)
         self.o_proj = make_linear(width, width, init_scale=0.0, identity=identity)
+        self.query_bias, self.key_bias = make_address_bias(config), make_address_bias(config)
         self.qk_scale = nn.Parameter(torch.empty(self.num_heads))
 
     def init_own_parameters(self):
         init.constant_(self.qk_scale, QUERY_KEY_SCALE)
-        for projection in (self.q_proj, self.k_proj):
-            init_address_bias(projection, self.num_heads)
+        init_address_bias(self.query_bias)
+        init_address_bias(self.key_bias)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""
         return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
+    def add_bias(self, states, bias):
+        """`states` [B, L, H] with `bias` [heads, D] -> [B, heads, L, D]."""
+        return self.split_heads(states) + bias[:, None].to(states.dtype)
+
     def project_states(self, states, rotary: Rotary | None):
         """Normalised keys, and values, [B, heads, K, D] of `states` [B, K, H]."""
-        key = unit_length(self.split_heads(self.k_proj(states)))
+        key = unit_length(self.add_bias(self.k_proj(states), self.key_bias))
         return apply_rotary(key, rotary), self.split_heads(self.v_proj(states))
 
     def project_queries(self, queries, rotary: Rotary | None):
         """`queries` [B, Q, H] -> [B, heads, Q, D]."""
-        query = unit_length(self.split_heads(self.q_proj(queries)))
+        query = unit_length(self.add_bias(self.q_proj(queries), self.query_bias))
         return apply_rotary(query * self.qk_scale[:, None, None].to(query.dtype), rotary)
 
     def attend(self, query, key, value, key_mask: KeyMask | None):

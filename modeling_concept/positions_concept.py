@@ -161,7 +161,7 @@ def mean_of_visible(states, layout: TextLayout, weights=None):
 
 
 class Rotary(NamedTuple):
-    """Cosines and sines [B or 1, 1, L, D/2] of rotary position encoding."""
+    """Cosines [B or 1, 1, L, D], those of each half of the channels, and sines [B or 1, 1, L, D/2]."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -171,7 +171,8 @@ def make_rotary(positions: torch.Tensor, head_size: int, theta: float, dtype: to
     """Rotary encoding (Su et al. 2021) of real-valued `positions` [B, L]: channel pair i turns by p·theta^(-2i/D)."""
     exponent = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
     angles = positions.float()[:, None, :, None] * torch.exp(-exponent * math.log(theta))
-    return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
+    cos = angles.cos().to(dtype)
+    return Rotary(torch.cat([cos, cos], dim=-1), angles.sin().to(dtype))
 
 
 class ApplyRotary(torch.autograd.Function):
@@ -184,7 +185,7 @@ class ApplyRotary(torch.autograd.Function):
         ctx.dtype = states.dtype
         first, second = states.chunk(2, dim=-1)
         half = first.shape[-1]
-        turned = states * torch.cat([cos, cos], dim=-1)
+        turned = states * cos
         # By `narrow`, since torch.export refuses to change in place what `chunk` gives.
         turned.narrow(-1, 0, half).addcmul_(second, sin, value=-1)
         turned.narrow(-1, half, half).addcmul_(first, sin)

@@ -106,7 +106,7 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     learning_rate: float = HfArg(default=2e-3, help="Peak learning rate; 2e-3 suits hidden size 128.")
     num_train_epochs: float = HfArg(default=1.25, help="Passes over the training pieces.")
     weight_decay: float = HfArg(default=0.01, help="Weight decay on matrices.")
-    optim: str = HfArg(default="adamw_torch", help="Optimizer; adamw_torch_fused is faster, and equal up to rounding.")
+    optim: str = HfArg(default="adamw_torch_fused", help="Optimizer.")
     adam_beta2: float = HfArg(default=0.95, help="Second beta of AdamW.")
     lr_scheduler_type: str = HfArg(default="cosine", help="Learning-rate schedule.")
     warmup_steps: float = HfArg(default=0.05, help="Warm-up steps, or their share when below 1.")

@@ -307,7 +307,7 @@ def test_what_belongs_to_a_checkpoint_is_read_from_it(text_files, tmp_path, monk
         (["--hidden_size", "64"], "made with hidden_size 32, not 64"),
         (["--objective", "masked_lm"], 'made with objective "denoising", not "masked_lm"'),
         (["--deletion_rate", "0.5"], "deletion_rate [0.4], not [0.5]"),
-        (["--optim", "adafactor"], 'made with optimizer "adamw_torch", not "adafactor"'),
+        (["--optim", "adafactor"], 'made with optimizer "adamw_torch_fused", not "adafactor"'),
         (["--max_seq_length", "8"], "made with max_seq_length 16, not 8"),
         (["--model_name_or_path", "first"], 'made with model_name_or_path "base", not "first"'),
     ):

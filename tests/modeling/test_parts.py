@@ -172,7 +172,7 @@ def test_attention_starts_at_addresses(encoder_type):
     for biased in (True, False):
         encoder = ConceptEncoder(make_config(encoder_type=encoder_type)).eval()
         for name, parameter in encoder.named_parameters():
-            if not biased and name.endswith(("q_proj.bias", "k_proj.bias")):
+            if not biased and name.endswith(("query_bias", "key_bias")):
                 parameter.data.zero_()
         encoder.set_attn_implementation("eager")
         maps = torch.stack(encoder(ids, output_attentions=True).cross_attentions)
@@ -183,7 +183,8 @@ def test_attention_starts_at_addresses(encoder_type):
 
 def similarity(attention, queries, keys):
     """Scaled cosines [B, heads, Q, K] of queries [B, Q, H] and projected keys [B, K, heads, D]."""
-    q, k = F.normalize(attention.q_proj(queries).unflatten(-1, (4, 8)), dim=-1), F.normalize(keys, dim=-1)
+    q = F.normalize(attention.q_proj(queries).unflatten(-1, (4, 8)) + attention.query_bias, dim=-1)
+    k = F.normalize(keys + attention.key_bias, dim=-1)
     return torch.einsum("bqhd,bkhd->bhqk", q, k) * attention.qk_scale[:, None, None]
 
 

@@ -175,10 +175,24 @@ def test_denoising_guarantees(rate, true_deletion, batch, tokenizer):
         assert survivors <= 2 * len(batch.input_ids) + 1
 
 
-def test_denoising_labels_a_share(tokenizer):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_denoising_labels_a_share(share, tokenizer):
+    """Of every text, up to one token, and on average exactly; places differ."""
     many = long_batch(tokenizer)
-    half = Denoising(supervised_share=0.5)(many, step_noise(many))
-    assert 0.45 < (half["labels"] != -100).float().mean() < 0.55
+    labels = Denoising(supervised_share=share)(many, step_noise(many))["labels"] != -100
+    expected = share * many.attention_mask.sum(dim=1)
+    assert ((labels.sum(dim=1) - expected).abs() < 1).all() and not labels[many.attention_mask == 0].any()
+    if share in (0.3, 0.5):
+        assert len(labels.unique(dim=0)) == len(labels)
+
+
+def test_the_share_of_labels_holds_on_average(tokenizer):
+    """Also where it is no whole number of tokens."""
+    many = long_batch(tokenizer, count=400, length=5)
+    labels = Denoising(supervised_share=0.3)(many, step_noise(many))["labels"] != -100
+    assert set(labels.sum(dim=1).tolist()) == {1, 2}
+    assert float(labels.float().mean()) == pytest.approx(0.3, abs=0.015)
+    assert (labels.float().mean(dim=0) - 0.3).abs().max() < 0.08
 
 
 # Masked diffusion and its bound.

@@ -95,7 +95,7 @@ def folder(finished, tmp_path):
             r'class \["ConceptEncoderForMaskedLMPerceiverPosOnly"\], not \["RecursiveConcept',
         ),
         ({"concept_losses": "vicreg:0.1"}, {}, r'concept_losses \[\], not \["vicreg"\]'),
-        ({"optim": "adafactor"}, {}, 'optimizer "adamw_torch", not "adafactor"'),
+        ({"optim": "adafactor"}, {}, 'optimizer "adamw_torch_fused", not "adafactor"'),
         ({"weight_decay": 0.0}, {}, "weight_decay 0.01, not 0.0"),
         ({"learning_rate": 0.1}, {}, r"learning_rate 0.\d+, not 0.1"),
         ({"adam_beta2": 0.9}, {}, "adam_beta2 0.95, not 0.9"),

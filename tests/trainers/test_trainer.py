@@ -181,7 +181,7 @@ def test_concept_losses_come_in_linearly(tokenizer, pieces, tmp_path):
         assert entry["weight/vicreg"] == pytest.approx(0.01 * min(1, step / 4))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_torch", "adafactor"])
+@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "adafactor"])
 @pytest.mark.parametrize("schedule", ["cosine", "warmup_stable_decay"])
 def test_optimizers_and_schedules(optimizer, schedule, tokenizer, pieces, tmp_path):
     options = {"lr_scheduler_kwargs": {"num_decay_steps": 4}} if schedule == "warmup_stable_decay" else {}

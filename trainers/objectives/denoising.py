@@ -44,7 +44,9 @@ class Denoising(TokenObjective):
         rate = low + (high - low) * noise.per_text()
         order = noise.per_token().masked_fill(special, -1.0)
         hidden = (order < rate) & (order < order.amax(dim=1, keepdim=True)) & ~special
-        counted = real & (noise.per_token() < self.supervised_share)
+        # Equally many in texts of one length: a batch is as wide as its longest row of labels.
+        count = (self.supervised_share * real.sum(dim=1, keepdim=True) + noise.per_text()).floor()
+        counted = real & (noise.per_token().masked_fill(~real, 2).argsort(dim=1).argsort(dim=1) < count)
         if self.true_deletion:
             ids, mask = compact(batch.input_ids, real & ~hidden, vocabulary.pad_token_id)
         else:

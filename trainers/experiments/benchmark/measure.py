@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from modeling_concept.loss_concept import linear_cross_entropy
 
-from .systems import SYSTEMS, Shape, encode
+from .systems import SYSTEMS, Shape, encode, trains
 
 
 def synchronise(device: str) -> None:
@@ -56,15 +56,17 @@ class Step:
     One step of a system: encoding without gradients, or forward, backward and an AdamW update.
 
     Args:
-        system: name in `SYSTEMS`.
+        system: name in `SYSTEMS`, or such a pair.
         task: name in `TASKS`.
         dtype: float32, or the type of autocast. Autocast is entered in each step, since it caches cast weights.
     """
 
-    def __init__(self, system: str, shape: Shape, task: str, dtype: torch.dtype = torch.float32, device: str = "cpu"):
+    def __init__(
+        self, system: str | tuple, shape: Shape, task: str, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ):
         torch.manual_seed(0)
-        build, self.loss = SYSTEMS[system]
-        self.trains, self.dtype, self.device = task != "encode", dtype, device
+        build, self.loss = SYSTEMS[system] if isinstance(system, str) else system
+        self.trains, self.dtype, self.device = trains(task), dtype, device
         self.module = build(shape, task).train(self.trains).to(device)
         self.optimizer = torch.optim.AdamW(self.module.parameters(), 1e-4, fused=True) if self.trains else None
 

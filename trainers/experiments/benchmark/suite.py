@@ -20,6 +20,7 @@ from .systems import SYSTEMS, TASKS, Shape, make_inputs
 BATCHES = 3  # different batches, one per round in rotation
 ROUNDS = {"cpu": (0, 5), "cuda": (10, 20)}  # for warming up, and timed ones
 GROUP_SECONDS = 40.0  # see `seconds` of [`interleave`]
+SCALE_LENGTHS = (512, 2048, 8192, 16_384, 32_768, 65_536)
 
 TIME_RATIO, MEMORY_RATIO = "time / concept model's", "peak memory / concept model's"
 TIME = "µs per token"
@@ -54,26 +55,32 @@ class Timing:
 def plan_groups(
     parts: Iterable[str], base: Shape, lengths: list[int], train_lengths: list[int], peers: list[str]
 ) -> list[tuple[str, Shape, list[str]]]:
-    """Task, sizes and systems of each group of the parts "encode", "train" and "original"; `base` gives all sizes but
-    the length."""
-    own, groups = ["concept", "concept-shared"], []
+    """Task, sizes and systems of each group of the parts "encode", "train", "original" and "scale"; `base` gives all
+    sizes but the length."""
+    groups = []
     for length in lengths if "encode" in parts else ():
         # C = N/8, and N/4 for texts of 128 tokens, for which 16 concepts are too few.
         fewer = max(min(32, length // 4), length // 8)
         for concepts in dict.fromkeys((base.concept_num, fewer)):
-            groups.append(("encode", replace(base, length=length, concept_num=concepts), [*own, *peers]))
+            shape = replace(base, length=length, concept_num=concepts)
+            groups.append(("encode", shape, ["concept", "concept-bf16", *peers]))
     for length in train_lengths if "train" in parts else ():
-        groups.append(("masked_lm", replace(base, length=length), [*own, *peers]))
-    for task in ("denoising", "denoising_share") if "original" in parts else ():
-        groups.append((task, replace(base, length=train_lengths[0]), [*own, "original"]))
+        groups.append(("masked_lm", replace(base, length=length), ["concept", *peers]))
+    for task in ("denoising", "denoising_default") if "original" in parts else ():
+        groups.append((task, replace(base, length=train_lengths[0]), ["concept", "original"]))
+    for length in SCALE_LENGTHS if "scale" in parts else ():
+        for concepts in (base.concept_num // 4, base.concept_num, base.concept_num * 4):
+            shape = replace(base, length=length, concept_num=concepts)
+            groups.append(("encode_one", shape, ["concept", *(name for name in peers if name == "perceiver")]))
     return groups
 
 
 def run_group(
     task: str, shape: Shape, systems: list[str], tokens: int, dtype: torch.dtype, device: str
 ) -> list[Timing]:
-    """Measure systems alternately with about `tokens` tokens a step. Operations and memory of each are measured first,
-    which serves as a warm-up."""
+    """Measure systems alternately with about `tokens` tokens a step, or one text. Operations and memory of each are
+    measured first, which serves as a warm-up."""
+    tokens = shape.length if task == "encode_one" else tokens
     batches = [make_inputs(task, shape, tokens, seed, device) for seed in range(BATCHES)]
     tokens = int(batches[0]["attention_mask"].sum())
     steps, timings = {}, {}
@@ -115,12 +122,15 @@ def group_results(timings: list[Timing]) -> list[Result]:
 
 
 def write_report(folder: Path, title: str, results: list[Result], timings: list[Timing], concept_num: int) -> Path:
-    """Write `README.md` and `cost.png`; returns the path of the first."""
-    picture = "![Time per token against text length](cost.png)"
-    path = folder / "README.md"
-    text = f"# {markdown(title)}\n\n{CAPTION}\n\n{results_markdown(results)}\n\n{picture}\n"
-    path.write_text(text, encoding="utf-8")
+    """Write `README.md`, `cost.png` and, of the part "scale", `scale.png`; returns the path of the first."""
+    pictures = "![Time per token against text length](cost.png)"
     plot_timings(timings, concept_num, title, folder / "cost.png")
+    if scaled := [timing for timing in timings if timing.task == "encode_one"]:
+        pictures += "\n\n![Time and memory of one text against its length](scale.png)"
+        plot_scale(scaled, title, folder / "scale.png")
+    path = folder / "README.md"
+    text = f"# {markdown(title)}\n\n{CAPTION}\n\n{results_markdown(results)}\n\n{pictures}\n"
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -142,6 +152,30 @@ def plot_timings(timings: list[Timing], concept_num: int, title: str, path: Path
         axes.set(xlabel="tokens per text", ylabel=TIME)
         lengths = sorted({timing.shape.length for timing in timings if timing.task == task})
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.set_xticks([], minor=True)
+        style_axes(axes)
+    save_picture(figure, path)
+
+
+def plot_scale(timings: list[Timing], title: str, path: Path) -> None:
+    """Plot time and memory of encoding one text against its length, one line for each number of concepts, dotted for
+    other systems."""
+    figure, panels = make_figure(2, title, width=5.5, height=4.8)
+    counts = sorted({timing.shape.concept_num for timing in timings})
+    for axes, label, value in (
+        (panels[0], "seconds per text", lambda timing: 1e-6 * median(timing.times) * timing.shape.length),
+        (panels[1], "peak memory, MiB", lambda timing: timing.memory),
+    ):
+        for system in dict.fromkeys(timing.system for timing in timings):
+            for number, count in enumerate(counts):
+                chosen = [t for t in timings if (t.system, t.shape.concept_num) == (system, count)]
+                points = [(timing.shape.length, value(timing)) for timing in chosen if value(timing)]
+                if points:
+                    style = "o-" if system == "concept" else ":"
+                    axes.loglog(*zip(*points, strict=True), style, color=f"C{number}", label=f"{system}, C={count:,}")
+        lengths = sorted({timing.shape.length for timing in timings})
+        axes.set(xlabel="tokens per text", ylabel=label)
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths], rotation=45)
         axes.set_xticks([], minor=True)
         style_axes(axes)
     save_picture(figure, path)

@@ -12,7 +12,6 @@ B texts, N tokens, H hidden, M masked tokens, V vocabulary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,8 +24,10 @@ from modeling_concept import ConceptEncoderConfig, OriginalConceptEncoderConfig
 
 from ...objectives import Denoising, MaskedLM, Mixture
 from ...objectives.base import TokenObjective
-from ...objectives.noise import Noise
+from ...objectives.noise import Noise, make_key
+from ...objectives.sampled_softmax import sample_vocabulary
 from ...objectives.vocabulary import CleanBatch, Vocabulary
+from ...training_args import ConceptTrainingArguments
 from ...training_model import StepBatch, TrainingModel
 
 
@@ -60,23 +61,26 @@ class Shape:
 
 
 class Task(NamedTuple):
-    """Title in tables, objective that adds noise and labels (None for encoding without gradients), and the decoder."""
+    """Title in tables, objective that adds noise and labels (None for encoding without gradients), decoder, and number
+    of tokens beside the labels in the softmax of concept models (0: all)."""
 
     title: str
     objective: TokenObjective | None = None
     decoder_type: str | None = None
+    softmax_samples: int = 0
 
 
 # The noise is the original's: 15 % masked, 60 % deleted.
 TASKS = {
     "encode": Task("encoding"),
+    "encode_one": Task("encoding one text"),
     "masked_lm": Task("training, masked LM 15 %", MaskedLM(mlm_probability=0.15), "token_position"),
     "denoising": Task(
         "training, dense TSDAE", Denoising(deletion_rate=[0.0, 0.6], supervised_share=1.0), "position"
     ),
-    "denoising_share": Task(
-        f"training, TSDAE, ours with {Denoising.supervised_share:.0%} of the labels",
-        Denoising(deletion_rate=[0.0, 0.6]), "position",
+    "denoising_default": Task(
+        "training, TSDAE, ours with its defaults: half of the labels, a sampled softmax",
+        Denoising(deletion_rate=[0.0, 0.6]), "position", ConceptTrainingArguments.softmax_samples,
     ),
 }  # fmt: skip
 
@@ -100,9 +104,13 @@ def make_inputs(task: str, shape: Shape, tokens: int, seed: int, device) -> dict
     return {name: value.to(device) for name, value in inputs.items()}
 
 
+def trains(task: str) -> bool:
+    return TASKS[task].objective is not None
+
+
 def make_model(config, task: str, **options) -> nn.Module:
-    """An encoder, made with `options`, for "encode", otherwise a masked LM."""
-    return AutoModel.from_config(config, **options) if task == "encode" else AutoModelForMaskedLM.from_config(config)
+    """An encoder, made with `options`, or for training a masked LM."""
+    return AutoModelForMaskedLM.from_config(config) if trains(task) else AutoModel.from_config(config, **options)
 
 
 def encode(module, inputs):
@@ -119,13 +127,29 @@ def build_concept(shape: Shape, task: str, **options) -> nn.Module:
         decoder_type=TASKS[task].decoder_type, **options,
     )  # fmt: skip
     model = make_model(config, task)
-    return model if task == "encode" else TrainingModel(model, Mixture({task: TASKS[task].objective}, {task: 1.0}))
+    return TrainingModel(model, Mixture({task: TASKS[task].objective}, {task: 1.0})) if trains(task) else model
+
+
+class LowPrecision(nn.Module):
+    """An encoder as `encode(…, dtype="bfloat16")` runs it."""
+
+    def __init__(self, shape: Shape, task: str):
+        super().__init__()
+        self.model = build_concept(shape, task)
+
+    def forward(self, input_ids, attention_mask):
+        with torch.autocast(input_ids.device.type, torch.bfloat16):
+            return self.model(input_ids, attention_mask)
 
 
 def concept_loss(module: TrainingModel, inputs):
     """The loss as the Trainer computes it."""
     ((name, objective),) = module.mixture.objectives.items()
-    texts = float(len(inputs["input_ids"]))
+    texts, count = float(len(inputs["input_ids"])), TASKS[name].softmax_samples
+    if count and module.training:
+        labels = torch.zeros(module.model.config.vocab_size, dtype=torch.bool, device=inputs["labels"].device)
+        labels[inputs["labels"][inputs["labels"] != -100]] = True
+        inputs = inputs | {"sampled_vocabulary": sample_vocabulary(labels, count, make_key(0, device=labels.device))}
     return module(StepBatch({name: inputs}, {name: objective.items(inputs)}, {name: 1.0}, texts))["loss"]
 
 
@@ -203,14 +227,14 @@ def original_loss(model, inputs):
     return F.cross_entropy(model.lm_head(decoded[chosen]), labels[chosen])
 
 
-# By name: a function from a shape and a name in `TASKS` to a module, which is an encoder for "encode" and otherwise a
-# model with a loss, and one from such a model and inputs to the loss.
+# By name: a function from a shape and a name in `TASKS` to a module, an encoder or for training a model with a loss,
+# and one from such a model and inputs to the loss.
 SYSTEMS: dict[str, tuple[Callable[[Shape, str], nn.Module], Callable[[nn.Module, dict], torch.Tensor]]] = {
     "concept": (build_concept, concept_loss),
     "bert": (build_bert, bert_loss),
     "modernbert": (build_modernbert, modernbert_loss),
     "perceiver": (build_perceiver, perceiver_loss),
     "original": (build_original, original_loss),
-    "concept-shared": (partial(build_concept, share_key_values=True), concept_loss),
+    "concept-bf16": (LowPrecision, concept_loss),  # encodes only
 }
 PEERS = [name for name in SYSTEMS if not name.startswith("concept")]
