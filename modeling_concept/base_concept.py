@@ -23,6 +23,9 @@ from .text_concept import ConceptTextMixin
 # The file that imports all others and that `auto_map` names.
 ENTRY_FILE = "modeling_concept"
 
+# Weights of a layer of an encoder that reads the tokens.
+READING_LAYER = re.compile(r"(encoder\.)?layers\.\d+\.(cross_attn|cross_norm|token_norm)\.")
+
 # The two files that make a checkpoint a SentenceTransformer whose embedding is `pooler_output`.
 SENTENCE_TRANSFORMER_FILES = {
     "modules.json": [
@@ -153,16 +156,22 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
 
     @classmethod
     def check_weights(cls, path, config, info: dict) -> None:
-        """ValueError if the checkpoint lacks weights, except those of a new head; `info` as in transformers."""
+        """ValueError if the checkpoint lacks weights, except those of a new head, or has layers that read the tokens
+        where this network's do not; `info` as in transformers."""
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys))
-        if not missing:
-            return
-        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise ValueError(
-            f"{path} does not hold the weights of {cls.__name__}: {shown} would be random (its configuration names "
-            f"{config.architectures}). Load it with the class that saved it, or take only its encoder with "
-            "`ConceptEncoder.from_pretrained` and assign it."
-        )
+        if missing:
+            shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+            raise ValueError(
+                f"{path} does not hold the weights of {cls.__name__}: {shown} would be random (its configuration "
+                f"names {config.architectures}). Load it with the class that saved it, or take only its encoder with "
+                "`ConceptEncoder.from_pretrained` and assign it."
+            )
+        if reading := sorted(filter(READING_LAYER.match, info["unexpected_keys"])):
+            raise ValueError(
+                f"{path} was saved by an earlier version of this package, whose layers all read the tokens "
+                f"({reading[0]}): train it again, or load it with the code beside it, by {cls.auto_class} with "
+                "trust_remote_code=True in a program that does not import this package."
+            )
 
     @classmethod
     def auto_map(cls, config) -> dict[str, str]:

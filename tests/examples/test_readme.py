@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from onnxruntime import quantization
 from transformers import TrainingArguments
 
 import modeling_concept
@@ -65,6 +66,7 @@ def test_python_blocks_run(page, checkpoint, tokenizer, tmp_path, monkeypatch):
     (tmp_path / "notes" / "harbour.txt").write_text(" ".join(TEXTS), encoding="utf-8")
     # What follows torch.export takes seconds; tests/modeling/test_export.py makes such a file and reads it.
     monkeypatch.setattr(torch.onnx, "export", lambda exported, dynamo: MagicMock())
+    monkeypatch.setattr(quantization, "quantize_dynamic", lambda source, target: None)
     code = "\n".join(blocks(page, "python"))
     assert code.count('"outputs/…"') == 1
     code = code.replace('"outputs/…"', repr(str(checkpoint)))

@@ -300,8 +300,7 @@ def test_a_compiled_row_is_measured():
 
 
 def test_the_card_of_the_package_has_a_place_for_the_table():
-    before, after = gpu.read_card(run_benchmark.CARD)
-    assert "# Speed" in before and after.strip()
+    assert gpu.read_card(run_benchmark.CARD)[0].startswith("# Speed")
 
 
 # The script.

@@ -74,6 +74,17 @@ def test_missing_weights_are_an_error(tmp_path):
             load.from_pretrained(tmp_path)
 
 
+def test_layers_that_read_are_not_left_out(tmp_path):
+    """A checkpoint of an earlier version, whose layers all read, would otherwise load without most of its reading."""
+    model = language_model(encoder_type="slot")
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"encoder_type": "perceiver"}))
+    for load in (AutoModel, AutoModelForMaskedLM, models.ConceptEncoderForMaskedLM):
+        with pytest.raises(ValueError, match=r"earlier version .*layers\.1\.cross_attn.*trust_remote_code=True"):
+            load.from_pretrained(tmp_path)
+
+
 def test_a_checkpoint_of_another_class_is_an_error(tmp_path):
     models.ConceptEncoder(make_config()).save_pretrained(tmp_path / "encoder")
     with pytest.raises(ValueError, match="does not hold the weights of ConceptEncoderForMaskedLM"):

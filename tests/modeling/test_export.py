@@ -6,6 +6,8 @@ import warnings
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
+from onnxruntime.quantization import quantize_dynamic
 from torch.export import Dim
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
@@ -68,6 +70,10 @@ def test_an_onnx_file_takes_other_batches(tmp_path):
         expected = encoder(**other)
         torch.testing.assert_close(torch.tensor(concepts), expected.last_hidden_state, atol=5e-5, rtol=1e-4)
         torch.testing.assert_close(torch.tensor(vectors), expected.pooler_output, atol=5e-5, rtol=1e-4)
+    quantize_dynamic(tmp_path / "encoder.onnx", tmp_path / "encoder.int8.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.int8.onnx")
+    concepts = torch.tensor(session.run(None, {name: value.numpy() for name, value in batch.items()})[0])
+    assert F.cosine_similarity(concepts, encoder(**batch).last_hidden_state, dim=-1).min() > 0.95
 
 
 def test_a_traced_encoder_takes_other_batches():
