@@ -165,18 +165,32 @@ class ConceptAttention(nn.Module):
                 options |= key_mask.packed.lengths
         return attention(self, query, key, value, mask, **options)
 
-    def forward(self, queries, key_values, key_mask: KeyMask | None = None, rotary: Rotary | None = None):
+    def forward(
+        self,
+        queries,
+        states=None,
+        key_mask: KeyMask | None = None,
+        query_rotary: Rotary | None = None,
+        key_rotary: Rotary | None = None,
+        key_values=None,
+    ):
         """
         Args:
-            queries: [B, Q, H], normalised.
-            key_values: result of `project_states`.
+            queries: [B, Q, H], normalised; None to project `states` alone. A call of the module, unlike one of
+                `project_states`, loads offloaded weights.
+            states: [B, K, H], or None when `key_values` are given.
             key_mask: see [`make_key_mask`].
-            rotary: positions of the queries.
+            query_rotary, key_rotary: positions of both sides.
+            key_values: keys and values that an earlier call with the same states returned.
 
         Returns:
-            What to add to the queries' stream [B, Q, H] (zero where there is nothing to read), and the attention
-            weights [B, heads, Q, K] if the implementation returns them.
+            What to add to the queries' stream [B, Q, H] (zero where there is nothing to read); the attention weights
+            [B, heads, Q, K] if the implementation returns them; keys and values [B, heads, K, D].
         """
-        context, weights = self.attend(self.project_queries(queries, rotary), *key_values, key_mask)
+        if key_values is None:
+            key_values = self.project_states(states, key_rotary)
+        if queries is None:
+            return None, None, key_values
+        context, weights = self.attend(self.project_queries(queries, query_rotary), *key_values, key_mask)
         context = self.o_proj(context.flatten(2))
-        return (context if key_mask is None else context * key_mask.not_empty), weights
+        return (context if key_mask is None else context * key_mask.not_empty), weights, key_values

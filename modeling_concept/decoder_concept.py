@@ -123,7 +123,7 @@ class ConceptDecoderLayer(GradientCheckpointingLayer):
         if self.modulation is not None:
             cross_scale, cross_shift, cross_gate, scale, shift, gate = self.modulation(condition)
             normed = normed * (1 + cross_scale) + cross_shift
-        update, _ = self.cross_attn(normed, (key, value), rotary=rotary)
+        update, *_ = self.cross_attn(normed, query_rotary=rotary, key_values=(key, value))
         states = states + self.dropout(update if self.modulation is None else cross_gate * update)
         if self.mixer is not None:
             states = self.mixer(states, target_mask)
@@ -158,7 +158,7 @@ class ConceptDecoder(nn.Module, ABC):
     def project_concepts(self, concepts, segments: Segments):
         """`concepts` [B, C, H] -> keys and values [B, heads, C, D] for every layer."""
         rotary = self.rotary(segments.concept_places(), concepts.dtype)
-        return [layer.cross_attn.project_states(concepts, rotary) for layer in self.layers]
+        return [layer.cross_attn(None, concepts, key_rotary=rotary)[2] for layer in self.layers]
 
     @abstractmethod
     def make_queries(self, batch: int, targets: Targets, token_table: Callable):

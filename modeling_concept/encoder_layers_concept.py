@@ -65,10 +65,11 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
 
     def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
         """First sub-layer: returns updated concepts and token states, and the keys and values of the tokens."""
-        if key_values[0] is None:
-            key_values = self.cross_attn.project_states(self.token_norm(token_states), context.token_rotary)
-        normed = self.cross_norm(concepts + queries)
-        update, _ = self.cross_attn(normed, key_values, context.token_mask, context.concept_rotary)
+        states = self.token_norm(token_states) if key_values is None else None
+        update, _, key_values = self.cross_attn(
+            self.cross_norm(concepts + queries), states, context.token_mask, context.concept_rotary,
+            context.token_rotary, key_values,
+        )  # fmt: skip
         return self.add(concepts, update), token_states, key_values
 
     def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
@@ -86,12 +87,12 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
             tokens are not read or change.
         """
         if self.reads:
+            key_values = None if key is None else (key, value)
             concepts, token_states, (key, value) = self.cross(
-                concepts, token_states, queries, (key, value), context, update_tokens
+                concepts, token_states, queries, key_values, context, update_tokens
             )
-        rotary = context.concept_rotary
-        own_key_values = self.self_attn.project_states(self.self_norm(concepts), rotary)
-        update, _ = self.self_attn(self.self_norm(concepts + queries), own_key_values, rotary=rotary)
+        states, rotary = self.self_norm(concepts), context.concept_rotary
+        update, *_ = self.self_attn(self.self_norm(concepts + queries), states, None, rotary, rotary)
         concepts = self.add(concepts, update)
         concepts = self.add(concepts, self.feed_forward(self.feed_forward_norm(concepts)))
         return concepts, token_states, key, value

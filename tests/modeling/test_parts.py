@@ -193,7 +193,7 @@ def test_scores_are_scaled_cosines():
     attention = initialised(ConceptAttention(config), config)
     attention.qk_scale.data = torch.tensor([8.0, 2.0, 1.0, 4.0])
     queries, states = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
-    _, weights = attention(queries, attention.project_states(states, None))
+    _, weights, _ = attention(queries, states)
     scores = similarity(attention, queries, attention.k_proj(states).view(2, 5, 4, 8))
     torch.testing.assert_close(weights, scores.softmax(-1))
 
@@ -203,9 +203,7 @@ def test_slot_attention_is_softmax_over_concepts_then_mean_over_tokens():
     attention = initialised(SlotAttention(config), config)
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[True] * 5, [True, True, False, True, False]])
-    update, weights = attention(
-        concepts, attention.project_states(tokens, None), make_key_mask(config, concepts, tokens, visible)
-    )
+    update, weights, _ = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
     k, v = (projection(tokens).view(2, 5, 4, 8) for projection in (attention.k_proj, attention.v_proj))
     competition = similarity(attention, concepts, k).softmax(dim=2) + 1e-8
     competition = competition * visible[:, None, None]
@@ -240,9 +238,7 @@ def test_nothing_to_read_is_exactly_no_update(implementation):
     config._attn_implementation = implementation
     concepts, tokens = torch.randn(2, 3, 32), torch.randn(2, 5, 32)
     visible = torch.tensor([[False] * 5, [True] * 5])
-    update, _ = attention(
-        concepts, attention.project_states(tokens, None), make_key_mask(config, concepts, tokens, visible)
-    )
+    update, *_ = attention(concepts, tokens, make_key_mask(config, concepts, tokens, visible))
     assert (update[0] == 0).all()
     assert (update[1] != 0).any()
 

@@ -26,7 +26,8 @@ def interleave(
     steps: dict[str, Callable[[int], None]], warmup: int, rounds: int, device: str, seconds: float = float("inf")
 ) -> dict[str, list[float]]:
     """
-    Time steps alternately, A B A B …, so that other load on the machine affects all of them.
+    Time steps alternately, A B A B …, so that other load on the machine affects all of them. Before each timed step
+    the same is run untimed, so that caches and memory are not those of another system.
 
     Args:
         steps: by name; each is called with the number of the round.
@@ -43,6 +44,7 @@ def interleave(
         if number >= warmup + 3 and time.perf_counter() - first > seconds:
             break
         for name, step in steps.items():
+            step(number)
             synchronise(device)
             start = time.perf_counter()
             step(number)
