@@ -26,14 +26,9 @@ def id_batches(model, rows: Sequence[Sequence[int]], batch_size: int) -> Iterato
         `input_ids` and `attention_mask` [B, N] on the model's device.
     """
     for start in range(0, len(rows), batch_size):
-        yield pad_ids(model, rows[start : start + batch_size])
-
-
-def pad_ids(model, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask` [B, N] of B rows of token ids, padded on the right."""
-    ids = [list(row) for row in rows]
-    batch = model.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
-    return {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        ids = [list(row) for row in rows[start : start + batch_size]]
+        batch = model.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
+        yield {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
 
 
 def encode_ids(model, rows: Sequence[Sequence[int]], batch_size: int, description: str | None = None) -> torch.Tensor:
@@ -44,7 +39,7 @@ def encode_ids(model, rows: Sequence[Sequence[int]], batch_size: int, descriptio
     encoded = []
     with encoder.inference_mode():
         for places in tqdm(batches, desc=description, leave=False, disable=description is None):
-            batch = pad_ids(model, [rows[place] for place in places])
+            batch = model.pad([list(rows[place]) for place in places])
             encoded.append(encoder(**batch).last_hidden_state.float().cpu())
     order = torch.tensor([place for places in batches for place in places])
     return torch.cat(encoded)[order.argsort()]
