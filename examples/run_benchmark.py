@@ -25,10 +25,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers.hf_argparser import HfArg
 
-from trainers.evaluation.results import results_folder, results_table, write_results
+from trainers.evaluation.results import Result, results_folder, results_table, write_results
 from trainers.experiments.benchmark.batches import time_batches
 from trainers.experiments.benchmark.gpu import read_card, run_suite, write_card
 from trainers.experiments.benchmark.measure import machine_name
+from trainers.experiments.benchmark.precision import time_precisions
 from trainers.experiments.benchmark.sentence_models import time_sentence_models
 from trainers.experiments.benchmark.suite import group_results, plan_groups, run_group, write_report
 from trainers.experiments.benchmark.systems import PEERS, Shape, trains
@@ -38,7 +39,7 @@ from trainers.utils.script import parse_arguments, run_facts, run_script
 
 
 CARD = Path(__file__).resolve().parent.parent / "model_cards" / "speed.md"
-PARTS = ["encode", "train", "original", "scale", "batches"]
+PARTS = ["encode", "train", "original", "scale", "batches", "precision"]
 TOKENS = {"cpu": 4096, "cuda": 65_536}  # per step
 
 
@@ -65,7 +66,8 @@ class Arguments:
     parts: list[str] = HfArg(
         default_factory=PARTS.copy, metadata={"choices": PARTS},
         help="Encoding, training by masked LM, training by denoising beside the original's way, encoding of one text "
-        "of 512 to 65,536 tokens, and of texts of different lengths in several kinds of batches.",
+        "of 512 to 65,536 tokens, of texts of different lengths in several kinds of batches, in lower precision on a "
+        "CPU (needs onnxruntime and onnxscript).",
     )  # fmt: skip
     bf16: bool = HfArg(
         default=False, help="bfloat16 instead of float32: by autocast, and as the weights of sentence models."
@@ -120,19 +122,26 @@ def main():
     folder = Path(args.output_dir or results_folder("benchmark", name))
     check_output_dir(folder, ("results.json", "README.md", "cost.png"))
 
+    machine = machine_name(device)
+    title = f"Cost of concept models, {name}; {machine}"
     timings, results = [], []
+
+    def report(found: list[Result]) -> Path:
+        """Write all results so far, so that a run that is stopped keeps them; returns the path of the report."""
+        results.extend(found)
+        facts = {"machine": machine, "timings": [asdict(timing) for timing in timings]}
+        write_results(folder / "results.json", results, run_facts(args, facts))
+        return write_report(folder, title, results, timings, args.concept_num)
+
     for task, shape, systems in tqdm(plan_groups(args.parts, base, lengths, train_lengths, args.peers), desc="time"):
         tokens = args.train_tokens_per_step if trains(task) else args.tokens_per_step
         measured = run_group(task, shape, systems, tokens or TOKENS[device], dtype, device)
         timings += measured
-        results += group_results(measured)
+        path = report(group_results(measured))
     if "batches" in args.parts:
-        results += time_batches(base, device)
-
-    facts = {"machine": machine_name(device), "timings": [asdict(timing) for timing in timings]}
-    title = f"Cost of concept models, {name}; {facts['machine']}"
-    write_results(folder / "results.json", results, run_facts(args, facts))
-    path = write_report(folder, title, results, timings, args.concept_num)
+        path = report(time_batches(base, device))
+    if "precision" in args.parts:
+        path = report(time_precisions(base, train_lengths, args.tokens_per_step or TOKENS["cpu"]))
     print(f"{path.read_text(encoding='utf-8')}\nreport: {path}")
 
 

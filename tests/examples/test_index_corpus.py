@@ -29,7 +29,9 @@ def built(folder, monkeypatch, capsys):
     options = ["--model_name_or_path", "bert", "--num_vectors", "3"]
     run_here(NAME, folder, monkeypatch, "build", "--text_files", "notes", *options)
     captured = capsys.readouterr()
-    assert captured.out == "index: index, 30 documents of files, passages of 100 words\n"
+    speed, written = captured.out.splitlines()
+    assert re.fullmatch(r"30 documents added in [\d.]+ s, [\d,.]+ a second, by 1 process\(es\)\.", speed)
+    assert written == "index: index, 30 documents of files, passages of 100 words"
     assert "30/30" in captured.err and "documents/s" in captured.err
     return folder
 

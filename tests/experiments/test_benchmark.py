@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from examples import run_benchmark
 from modeling_concept.loss_concept import head_loss
 from trainers.evaluation.results import read_report
-from trainers.experiments.benchmark import batches, gpu, suite
+from trainers.experiments.benchmark import batches, gpu, precision, suite
 from trainers.experiments.benchmark.gpu import measure_peak
 from trainers.experiments.benchmark.measure import Step, interleave, peak_of_step
 from trainers.experiments.benchmark.sentence_models import corpus_texts
@@ -309,13 +309,14 @@ def test_the_card_of_the_package_has_a_place_for_the_table():
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The script in a folder of its own; returns the exit message."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(suite.ROUNDS, "cpu", (0, 3))
+    monkeypatch.setitem(run_benchmark.TOKENS, "cpu", 64)
+    monkeypatch.setattr(suite, "SCALE_LENGTHS", (16, 32))
+    monkeypatch.setattr(run_benchmark, "time_batches", lambda base, device: [])
+    monkeypatch.setattr(run_benchmark, "time_precisions", lambda base, lengths, tokens: [])
 
     def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setitem(suite.ROUNDS, "cpu", (0, 3))
-        monkeypatch.setitem(run_benchmark.TOKENS, "cpu", 64)
-        monkeypatch.setattr(suite, "SCALE_LENGTHS", (16, 32))
-        monkeypatch.setattr(run_benchmark, "time_batches", lambda base, device: [])
         monkeypatch.setattr("sys.argv", ["run_benchmark.py", *map(str, arguments)])
         try:
             run_script(run_benchmark.main)
@@ -370,6 +371,28 @@ def test_ways_to_make_batches(monkeypatch):
     assert 0.3 < ordered < 0.8 and similar < ordered - 0.2
     assert sum(seen) % 32 == 0  # four ways, four rounds each, twice in each
     assert all(result.value > 0 for result in results if result.metric != "padding")
+
+
+def test_a_stopped_run_keeps_what_it_has_measured(run, tmp_path, monkeypatch):
+    def stop(base, device):
+        raise ValueError("stopped")
+
+    monkeypatch.setattr(run_benchmark, "time_batches", stop)
+    assert run(*TINY, "--parts", "encode", "batches", "--peers", "bert") == "stopped"
+    report = read_report(tmp_path / "out" / "results.json")
+    assert {result.split for result in report["results"]} == {"N=16, C=8", "N=16, C=4", "N=32, C=8"}
+    assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_lower_precision_is_told_with_its_accuracy():
+    concepts = torch.randn(2, 3, 8)
+    torch.testing.assert_close(precision.centred_cosines(concepts + 5, 2 * concepts), torch.ones(6))
+    results = precision.time_precisions(SHAPE, [16], 64)
+    of = {(r.system, r.metric): r.value for r in results}
+    for name, least in (("bfloat16", 0.99), ("ONNX Runtime, float32", 0.99999), ("ONNX Runtime, int8", 0.9)):
+        assert least < of[name, "cosine with float32, least"] <= of[name, "cosine with float32, mean"] < 1.00001
+        assert of[name, "time / float32's"] > 0
+    assert of["ONNX Runtime, int8", "weights, MB"] < of["ONNX Runtime, float32", "weights, MB"]
 
 
 def test_parts_are_chosen(run, capsys):

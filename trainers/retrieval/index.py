@@ -6,6 +6,7 @@ D documents, Q queries, N tokens of a query, C vectors of a document, E width of
 """
 
 import json
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -234,11 +235,19 @@ class ConceptIndex:
             index = cls(table, origin, model.to(state.device))
             if state.is_main_process:
                 index.remove_outdated(documents, shard_size)
+                held, start = table.count_rows(), time.perf_counter()
             state.wait_for_everyone()
             table.checkout_latest()
             index.add(documents, batch_size, shard_size, state)
             state.wait_for_everyone()
             if state.is_main_process:
+                seconds = time.perf_counter() - start
+                table.checkout_latest()
+                if added := table.count_rows() - held:
+                    print(
+                        f"{added:,} documents added in {seconds:,.1f} s, {added / seconds:,.1f} a second, by "
+                        f"{state.num_processes} process(es)."
+                    )
                 index.finish()
             state.wait_for_everyone()
         table.checkout_latest()
