@@ -92,9 +92,11 @@ def make_address_bias(config) -> nn.Parameter:
     return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
 
 
-def init_address_bias(bias: nn.Parameter):
+def init_address_bias(bias: nn.Parameter | None):
     """The same for queries and keys, with equal magnitude at each rotary frequency: scores are highest where positions
     are equal."""
+    if bias is None:
+        return
     channel = torch.arange(bias.shape[-1], device=bias.device)
     init.copy_(bias, ADDRESS_BIAS * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
 
