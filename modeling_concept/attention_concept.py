@@ -92,11 +92,9 @@ def make_address_bias(config) -> nn.Parameter:
     return nn.Parameter(torch.empty(config.num_attention_heads, config.hidden_size // config.num_attention_heads))
 
 
-def init_address_bias(bias: nn.Parameter | None):
+def init_address_bias(bias: nn.Parameter):
     """The same for queries and keys, with equal magnitude at each rotary frequency: scores are highest where positions
     are equal."""
-    if bias is None:
-        return
     channel = torch.arange(bias.shape[-1], device=bias.device)
     init.copy_(bias, ADDRESS_BIAS * (channel < bias.shape[-1] // 2).to(bias.dtype).expand_as(bias))
 
@@ -114,27 +112,32 @@ class ConceptAttention(nn.Module):
     Args:
         config: model configuration.
         identity: see above.
+        projects_states: whether it makes keys and values; otherwise each call is given those of another module.
     """
 
     is_causal = False
 
-    def __init__(self, config, identity: bool = False):
+    def __init__(self, config, identity: bool = False, projects_states: bool = True):
         super().__init__()
         width = config.hidden_size
         self.config = config
         self.num_heads = config.num_attention_heads
         self.head_dim = width // self.num_heads
         self.dropout = config.hidden_dropout_prob
-        self.q_proj, self.k_proj = make_linear(width, width), make_linear(width, width)
-        self.v_proj = make_linear(width, width, identity=identity)
+        self.q_proj = make_linear(width, width)
+        if projects_states:
+            self.k_proj = make_linear(width, width)
+            self.v_proj = make_linear(width, width, identity=identity)
         self.o_proj = make_linear(width, width, init_scale=0.0, identity=identity)
-        self.query_bias, self.key_bias = make_address_bias(config), make_address_bias(config)
+        self.query_bias = make_address_bias(config)
+        self.key_bias = make_address_bias(config) if projects_states else None
         self.qk_scale = nn.Parameter(torch.empty(self.num_heads))
 
     def init_own_parameters(self):
         init.constant_(self.qk_scale, QUERY_KEY_SCALE)
-        init_address_bias(self.query_bias)
-        init_address_bias(self.key_bias)
+        for bias in (self.query_bias, self.key_bias):
+            if bias is not None:
+                init_address_bias(bias)
 
     def split_heads(self, states):
         """[B, L, H] -> [B, heads, L, D]."""

@@ -23,8 +23,8 @@ from .text_concept import ConceptTextMixin
 # The file that imports all others and that `auto_map` names.
 ENTRY_FILE = "modeling_concept"
 
-# Weights of a layer of an encoder that reads the tokens.
-READING_LAYER = re.compile(r"(encoder\.)?layers\.\d+\.(cross_attn|cross_norm|token_norm)\.")
+# Weights by which a later layer of an encoder makes keys and values of the tokens.
+OWN_KEY_VALUES = re.compile(r"(encoder\.)?layers\.\d+\.(token_norm|cross_attn\.[kv]_proj)\.")
 
 # The two files that make a checkpoint a SentenceTransformer whose embedding is `pooler_output`.
 SENTENCE_TRANSFORMER_FILES = {
@@ -156,8 +156,8 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
 
     @classmethod
     def check_weights(cls, path, config, info: dict) -> None:
-        """ValueError if the checkpoint lacks weights, except those of a new head, or has layers that read the tokens
-        where this network's do not; `info` as in transformers."""
+        """ValueError if the checkpoint lacks weights, except those of a new head, or has layers that make keys and
+        values of the tokens where this network's do not; `info` as in transformers."""
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(cls.new_head_keys))
         if missing:
             shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
@@ -166,11 +166,11 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
                 f"names {config.architectures}). Load it with the class that saved it, or take only its encoder with "
                 "`ConceptEncoder.from_pretrained` and assign it."
             )
-        if reading := sorted(filter(READING_LAYER.match, info["unexpected_keys"])):
+        if own := sorted(filter(OWN_KEY_VALUES.match, info["unexpected_keys"])):
             raise ValueError(
-                f"{path} was saved by an earlier version of this package, whose layers all read the tokens "
-                f"({reading[0]}): train it again, or load it with the code beside it, by {cls.auto_class} with "
-                "trust_remote_code=True in a program that does not import this package."
+                f"{path} was saved by an earlier version of this package, whose layers all made their own keys and "
+                f"values of the tokens ({own[0]}): train it again, or load it with the code beside it, by "
+                f"{cls.auto_class} with trust_remote_code=True in a program that does not import this package."
             )
 
     @classmethod

@@ -47,7 +47,7 @@ REMOVED = {
     "decoder_feed_forward": "gated", "decoder_output_norm": True, "decoder_key_embeddings": False,
     "share_decoder_embeddings": True, "timestep_scale": 1000.0, "concept_pooling": "mean",
     "classifier_dropout": None, "token_weighting": True, "phase_harmonics": 8, "decoder_mixer_type": "none",
-    "decoder_mixer_width": 7,
+    "decoder_mixer_width": 7, "share_key_values": True,
 }  # fmt: skip
 
 
@@ -157,7 +157,7 @@ class ConceptEncoderConfig(ConceptModelConfig):
             Where table and layers of a pretrained model were read from (`name_or_path`, `num_layers`, `vocab_size`),
             and the `sha256` of those weights; empty if they started at random. The network does not depend on it.
         num_hidden_layers (`int`, defaults to 6):
-            Number of concept layers. The first reads the tokens; with `encoder_type` bixt or slot every one does.
+            Number of concept layers, all of which read the tokens.
         num_attention_heads (`int`, defaults to 8):
             Attention heads everywhere; must divide `hidden_size`.
         intermediate_size (`int`, defaults to 1536):
@@ -185,12 +185,6 @@ class ConceptEncoderConfig(ConceptModelConfig):
         offset_harmonics (`int`, defaults to 8):
             Harmonics of the Fourier features of a token's offset inside its segment. They distinguish
             2·offset_harmonics tokens per concept; offsets in longer segments are scaled to this range.
-        read_layers (`list[int]`, *optional*):
-            Layers that read the tokens; the first by default, all with `encoder_type` bixt or slot.
-        share_key_values (`bool`, defaults to `False`):
-            Whether the tokens' keys and values are those of the first layer everywhere.
-        read_window (`int`, *optional*):
-            A concept reads the tokens of its own segment and of so many on each side of it; all by default.
         decoder_type (`str`, *optional*):
             A name in `DECODERS`: token_position, position, weighted, diffusion. `None`: the model class decides.
         decoder_target (`"text"`, `"continuation"` or `"both"`, *optional*):
@@ -221,9 +215,6 @@ class ConceptEncoderConfig(ConceptModelConfig):
     rope_theta: float | int = 1000.0
     concept_mean: Literal["weighted", "uniform", "free"] = "weighted"
     offset_harmonics: int = 8
-    read_layers: list[int] | None = None
-    share_key_values: bool = False
-    read_window: int | None = None
 
     decoder_target: Literal["text", "continuation", "both"] | None = None
     decoder_conv_width: int | None = None

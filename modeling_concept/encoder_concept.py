@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention_concept import ConceptAttention, KeyMask, make_key_mask
+from .attention_concept import ConceptAttention, make_key_mask
 from .base_concept import ConceptPreTrainedModel, RecursiveStartMixin
 from .configuration_concept import ConceptEncoderConfig, RecursiveConceptEncoderConfig
 from .embeddings_concept import ConceptQueries, ConceptTokenEmbeddings, TokenWeights
@@ -36,7 +36,8 @@ OUTPUT_NORM_EPS = 1e-3
 
 class ConceptEncoder(ConceptPreTrainedModel):
     """
-    A stack of concept layers, the first of which reads the embedded tokens (Perceiver IO, Jaegle et al. 2021).
+    A stack of concept layers over embedded tokens (Perceiver IO, Jaegle et al. 2021). Every layer reads the tokens;
+    unless layers update them, the first one makes their keys and values for all.
 
     `AutoModel` gives this class; its first output are the concepts, its `pooler_output` is their mean.
     """
@@ -67,24 +68,19 @@ class ConceptEncoder(ConceptPreTrainedModel):
 
     def make_layers(self, config):
         kind, last = find_encoder_layer(config), config.num_hidden_layers - 1
-        reading = config.read_layers or ([*range(last + 1)] if kind.rereads else [0])
         # No layer would read tokens updated by the last one.
-        self.layers = nn.ModuleList(kind(config, index in reading, index < last) for index in range(last + 1))
-        if config.share_key_values:
-            for index in reading[1:]:
-                layer = self.layers[index]
-                layer.token_norm = layer.cross_attn.k_proj = layer.cross_attn.v_proj = None
-                layer.cross_attn.key_bias = None
+        self.layers = nn.ModuleList(
+            kind(config, projects_tokens=index == 0 or not kind.shares_key_values, updates_tokens=index < last)
+            for index in range(last + 1)
+        )
 
     def run_layers(self, concepts, token_states, queries, context, num_iterations: int | None):
         """Initial concepts [B, C, H] to those after the last layer, before the output norm."""
         last, key, value = len(self.layers) - 1, None, None
         for index, layer in enumerate(self.layers):
-            concepts, token_states, *key_values = layer(
+            concepts, token_states, key, value = layer(
                 concepts, token_states, queries, key, value, context, index < last
             )
-            if self.config.share_key_values:
-                key, value = key_values
         return concepts
 
     def set_input_embeddings(self, value):
@@ -197,7 +193,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         states = states + self.offset_embedding(layout.positions, segments, states.dtype)
         concepts, queries = text_mean.expand(-1, count, -1), self.concept_queries(count)
         context = LayerContext(
-            self.windowed(make_key_mask(self.config, concepts, states, layout.visible), segments, layout, count),
+            make_key_mask(self.config, concepts, states, layout.visible),
             self.rotary(segments.concept_places(), states),
             self.rotary(segments.token_places(layout.positions), states),
         )
@@ -208,20 +204,6 @@ class ConceptEncoder(ConceptPreTrainedModel):
             pooler_output=concepts.mean(dim=1),
             lengths=layout.lengths,
         )
-
-    def windowed(self, mask, segments, layout, count):
-        window = self.config.read_window
-        if window is None:
-            return mask
-        place = segments.locate(layout.positions)[0]
-        index = torch.arange(count, device=place.device)
-        near = (place[:, None, :] - index[None, :, None]).abs() <= window
-        if mask is not None:
-            near = near & mask.keys[:, None, :]
-        near = near | ~near.any(-1, keepdim=True)
-        if mask is None:
-            return KeyMask(None, torch.ones(()), near[:, None])
-        return KeyMask(mask.keys, mask.not_empty, (near & mask.keys[:, None, :])[:, None])
 
     def check_options(self, options: dict) -> None:
         """TypeError if neither this model nor transformers knows an argument of a forward pass."""

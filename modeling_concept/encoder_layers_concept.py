@@ -1,7 +1,6 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-The kinds of concept layer, all pre-norm: cross-attention to the tokens where the layer reads them, concept
-self-attention, gated feed-forward.
+The kinds of concept layer, all pre-norm: cross-attention to the tokens, concept self-attention, gated feed-forward.
 
 B batch, N tokens, C concepts, H hidden, D head size.
 """
@@ -28,33 +27,32 @@ class LayerContext(NamedTuple):
 
 class ConceptEncoderLayer(GradientCheckpointingLayer):
     """
-    c += cross(c, tokens), where it reads; c += self(c); c += feed_forward(c).
+    c += cross(c, tokens); c += self(c); c += feed_forward(c).
 
     Args:
         config: model configuration.
-        reads: whether it reads the tokens.
+        projects_tokens: whether it makes the keys and values of the tokens; otherwise each call is given those of an
+            earlier layer.
         updates_tokens: whether token states are read again after this layer; a layer that never updates them
             ignores it.
     """
 
-    rereads = False  # whether every layer of a stack reads the tokens; otherwise the first one alone does
+    shares_key_values = True  # whether the first layer of a stack makes the keys and values of the tokens for all
 
-    def __init__(self, config, reads: bool = True, updates_tokens: bool = False):
+    def __init__(self, config, projects_tokens: bool = True, updates_tokens: bool = False):
         super().__init__()
         self.keeps_mean = config.concept_mean != "free"
-        self.reads = reads
-        if reads:
-            self.cross_norm = make_norm(config)
-            self.token_norm = make_norm(config)
-            self.cross_attn = self.make_cross_attention(config, updates_tokens)
+        self.cross_norm = make_norm(config)
+        self.token_norm = make_norm(config) if projects_tokens else None
+        self.cross_attn = self.make_cross_attention(config, projects_tokens, updates_tokens)
         self.self_norm = make_norm(config)
         self.self_attn = ConceptAttention(config)
         self.feed_forward_norm = make_norm(config)
         self.feed_forward = FeedForward(config, init_scale=0.0)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def make_cross_attention(self, config, updates_tokens: bool):
-        return ConceptAttention(config, identity=True)
+    def make_cross_attention(self, config, projects_tokens: bool, updates_tokens: bool):
+        return ConceptAttention(config, identity=True, projects_states=projects_tokens)
 
     def add(self, concepts, update):
         """Concepts [B, C, H] with the update of a sub-layer, without its mean over the concepts where the encoder
@@ -84,13 +82,12 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
 
         Returns:
             Concepts [B, C, H], token states [B, N, H], and keys and values of the tokens [B, heads, N, D], None where
-            tokens are not read or change.
+            token states change.
         """
-        if self.reads:
-            key_values = None if key is None else (key, value)
-            concepts, token_states, (key, value) = self.cross(
-                concepts, token_states, queries, key_values, context, update_tokens
-            )
+        key_values = None if key is None else (key, value)
+        concepts, token_states, (key, value) = self.cross(
+            concepts, token_states, queries, key_values, context, update_tokens
+        )
         states, rotary = self.self_norm(concepts), context.concept_rotary
         update, *_ = self.self_attn(self.self_norm(concepts + queries), states, None, rotary, rotary)
         concepts = self.add(concepts, update)
@@ -139,15 +136,15 @@ class BiXTEncoderLayer(ConceptEncoderLayer):
     """[`ConceptEncoderLayer`] in which concepts read tokens and tokens read concepts, but for the last layer's (BiXT,
     Hiller, Ehinger & Drummond, NeurIPS 2024)."""
 
-    rereads = True
+    shares_key_values = False
 
-    def __init__(self, config, reads: bool = True, updates_tokens: bool = False):
-        super().__init__(config, reads, updates_tokens)
+    def __init__(self, config, projects_tokens: bool = True, updates_tokens: bool = False):
+        super().__init__(config, projects_tokens, updates_tokens)
         if updates_tokens:
             self.token_feed_forward_norm = make_norm(config)
             self.token_feed_forward = FeedForward(config, init_scale=(2 * config.num_hidden_layers) ** -0.5)
 
-    def make_cross_attention(self, config, updates_tokens: bool):
+    def make_cross_attention(self, config, projects_tokens: bool, updates_tokens: bool):
         return BidirectionalAttention(config, updates_tokens)
 
     def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
@@ -182,10 +179,8 @@ class SlotAttention(ConceptAttention):
 class SlotEncoderLayer(ConceptEncoderLayer):
     """[`ConceptEncoderLayer`] whose concepts compete for tokens, in every layer again."""
 
-    rereads = True
-
-    def make_cross_attention(self, config, updates_tokens: bool):
-        return SlotAttention(config, identity=True)
+    def make_cross_attention(self, config, projects_tokens: bool, updates_tokens: bool):
+        return SlotAttention(config, identity=True, projects_states=projects_tokens)
 
 
 ENCODER_LAYERS = {

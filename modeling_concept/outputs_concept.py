@@ -26,8 +26,7 @@ class ConceptEncoderOutput(ModelOutput):
         pooler_output: sentence vectors [B, H], the mean of the concepts.
         hidden_states: initial concepts and those after each layer, the last ones normalised; layers + 1 of [B, C, H].
         attentions: weights of concept self-attention, one [B, heads, C, C] a layer (eager attention only).
-        cross_attentions: weights of concepts over tokens, one [B, heads, C, N] for each layer that reads them (where
-            they are made).
+        cross_attentions: weights of concepts over tokens, one [B, heads, C, N] a layer (where they are made).
         lengths: text lengths [B or 1] in tokens.
     """
 

@@ -357,11 +357,11 @@ def test_outputs_tell_states_and_attention():
     assert all(state.shape == (3, 6, 32) for state in output.hidden_states)
     assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
     assert [weights.shape for weights in output.attentions] == [(3, 4, 6, 6)] * 2
-    assert [weights.shape for weights in output.cross_attentions] == [(3, 4, 6, 13)]
-    weights = output.cross_attentions[0]
-    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 6))
+    assert [weights.shape for weights in output.cross_attentions] == [(3, 4, 6, 13)] * 2
     hidden = (batch["attention_mask"] == 0) | (batch["input_ids"] == MASK)
-    assert (weights.permute(0, 3, 1, 2)[hidden] == 0).all()
+    for weights in output.cross_attentions:
+        torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 6))
+        assert (weights.permute(0, 3, 1, 2)[hidden] == 0).all()
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -123,13 +123,13 @@ def test_one_token_alone_does_not_multiply_rounding_errors(encoder_type):
 @pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
 @pytest.mark.parametrize("decoder", ["position", "token_position", "diffusion"])
 def test_networks_start_as_sums_of_what_they_read(decoder, encoder_type):
-    """In an untrained network concepts are sums of token states, which the first layer reads, or every one, and
-    decoders read sums of concepts."""
+    """In an untrained network concepts are sums of token states, whose values the first layer makes for all, or each
+    for itself, and decoders read sums of concepts."""
     model = language_model(decoder=decoder, encoder_type=encoder_type)
     config, weights = model.config, dict(model.named_parameters())
     crossing = [name for name in weights if "cross_attn.o_proj" in name or "cross_attn.v_proj" in name]
-    readers = 1 if encoder_type == "perceiver" else config.num_hidden_layers
-    assert len(crossing) == 2 * (config.num_decoder_layers + readers)
+    projecting = config.num_hidden_layers if encoder_type == "bixt" else 1
+    assert len(crossing) == 2 * config.num_decoder_layers + config.num_hidden_layers + projecting
     for name in crossing:
         assert torch.equal(weights[name], torch.eye(config.hidden_size))
     for layer in model.encoder.layers:
