@@ -238,7 +238,8 @@ class ConceptIndex:
                 held, start = table.count_rows(), time.perf_counter()
             state.wait_for_everyone()
             table.checkout_latest()
-            index.add(documents, batch_size, shard_size, state)
+            share = -(-len(documents) // state.num_processes)  # no process may be left without a shard
+            index.add(documents, batch_size, max(1, min(shard_size, share)), state)
             state.wait_for_everyone()
             if state.is_main_process:
                 seconds = time.perf_counter() - start
