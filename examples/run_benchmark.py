@@ -29,7 +29,7 @@ from trainers.evaluation.results import Result, results_folder, results_table, w
 from trainers.experiments.benchmark.batches import time_batches
 from trainers.experiments.benchmark.gpu import read_card, run_suite, write_card
 from trainers.experiments.benchmark.measure import machine_name
-from trainers.experiments.benchmark.precision import time_precisions
+from trainers.experiments.benchmark.precision import check_installed, time_precisions
 from trainers.experiments.benchmark.sentence_models import time_sentence_models
 from trainers.experiments.benchmark.suite import group_results, plan_groups, run_group, write_report
 from trainers.experiments.benchmark.systems import PEERS, Shape, trains
@@ -116,6 +116,8 @@ def main():
     if args.sentence_models:
         time_trained(args, dtype, device)
         return
+    if "precision" in args.parts:
+        check_installed()
     lengths, train_lengths = sorted(set(args.lengths)), sorted(set(args.train_lengths))
     base = Shape(args.hidden_size, args.num_hidden_layers, args.vocab_size, train_lengths[0], args.concept_num)
     name = f"H{args.hidden_size}L{args.num_hidden_layers}"

@@ -395,6 +395,12 @@ def test_lower_precision_is_told_with_its_accuracy():
     assert of["ONNX Runtime, int8", "weights, MB"] < of["ONNX Runtime, float32", "weights, MB"]
 
 
+def test_a_missing_library_is_told_before_anything_is_measured(run, monkeypatch):
+    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(run_benchmark, "run_group", lambda *arguments: pytest.fail("measured"))
+    assert "needs `pip install onnxruntime onnxscript`" in run(*TINY)
+
+
 def test_parts_are_chosen(run, capsys):
     assert run(*TINY, "--parts", "original", "--peers", "bert", "--bf16", "true") is None
     shown = capsys.readouterr().out

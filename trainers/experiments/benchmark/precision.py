@@ -5,6 +5,7 @@ Encoding in lower precision on a CPU: time, size of the weights, and how far the
 B batch, N tokens, C concepts, H hidden.
 """
 
+import importlib.util
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -59,21 +60,19 @@ def centred_cosines(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor
     return F.cosine_similarity(found, expected, dim=-1)
 
 
+def check_installed() -> None:
+    """ValueError if ONNX Runtime or onnxscript is not installed."""
+    if missing := [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"The part precision needs `pip install {' '.join(missing)}`; or choose other --parts.")
+
+
 @torch.no_grad()
 def time_precisions(base: Shape, lengths: list[int], tokens: int) -> list[Result]:
     """
     For texts of each length, about `tokens` tokens a step on the CPU: microseconds per token, time over that of
     float32 (median of the rounds ± half the distance between the quartiles), megabytes of the weights, and the mean
     and least of [`centred_cosines`].
-
-    Raises:
-        ValueError: ONNX Runtime or onnxscript is not installed.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError("The part precision needs `pip install onnxruntime onnxscript`.") from error
     results = []
     for length in lengths:
         results += time_length(replace(base, length=length), tokens)
