@@ -12,6 +12,7 @@ from .decoder_concept import *
 from .encoder_concept import *
 from .encoder_layers_concept import *
 from .heads_classification_concept import *
+from .heads_generation_concept import *
 from .heads_lm_concept import *
 from .modeling_concept import AUTO_MODELS
 from .original_concept import *

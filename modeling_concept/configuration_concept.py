@@ -23,11 +23,16 @@ AUTO_CLASSES = {
         "AutoModel": name,
         "AutoModelForMaskedLM": f"{name}ForMaskedLM",
         "AutoModelForSequenceClassification": f"{name}ForSequenceClassificationViaDecoder",
+        **({} if "Original" in name else {"AutoModelForSeq2SeqLM": f"{name}ForConditionalGeneration"}),
     }
     for model_type, name in ENCODERS.items()
 }
-# `AutoModelForSequenceClassification` of an encoder that was saved alone, without a decoder.
-POOLING_CLASSIFIERS = {name: f"{name}ForSequenceClassificationPerceiver" for name in ENCODERS.values()}
+# `AutoModelForSequenceClassification` of an encoder that was saved alone or below a reader, without a decoder.
+POOLING_CLASSIFIERS = {
+    saved: f"{name}ForSequenceClassificationPerceiver"
+    for name in ENCODERS.values()
+    for saved in (name, f"{name}ForConditionalGeneration")
+}
 
 # Options that must be at least 1.
 SIZES = (
@@ -156,6 +161,13 @@ class ConceptEncoderConfig(ConceptModelConfig):
         backbone_source (`dict`, *optional*):
             Where table and layers of a pretrained model were read from (`name_or_path`, `num_layers`, `vocab_size`),
             and the `sha256` of those weights; empty if they started at random. The network does not depend on it.
+        reader_config (`dict`, *optional*):
+            Configuration (with its `model_type`) of a causal language model that reads the concepts and writes text.
+        reader_source (`dict`, *optional*):
+            Where the reader's weights were read from (`name_or_path`) and their `sha256`; empty if they started at
+            random. The network does not depend on it.
+        own_reader_tokenizer (`bool`, defaults to `False`):
+            Whether the reader has a tokenizer of its own, in the folder `reader` of the checkpoint.
         num_hidden_layers (`int`, defaults to 6):
             Number of concept layers, all of which read the tokens.
         num_attention_heads (`int`, defaults to 8):
@@ -186,7 +198,8 @@ class ConceptEncoderConfig(ConceptModelConfig):
             Harmonics of the Fourier features of a token's offset inside its segment. They distinguish
             2·offset_harmonics tokens per concept; offsets in longer segments are scaled to this range.
         decoder_type (`str`, *optional*):
-            A name in `DECODERS`: token_position, position, weighted, diffusion. `None`: the model class decides.
+            A name in `DECODERS`: token_position, position, weighted, diffusion; or causal, for a reader alone.
+            `None`: the model class decides.
         decoder_target (`"text"`, `"continuation"` or `"both"`, *optional*):
             Whether the decoder writes the encoded text or what follows it. `None`: the model class decides.
         num_decoder_layers (`int`, defaults to 2):
@@ -210,6 +223,9 @@ class ConceptEncoderConfig(ConceptModelConfig):
 
     backbone_config: dict[str, Any] | None = None
     backbone_source: dict[str, Any] | None = None
+    reader_config: dict[str, Any] | None = None
+    reader_source: dict[str, Any] | None = None
+    own_reader_tokenizer: bool = False
     norm_eps: float = 1e-6
     encoder_type: str = "perceiver"
     rope_theta: float | int = 1000.0
@@ -277,6 +293,18 @@ class RecursiveConceptEncoderConfig(IterationsMixin, ConceptEncoderConfig):
     num_iterations: int | None = None
 
 
+def make_reader_config(values: dict[str, Any]) -> PreTrainedConfig:
+    """
+    The transformers configuration in `reader_config`.
+
+    Raises:
+        ValueError: no or an unknown `model_type`.
+    """
+    if "model_type" not in values:
+        raise ValueError("reader_config needs a model_type, such as 'llama'.")
+    return AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
+
+
 def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
     """
     The transformers configuration in `backbone_config`.
@@ -286,7 +314,7 @@ def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
     """
     if "model_type" not in values:
         raise ValueError("backbone_config needs a model_type, such as 'llama' or 'bert'.")
-    config = AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
+    config = AutoConfig.for_model(**copy.deepcopy(values))
     layers = getattr(config, "num_hidden_layers", None)
     if layers is None or not hasattr(config, "hidden_size"):
         raise ValueError(f"A model of type {config.model_type!r} is no stack of layers of one width over a text.")

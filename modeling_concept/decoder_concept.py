@@ -302,6 +302,8 @@ DECODERS = {
 
 def make_decoder(config, decoders: dict):
     """The decoder named by `config.decoder_type`; ValueError with the list of names if there is none."""
+    if config.decoder_type == "causal":
+        raise ValueError("This configuration is of a model with a reader: load it with AutoModelForSeq2SeqLM.")
     if config.decoder_type not in decoders:
         raise ValueError(f"Unknown decoder_type {config.decoder_type!r}; choose one of {sorted(decoders)}.")
     return decoders[config.decoder_type](config)

@@ -29,7 +29,7 @@ from .positions_concept import (
 )
 
 
-# Epsilon of the norm of the concepts. In a text of one token they are nearly equal, and a smaller one would amplify
+# Epsilon of norms of concepts. In a text of one token they are nearly equal, or zero, and a smaller one would amplify
 # rounding errors.
 OUTPUT_NORM_EPS = 1e-3
 
@@ -43,9 +43,10 @@ class ConceptEncoder(ConceptPreTrainedModel):
     """
 
     auto_class = "AutoModel"
-    # Weights of decoders and heads.
+    # Weights of decoders, heads and readers.
     _keys_to_ignore_on_load_unexpected = [
-        r"^decoder\.", r"^lm_head\.", r"^classifier\.", r"^concept_scorer\.", r"^pool_norm\.", r"^pre_pool_norm\."
+        r"^decoder\.", r"^lm_head\.", r"^reader\.", r"^classifier\.", r"^concept_scorer\.", r"^pool_norm\.",
+        r"^pre_pool_norm\.",
     ]  # fmt: skip
     _can_record_outputs = {
         "hidden_states": OutputRecorder(ConceptEncoderLayer, index=0),

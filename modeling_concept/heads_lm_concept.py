@@ -35,10 +35,24 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
 
     def __init__(self, config: ConceptEncoderConfig):
         super().__init__(config)
+        self.make_parts()
+        self.post_init()
+
+    def make_parts(self):
         self.encoder = self.encoder_class(self.config)
         self.decoder = make_decoder(self.config, self.decoders)
         self.lm_head = make_linear(self.config.hidden_size, self.config.vocab_size, bias=False)
-        self.post_init()
+
+    def continues(self, continuation: bool | None) -> bool:
+        """`continuation` of a call, or what it is by default."""
+        return self.config.decoder_target == "continuation" if continuation is None else continuation
+
+    def encode_or_take(self, encoder_outputs: ConceptEncoderOutput | None, options: dict, **inputs):
+        """Output of the encoder for `inputs` and `options`, unless it is given: then `options` are checked alone."""
+        if encoder_outputs is None:
+            return self.encoder(**inputs, **options, return_dict=True)
+        self.encoder.check_options(options)
+        return encoder_outputs
 
     @can_return_tuple
     def forward(
@@ -87,7 +101,7 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
                 table of its own; inputs that do not fit each other, as in [`check_inputs`].
             TypeError: an unknown argument.
         """
-        continues = self.config.decoder_target == "continuation" if continuation is None else continuation
+        continues = self.continues(continuation)
         if continues and decoder_input_ids is None:
             raise ValueError(
                 f"{type(self).__name__} decodes what follows input_ids: give decoder_input_ids, masked where it is "
@@ -99,16 +113,9 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
         shown = {"input_ids": decoder_input_ids, "inputs_embeds": inputs_embeds if decoder_input_ids is None else None}
         rows = {"decoder_attention_mask": decoder_attention_mask, "labels": labels, "loss_weights": loss_weights}
         check_inputs(**shown, **rows)
-        if encoder_outputs is not None:
-            self.encoder.check_options(kwargs)
-        else:
-            encoder_outputs = self.encoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                inputs_embeds=inputs_embeds,
-                return_dict=True,
-                **kwargs,
-            )
+        encoder_outputs = self.encode_or_take(
+            encoder_outputs, kwargs, input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds
+        )
         memory = self.prepare_memory(encoder_outputs, continues, None if continues else decoder_attention_mask)
         targets = self.make_targets(attention_mask=decoder_attention_mask, timesteps=timesteps, **shown)
         memory = repeat_memory(memory, encoder_outputs.last_hidden_state.shape[0], targets)
@@ -121,7 +128,9 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             index = supervised_places(labels, loss_weights, supervised_num)
             hidden = self.decode(memory, targets, index)
         if labels is not None:
-            loss = self.supervised_loss(hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary)
+            loss = supervised_loss(
+                self.lm_head, hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary
+            )
         return ConceptMaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -132,20 +141,20 @@ class ConceptEncoderForMaskedLM(ConceptDecodingMixin, ConceptGenerationMixin, Co
             cross_attentions=encoder_outputs.cross_attentions,
         )
 
-    def supervised_loss(self, hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary=None):
-        """Loss against `labels` [B, S], as in `forward`, of states `hidden` [B, S, H], or of those [B, P, H] at the
-        places `index` [B, P]."""
-        supervised = labels != -100
-        if num_items_in_batch is None:
-            num_items_in_batch = supervised.sum()
-        weights = supervised.float() if loss_weights is None else supervised * loss_weights.float()
-        labels = labels.masked_fill(~supervised, 0)
-        if index is not None:
-            labels, weights = labels.gather(1, index), weights.gather(1, index)
-        return head_loss(
-            self.lm_head, hidden.flatten(0, 1), labels.flatten(), weights.flatten(), num_items_in_batch,
-            sampled_vocabulary,
-        )  # fmt: skip
+
+def supervised_loss(head, hidden, index, labels, loss_weights, num_items_in_batch, sampled_vocabulary=None):
+    """Loss against `labels` [B, S], as in `forward` of [`ConceptEncoderForMaskedLM`], of the states `hidden`
+    [B, S, …] below a language-model head, or of those [B, P, …] at the places `index` [B, P]."""
+    supervised = labels != -100
+    if num_items_in_batch is None:
+        num_items_in_batch = supervised.sum()
+    weights = supervised.float() if loss_weights is None else supervised * loss_weights.float()
+    labels = labels.masked_fill(~supervised, 0)
+    if index is not None:
+        labels, weights = labels.gather(1, index), weights.gather(1, index)
+    return head_loss(
+        head, hidden.flatten(0, 1), labels.flatten(), weights.flatten(), num_items_in_batch, sampled_vocabulary
+    )
 
 
 def supervised_mask(labels, loss_weights=None):

@@ -98,13 +98,13 @@ def unit_length(states, eps: float = 1e-12):
 
 
 class FeedForward(nn.Module):
-    """H -> I -> H, gated: `act(a) * b` (GEGLU or SwiGLU, Shazeer 2020)."""
+    """H -> I -> H (or another width), gated: `act(a) * b` (GEGLU or SwiGLU, Shazeer 2020)."""
 
-    def __init__(self, config, init_scale: float = 1.0):
+    def __init__(self, config, init_scale: float = 1.0, out_features: int | None = None):
         super().__init__()
         inner = config.intermediate_size
         self.up_proj = make_linear(config.hidden_size, 2 * inner)
-        self.down_proj = make_linear(inner, config.hidden_size, init_scale=init_scale)
+        self.down_proj = make_linear(inner, out_features or config.hidden_size, init_scale=init_scale)
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 

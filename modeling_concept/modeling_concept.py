@@ -6,7 +6,12 @@ models with the Auto classes.
 """
 
 # ruff: noqa: F401, F403
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from .attention_concept import ConceptAttention
 from .backbone_concept import PretrainedTokens
@@ -19,6 +24,7 @@ from .encoder_concept import *
 from .encoder_layers_concept import *
 from .generation_concept import ConceptGenerationMixin
 from .heads_classification_concept import *
+from .heads_generation_concept import *
 from .heads_lm_concept import *
 from .layers_concept import FeedForward
 from .loss_concept import head_loss
@@ -26,6 +32,7 @@ from .original_concept import *
 from .original_configuration_concept import *
 from .outputs_concept import *
 from .positions_concept import Segments
+from .reader_concept import ConceptReader
 from .text_concept import *
 
 
@@ -37,6 +44,7 @@ class Choices(tuple):
         return self[0].__name__
 
 
+CLASSES = (AutoModel, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification)
 MODELS = [
     value
     for value in globals().values()
@@ -55,7 +63,8 @@ def models_of(config_class, auto_class) -> Choices:
 AUTO_MODELS = {
     config_class: {
         auto_class: models_of(config_class, auto_class)
-        for auto_class in (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification)
+        for auto_class in CLASSES
+        if auto_class.__name__ in AUTO_CLASSES[config_class.model_type]
     }
     for config_class in dict.fromkeys(kind.config_class for kind in MODELS)
 }

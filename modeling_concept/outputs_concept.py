@@ -59,6 +59,16 @@ class ConceptMaskedLMOutput(ModelOutput):
 
 
 @dataclass
+class ConceptSeq2SeqLMOutput(ConceptMaskedLMOutput):
+    """
+    Args:
+        logits: [B, S, V] of the reader; position i is about the token that follows those up to i.
+
+    The others as in [`ConceptMaskedLMOutput`].
+    """
+
+
+@dataclass
 class ConceptClassifierOutput(ModelOutput):
     """
     Args:
@@ -76,4 +86,4 @@ class ConceptClassifierOutput(ModelOutput):
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-__all__ = ["ConceptClassifierOutput", "ConceptEncoderOutput", "ConceptMaskedLMOutput"]
+__all__ = ["ConceptClassifierOutput", "ConceptEncoderOutput", "ConceptMaskedLMOutput", "ConceptSeq2SeqLMOutput"]

@@ -141,10 +141,13 @@ class ConceptTextMixin:
 
     @property
     def can_reconstruct(self) -> bool:
-        """Whether the model has a language-model head, a decoder of the encoded text itself, and the mask token that a
-        decoder with token queries needs."""
-        if getattr(self, "lm_head", None) is None or self.config.decoder_target == "continuation":
+        """Whether `reconstruct_ids` gives texts: the model has a decoder of the encoded text itself with a
+        language-model head, and the mask token that a decoder with token queries needs; or a reader that shares the
+        tokenizer."""
+        if not self.writes_text or self.config.decoder_target == "continuation":
             return False
+        if self.decoder is None:
+            return not self.config.own_reader_tokenizer
         return not self.decoder.reads_tokens or self.config.mask_token_id is not None
 
     def map_texts(
@@ -223,9 +226,14 @@ class ConceptTextMixin:
         rows = self.map_texts(encode_batch, texts, batch_size, max_tokens_per_batch, truncation, show_progress_bar)
         return TextEncoding(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
+    @property
+    def writes_text(self) -> bool:
+        """Whether the model has a language-model head or a reader."""
+        return getattr(self, "lm_head", None) is not None or getattr(self, "reader", None) is not None
+
     def check_head(self) -> None:
         """ValueError if the model has no language-model head."""
-        if getattr(self, "lm_head", None) is None:
+        if not self.writes_text:
             raise ValueError(f"{type(self).__name__} writes no text: it has no language-model head.")
 
     def reconstruct_ids(

@@ -69,6 +69,17 @@ class ModelArguments:
         help="How the backbone is trained: full (by default), frozen, lora (needs peft); or random: the control, with "
         "the backbone's architecture and random weights, all trained.",
     )
+    reader: str | None = HfArg(
+        default=None,
+        help="Causal language model (Hub id or folder) that reads the concepts: HuggingFaceTB/SmolLM2-135M; for "
+        "--model_type causal_lm, whose reader is otherwise new, with --num_decoder_layers layers. Without a backbone "
+        "its tokenizer is the default one.",
+    )
+    reader_training: Literal["full", "frozen", "lora"] | None = HfArg(
+        default=None,
+        help="How the reader is trained, beside its adapter: frozen (by default where it is pretrained), lora (needs "
+        "peft), or full.",
+    )
     config_overrides: str | None = HfArg(
         default=None,
         help="Further configuration values: name=value,name=value or a JSON object. With a checkpoint those "

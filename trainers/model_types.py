@@ -21,6 +21,10 @@ class ModelType:
     def config_class(self) -> type:
         return self.model_class.config_class
 
+    @property
+    def has_reader(self) -> bool:
+        return issubclass(self.model_class, models.ConceptEncoderForConditionalGeneration)
+
 
 MODEL_TYPES = {
     "perceiver_mlm": ModelType(models.ConceptEncoderForMaskedLMPerceiver, "masked_lm"),
@@ -33,6 +37,7 @@ MODEL_TYPES = {
         models.RecursiveOriginalConceptEncoderForMaskedLM, "masked_lm", {"num_decoder_layers": 1}
     ),
     "prefix_diffusion": ModelType(models.ConceptEncoderForPrefixDiffusion, "prefix_diffusion"),
+    "causal_lm": ModelType(models.ConceptEncoderForConditionalGeneration, "continuation"),
 }
 
 DEFAULT_MODEL_TYPE = "perceiver_posonly_mlm"
@@ -40,6 +45,8 @@ DEFAULT_MODEL_TYPE = "perceiver_posonly_mlm"
 
 def model_type_for(mixture: Mixture) -> str:
     """The model type that can be trained by objectives where none was chosen."""
+    if mixture.by_reader:
+        return "causal_lm"
     if mixture.decoder_target != "text":
         return "prefix_diffusion"
     reading = [objective for objective in mixture.objectives.values() if isinstance(objective, TokenObjective)]

@@ -74,8 +74,8 @@ def pretrain(
         console.print(f"total time: {time.time() - started:.0f} s")
         if args.do_train:
             folder = json.dumps(args.output_dir)
-            print("\nfrom transformers import AutoModelForMaskedLM")
-            print(f"model = AutoModelForMaskedLM.from_pretrained({folder}, trust_remote_code=True)")
+            print(f"\nfrom transformers import {model.auto_class}")
+            print(f"model = {model.auto_class}.from_pretrained({folder}, trust_remote_code=True)")
     if args.push_to_hub:
         trainer.push_to_hub()
     return trainer
@@ -126,7 +126,7 @@ def card_facts(model_args, data_args, training_args, mixture, unigram: float, co
     sources = [source.strip().partition(":")[0] for source in (data_args.dataset_name or "").split(",") if source]
     embedded = not sources and data_args.train_file is None
     known = map(known_as, [*sources, *([data_args.train_file] if data_args.train_file else [])])
-    bases = model_args.model_name_or_path, model_args.init_encoder_from, model_args.backbone
+    bases = model_args.model_name_or_path, model_args.init_encoder_from, model_args.backbone, model_args.reader
     return RunFacts(
         name=training_args.run_name,
         repo_id=training_args.hub_model_id or Path(training_args.output_dir).resolve().name,
@@ -185,7 +185,7 @@ def show_results(trainer: ConceptTrainer, facts: RunFacts, console) -> None:
 def write_card(trainer: ConceptTrainer, model, facts: RunFacts, console) -> None:
     """Write the card of a finished run with its picture."""
     kinds, count = None, min(KIND_TEXTS, trainer.args.concept_metric_samples)
-    if trainer.args.do_eval and count and model.config.decoder_target != "continuation":
+    if trainer.args.do_eval and count and model.can_reconstruct:
         kinds = kinds_markdown(reconstruct_kinds(model, count))
     picture = draw(trainer, model, facts, console)
     trainer.card = make_card(model, trainer.args, replace(facts, picture=picture, kinds=kinds))

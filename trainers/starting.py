@@ -18,15 +18,16 @@ from .model_arguments import DEFAULTS, MAX_SEQ_LENGTH, SIZES, ModelArguments, re
 from .model_types import DEFAULT_MODEL_TYPE, MODEL_TYPES, ModelType, find_model_type, model_type_for
 from .models.backbone import Backbone, backbone_options, load_backbone, read_backbone, scale_tied_head, train_backbone
 from .models.loading import load_weights, read_config, read_record
+from .models.reader import Reader, load_reader, new_reader_config, read_reader, train_reader
 from .objectives import Mixture
 from .training_args import ConceptTrainingArguments
 
 
 # Options that a checkpoint settles beside its sizes: those of its tokenizer, and of what its backbone was taken from.
-SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers")
+SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers", "reader")
 
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
-HEAD_VALUES = {"num_decoder_layers", "tie_word_embeddings", "pair_similarity"}
+HEAD_VALUES = {"num_decoder_layers", "tie_word_embeddings", "pair_similarity", "reader_config", "reader_source"}
 
 
 class Base(NamedTuple):
@@ -58,6 +59,7 @@ class ModelStart:
         base: checkpoint to start from.
         checkpoint: of the run that is resumed.
         backbone: the pretrained model below the concepts of a new one.
+        reader: the pretrained model that reads the concepts of a new one.
     """
 
     model_args: ModelArguments
@@ -67,6 +69,7 @@ class ModelStart:
     base: Base | None = None
     checkpoint: str | None = None
     backbone: Backbone | None = None
+    reader: Reader | None = None
 
     @property
     def kind(self) -> ModelType:
@@ -78,12 +81,12 @@ class ModelStart:
         return self.base is not None and self.kind.config_class is not type(self.base.config)
 
     def make_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
-        """The tokenizer of the checkpoint, that of `--tokenizer_name`, the backbone's, or one trained from `texts`;
-        padding and mask token are added to one that has none."""
+        """The tokenizer of the checkpoint, that of `--tokenizer_name`, the backbone's, the reader's, or one trained
+        from `texts`; padding and mask token are added to one that has none."""
         args = self.model_args
         if path := self.checkpoint or args.base:
             tokenizer = read_tokenizer(path, read_config(path), args.tokenizer_name, args.trust_remote_code)
-        elif name := args.tokenizer_name or args.backbone:
+        elif name := args.tokenizer_name or args.backbone or args.reader:
             tokenizer = load_tokenizer(name, args.trust_remote_code)
             missing = [token for token in ("pad_token", "mask_token") if getattr(tokenizer, token) is None]
             tokenizer.add_special_tokens({token: SPECIAL_TOKENS[token] for token in missing})
@@ -108,8 +111,12 @@ class ModelStart:
                 model.config.backbone_source = {}  # known to be random
             elif self.backbone is not None:
                 load_backbone(model, self.backbone)
+            if self.reader is not None:
+                load_reader(model, self.reader)
         elif self.model_args.init_encoder_from is not None:
             model = model_class(config)
+            if self.reader is not None:
+                load_reader(model, self.reader)
             state = load_weights(type(model.encoder), base.path, config=config)[0].state_dict()
             model.encoder.load_state_dict(state)
             loaded = {f"encoder.{name}" for name in state}
@@ -126,13 +133,15 @@ class ModelStart:
             sentence = describe(base.path, names_of(model), info["unexpected_keys"], ())
         if (how := self.model_args.backbone_training) is not None:
             train_backbone(model, "full" if how == "random" else how)
+        if self.kind.has_reader:
+            train_reader(model, self.model_args.reader_training)
         return model, sentence
 
     def make_config(self, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedConfig:
         """The configuration of the model; before the tokenizer is known, one of the same parts and sizes."""
         args, base, config_class = self.model_args, self.base, self.kind.config_class
         if base is None:
-            config = config_class(**self.new_values(tokenizer) | self.overrides)
+            config = self.with_reader(config_class(**self.new_values(tokenizer) | self.overrides), tokenizer)
         elif args.init_encoder_from is not None:
             of_encoder = config_class.own_options() - HEAD_VALUES
             values = {name: value for name, value in base.config.to_dict().items() if name in of_encoder}
@@ -140,7 +149,7 @@ class ModelStart:
             values["num_decoder_layers"] = args.num_decoder_layers
             if self.mixture.decoder_target == "both":
                 values["decoder_target"] = "both"
-            config = config_class(**values | self.overrides)
+            config = self.with_reader(config_class(**values | self.overrides), tokenizer)
         else:
             config = base.config
             if self.becomes_recursive:
@@ -148,6 +157,18 @@ class ModelStart:
                 config = config_class.from_standard(config, num_hidden_layers=depth, num_iterations=depth)
             config = config_class.from_dict(config.to_dict() | self.overrides)
         return self.kind.model_class.choose_parts(config)
+
+    def with_reader(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedConfig:
+        """`config` with a reader, pretrained or new, for a model type that has one, and with the decoder that other
+        objectives need beside it."""
+        if not self.kind.has_reader or config.reader_config is not None:
+            return config
+        config.reader_config = new_reader_config(config, tokenizer) if self.reader is None else self.reader.config
+        if config.decoder_type is None:
+            config.decoder_type = self.mixture.decoder_beside_reader
+        if config.decoder_target is None:
+            config.decoder_target = self.mixture.decoder_target
+        return config
 
     def new_values(self, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
         """The values of a new configuration."""
@@ -217,11 +238,27 @@ def plan_start(
         start.backbone = read_backbone(args.backbone, args.backbone_layers)
     elif base is None:
         args.backbone_layers = args.backbone_training = None
+    check_reader(start)
     config = start.make_config()
     mixture.check(config)
     training_args.make_schedule().check(config)
     make_weighting(training_args.loss_weighting, parse_terms(training_args.concept_losses))
     return start
+
+
+def check_reader(start: ModelStart) -> None:
+    """Read the pretrained reader of a new one; ValueError for options of a reader where there is none."""
+    args, base = start.model_args, start.base
+    if args.reader is not None and not start.kind.has_reader:
+        raise ValueError(f"--reader is for --model_type causal_lm, not {args.model_type}.")
+    if args.reader is not None and args.model_name_or_path is None:
+        start.reader = read_reader(args.reader)
+    source = None if args.model_name_or_path is None else getattr(base.config, "reader_source", None)
+    pretrained = args.reader is not None or bool(source)
+    if args.reader_training in ("frozen", "lora") and not pretrained:
+        raise ValueError(f"--reader_training {args.reader_training} needs a pretrained --reader.")
+    if start.kind.has_reader:
+        args.reader_training = args.reader_training or ("frozen" if pretrained else "full")
 
 
 def default_model_type(args: ModelArguments, training_args: ConceptTrainingArguments, base: Base | None) -> str:
@@ -237,7 +274,8 @@ def check_kind(start: ModelStart) -> None:
     if start.model_args.init_encoder_from is not None:
         possible = own is type(base.config)
     else:
-        repeats = start.becomes_recursive and issubclass(own, type(base.config)) and base.kind in MODEL_TYPES
+        decodes = base.kind in MODEL_TYPES and not MODEL_TYPES[base.kind].has_reader
+        repeats = start.becomes_recursive and issubclass(own, type(base.config)) and decodes
         possible = repeats or base.kind == name
     if not possible:
         raise ValueError(
@@ -255,8 +293,10 @@ def take_options(start: ModelStart) -> None:
     source = base.config.backbone_source or {}
     saved = base.config.to_dict()
     saved |= {"backbone": source.get("name_or_path"), "backbone_layers": source.get("num_layers")}
+    saved |= {"reader": (getattr(base.config, "reader_source", None) or {}).get("name_or_path")}
     saved |= {name: value for name, value in read_record(base.path).items() if name in SETTLED and value is not None}
-    free = {"num_hidden_layers": start.becomes_recursive, "num_decoder_layers": args.init_encoder_from is not None}
+    new_head = args.init_encoder_from is not None
+    free = {"num_hidden_layers": start.becomes_recursive, "num_decoder_layers": new_head, "reader": new_head}
     for name in (*SIZES, *SETTLED):
         given, own = getattr(args, name), saved.get(name)
         if not args.given(name):

@@ -3,8 +3,10 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -27,6 +29,7 @@ from .evaluation.metrics import concept_metrics
 from .losses.terms import make_weighting, parse_terms
 from .models.backbone import adapter_state, backbone_parameters, merged_state_dict
 from .models.loading import RUN_RECORD
+from .models.reader import centre_reader, is_centred, reader_parameters
 from .objectives import Mixture
 from .objectives.noise import Noise, make_key
 from .objectives.sampled_softmax import SAMPLE_KEY, sample_vocabulary
@@ -48,15 +51,19 @@ TRAINING_STATE = "training_state.pt"
 
 # Options of the optimizer that its saved state restores, whatever the arguments are.
 OPTIMIZER_OPTIONS = (
-    "learning_rate", "backbone_learning_rate", "embedding_learning_rate", "weight_decay", "adam_beta1", "adam_beta2",
-    "adam_epsilon",
+    "learning_rate", "backbone_learning_rate", "reader_learning_rate", "embedding_learning_rate", "weight_decay",
+    "adam_beta1", "adam_beta2", "adam_epsilon",
 )  # fmt: skip
 
 # Options that determine the steps to come: order of the data, noise, depth, length.
 STEP_OPTIONS = (
-    "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "mean_iterations", "length_schedule",
-    "concept_loss_warmup_steps", "softmax_samples",
+    "seed", "data_seed", "train_sampling_strategy", "dataloader_drop_last", "mean_iterations", "concept_nums",
+    "length_schedule", "concept_loss_warmup_steps", "softmax_samples",
 )  # fmt: skip
+
+
+# Texts whose concepts are averaged for a new adapter.
+CENTRING_TEXTS = 64
 
 
 class ConciseProgress(ProgressCallback):
@@ -101,7 +108,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             `eval_<name>_loss` and so on.
         callbacks: as in [`Trainer`].
 
-    A new model with `concept_mean="weighted"` gets the weights of its tokens from their frequency in `train_dataset`.
+    A new model with `concept_mean="weighted"` gets the weights of its tokens from their frequency in `train_dataset`;
+    the adapter of a new model with a pretrained reader is centred on texts of it.
     A model that has weights, is resumed or is only evaluated keeps its own.
 
     `facts` give the card of an unfinished run what the Trainer does not know: data, command, licence. `start_record`
@@ -163,6 +171,14 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if args.do_train and not resumes and train_dataset is not None and lacks_token_weights(model):
             weights = inverse_frequency(self.token_counts, processing_class.all_special_ids)
             model.base_model.token_weights.weights.copy_(weights)
+        if args.do_train and not resumes and train_dataset is not None and not is_centred(model):
+            centre_reader(model, self.first_batches(CENTRING_TEXTS), self.token_counts)
+
+    def first_batches(self, count: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches of the first `count` training texts."""
+        rows, size = list(islice(self.train_dataset, count)), self.args.per_device_eval_batch_size
+        for start in range(0, len(rows), size):
+            yield self._prepare_inputs(self.data_collator(rows[start : start + size]))
 
     @cached_property
     def token_counts(self) -> torch.Tensor:
@@ -195,8 +211,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
     def make_groups(self, model=None) -> list[dict]:
         """Groups of parameters with their learning rates and weight decay, as an optimizer takes them."""
         args, inner, rates = self.args, self.training_model.model, {}
+        if args.reader_learning_rate is not None:
+            rates |= dict.fromkeys(reader_parameters(inner), args.reader_learning_rate)
         if args.backbone_learning_rate is not None:
-            rates = dict.fromkeys(backbone_parameters(inner), args.backbone_learning_rate)
+            rates |= dict.fromkeys(backbone_parameters(inner), args.backbone_learning_rate)
         if (rate := args.token_table_rate(inner.config)) is not None:
             rates[inner.get_input_embeddings().weight] = rate
         trained = self.training_model if model is None else model
@@ -267,8 +285,14 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         return dict(zip(mixture.objectives, items, strict=True)), float(texts)
 
     def add_sampled_vocabulary(self, batches: list[dict[str, dict]]) -> None:
-        """Give all token objectives in the batches of the step the same sample of the vocabulary, if there is one."""
-        supervised = [inputs for batch in batches for inputs in batch.values() if "labels" in inputs]
+        """Give all objectives of the decoder in the batches of the step the same sample of the vocabulary, if there is
+        one; a reader knows all of its own."""
+        supervised = [
+            inputs
+            for batch in batches
+            for name, inputs in batch.items()
+            if "labels" in inputs and not self.mixture.objectives[name].by_reader
+        ]
         labels = torch.zeros(self.model.config.vocab_size, device=self.args.device)
         for inputs in supervised:
             chosen = supervised_mask(inputs["labels"], inputs.get("loss_weights"))
@@ -407,7 +431,11 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 def check_model_and_tokenizer(model, tokenizer) -> None:
     """ValueError for those that [`ConceptTrainer`] cannot train."""
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    if not isinstance(model, PreTrainedModel) or kind not in CONCEPT_MODEL_TYPES or not hasattr(model, "lm_head"):
+    if (
+        not isinstance(model, PreTrainedModel)
+        or kind not in CONCEPT_MODEL_TYPES
+        or not getattr(model, "writes_text", False)
+    ):
         raise ValueError(f"ConceptTrainer trains concept models with a decoder, not {type(model).__name__}.")
     if mismatch := tokenizer_mismatch(tokenizer, model.config):
         raise ValueError(f"The tokenizer is not that of the model: {mismatch}.")

@@ -82,11 +82,17 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     mean_iterations: float | None = HfArg(
         default=None, help="Recursive: the depth of each step is drawn around this mean."
     )
+    concept_nums: list[int] | None = HfArg(
+        default=None, help="Numbers of concepts, of which each step draws one: 8 16 32. All by default."
+    )
     length_schedule: str | None = HfArg(
         default=None, help="Longest text by share of the training: 512,0.5:2048,0.8:8192."
     )
     backbone_learning_rate: float | None = HfArg(
         default=None, help="Learning rate of a pretrained backbone; the common one by default."
+    )
+    reader_learning_rate: float | None = HfArg(
+        default=None, help="Learning rate of a reader without its adapter; the common one by default."
     )
     embedding_learning_rate: float | None = HfArg(
         default=None,
@@ -164,4 +170,5 @@ class ConceptTrainingArguments(ObjectiveArguments, CheckedTrainingArguments):
     def make_schedule(self) -> StepSchedule:
         """What changes from step to step."""
         lengths = parse_lengths(self.length_schedule)
-        return StepSchedule(self.seed, self.mean_iterations, lengths, self.concept_loss_warmup_steps)
+        numbers = tuple(self.concept_nums or ())
+        return StepSchedule(self.seed, self.mean_iterations, lengths, self.concept_loss_warmup_steps, numbers)

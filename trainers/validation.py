@@ -200,7 +200,7 @@ class EvaluationMixin:
         with torch.no_grad(), self.accelerator.autocast():
             outputs = [model.base_model(batch.input_ids, batch.attention_mask) for batch in batches]
             metrics = shuffled_concept_loss_gap(model, self.mixture.for_evaluation(), batches)
-            if model.config.decoder_target != "continuation":
+            if model.can_reconstruct:
                 texts = (batch._asdict() for batch in batches)
                 metrics |= reconstruction_metrics(model, texts, self.processing_class.all_special_ids)
         concepts = torch.cat([output.last_hidden_state.float().cpu() for output in outputs])

@@ -50,11 +50,12 @@ def commands(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A small model and its tokenizer, whose vocabulary holds all bytes."""
+    """A small model, one with a reader, and their tokenizer, whose vocabulary holds all bytes."""
     folder = tmp_path_factory.mktemp("readme") / "checkpoint"
     tokenizer = train_tokenizer(TEXTS * 4, vocab_size=320, max_length=48)
-    make_model("perceiver_posonly_mlm", tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    for model_type, path in (("perceiver_posonly_mlm", folder), ("causal_lm", folder / "reader")):
+        make_model(model_type, tokenizer).save_pretrained(path)
+        tokenizer.save_pretrained(path)
     return folder
 
 
@@ -70,6 +71,7 @@ def test_python_blocks_run(page, checkpoint, tokenizer, tmp_path, monkeypatch):
     code = "\n".join(blocks(page, "python"))
     assert code.count('"outputs/…"') == 1
     code = code.replace('"outputs/…"', repr(str(checkpoint)))
+    code = code.replace('"outputs/causal_lm_…"', repr(str(checkpoint / "reader")))
     code = code.replace("sentence-transformers/all-MiniLM-L6-v2", "bert")
     code = code.replace("max_steps=1000", 'max_steps=1, report_to="none", per_device_train_batch_size=2')
     names = {}

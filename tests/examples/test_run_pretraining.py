@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
+import transformers
 from huggingface_hub import ModelCard
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertModel
@@ -46,7 +47,8 @@ def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type
     run("--model_type", model_type, *text_files, *SMALL)
     printed = capsys.readouterr()
     (folder,) = (tmp_path / "outputs").iterdir()
-    read = "suffix_shuffled_loss_gap" if model_type == "prefix_diffusion" else "reconstruction_accuracy"
+    writes_on = MODEL_TYPES[model_type].objective in ("prefix_diffusion", "continuation")
+    read = "suffix_shuffled_loss_gap" if writes_on else "reconstruction_accuracy"
     for word in ("unigram entropy", "content_fraction", "content_erank", "duplicate_share", "ref_rank", read,
                  "trust_remote_code=True", "untrained", str(folder.name)):  # fmt: skip
         assert word in printed.out, word
@@ -58,9 +60,10 @@ def test_every_model_type_ends_with_a_checkpoint_a_card_and_a_picture(model_type
     results = json.loads((folder / "all_results.json").read_text())
     assert {"train_loss", "eval_loss", "unigram_entropy", f"eval_{read}"} <= set(results)
     lines = printed.out.strip().splitlines()[-2:]
-    assert lines[0].startswith("from transformers import")
-    model = AutoModelForMaskedLM.from_pretrained(folder)
-    assert type(model) is MODEL_TYPES[model_type].model_class
+    model_class = MODEL_TYPES[model_type].model_class
+    assert lines[0] == f"from transformers import {model_class.auto_class}"
+    model = getattr(transformers, model_class.auto_class).from_pretrained(folder)
+    assert type(model) is model_class
     assert AutoModel.from_pretrained(folder).encode(TEXTS, truncation=True).concepts.shape == (4, 4, 32)
 
 

@@ -28,7 +28,7 @@ every_class = pytest.mark.parametrize("model_class", MODEL_CLASSES, ids=lambda v
 @every_class
 def test_auto_classes_find_the_class_that_saved(model_class, tmp_path):
     auto_class = getattr(transformers, model_class.auto_class)
-    config = make_config(model_class.config_class)
+    config = make_config(model_class)
     model = stir(model_class(config))
     model.save_pretrained(tmp_path)
     again = auto_class.from_pretrained(tmp_path)
@@ -110,9 +110,8 @@ def kinds(tmp_path_factory):
 
 @every_class
 def test_a_checkpoint_of_another_kind_of_encoder_is_refused(model_class, kinds):
-    auto_class, config_class = getattr(transformers, model_class.auto_class), model_class.config_class
-    own = config_class.model_type
-    config = make_config(config_class, architectures=[model_class.__name__])
+    auto_class, own = getattr(transformers, model_class.auto_class), model_class.config_class.model_type
+    config = make_config(model_class, architectures=[model_class.__name__])
     for foreign, other in kinds.items():
         if foreign == own:
             continue

@@ -34,6 +34,13 @@ BACKBONES = {
     },
 }  # fmt: skip
 
+# A causal language model that reads concepts.
+READER = {
+    "model_type": "llama", "vocab_size": VOCAB, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 160, "pad_token_id": PAD,
+    "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2,
+}  # fmt: skip
+
 # Options one by one or in plausible company.
 OPTIONS = {
     "default": {},
@@ -79,12 +86,22 @@ def class_of(family: str, name: str):
 
 
 def make_config(family="", **options):
-    """A small configuration of a family, such as "Original", or of a class; True is the recursive one."""
+    """A small configuration of a family, such as "Original", of its class, or for a model class; True is the recursive
+    one."""
     family = {False: "", True: "Recursive"}.get(family, family)
+    if has_reader(family):
+        vocab_size = options.get("vocab_size", VOCAB)
+        options = {"reader_config": {**READER, "vocab_size": vocab_size}, **options}
     config_class = family if isinstance(family, type) else class_of(family, "Config")
+    config_class = getattr(config_class, "config_class", config_class)
     if issubclass(config_class, models.OriginalConceptEncoderConfig):
         options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **options}
     return config_class(**{**SIZES, **options})
+
+
+def has_reader(model_class) -> bool:
+    """Whether `model_class` is the class of a model with a reader."""
+    return isinstance(model_class, type) and issubclass(model_class, models.ConceptEncoderForConditionalGeneration)
 
 
 def language_model(encoder="perceiver0-stack", decoder="position", **options):

@@ -13,7 +13,7 @@ from transformers.models.auto import modeling_auto
 import modeling_concept as models
 from modeling_concept.base_concept import ConceptPreTrainedModel
 
-from ..modeling.zoo import MODEL_CLASSES
+from ..modeling.zoo import MODEL_CLASSES, READER
 from .suite import model_tester_mixin
 
 
@@ -25,6 +25,7 @@ for _class in MODEL_CLASSES:
     _names = {
         "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
         "AutoModelForMaskedLM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "AutoModelForSeq2SeqLM": modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
         "AutoModelForSequenceClassification": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     }[_class.auto_class]
     _names[_class.__name__] = _class.__name__
@@ -109,7 +110,7 @@ def classes_of(config_class):
     return tuple(
         model_class
         for model_class in MODEL_CLASSES
-        if model_class.config_class is config_class and not re.search("Pair|Prefix", model_class.__name__)
+        if model_class.config_class is config_class and not re.search("Pair|Prefix|Conditional", model_class.__name__)
     )
 
 
@@ -165,6 +166,25 @@ class TestPrefixDiffusion(CommonTests, unittest.TestCase):
         if return_labels:
             inputs["labels"] = ids.clone()
         return inputs
+
+
+class TestReaders(TestPrefixDiffusion):
+    options = {"reader_config": {**READER, "vocab_size": 99, "tie_word_embeddings": True}}
+    all_model_classes = (models.ConceptEncoderForConditionalGeneration,)
+    # Tests of generation lie in no distribution; tests/modeling/test_reader.py has some.
+    all_generative_model_classes = ()
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """The vocabulary of the reader stays when that of the encoder is resized."""
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        return inputs | {
+            name: inputs[name].clamp(max=98) for name in ("decoder_input_ids", "labels") if name in inputs
+        }
+
+
+class TestRecursiveReaders(TestReaders):
+    config_class = models.RecursiveConceptEncoderConfig
+    all_model_classes = (models.RecursiveConceptEncoderForConditionalGeneration,)
 
 
 class TestPairModels(CommonTests, unittest.TestCase):

@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from transformers import TrainingArguments
 
-from modeling_concept import ConceptEncoderForSequenceClassificationPerceiver
+from modeling_concept import ConceptEncoderForConditionalGeneration, ConceptEncoderForSequenceClassificationPerceiver
 from trainers.evaluation.results import MAJORITY, Result
 from trainers.publishing.model_card import RunFacts, add_results, hub_id, known_as, make_card
 from trainers.utils.script import command_line
@@ -100,3 +100,13 @@ def test_local_paths_stay_out(model, tmp_path, monkeypatch):
 def test_the_code_of_a_card_reads_the_tokenizer(model):
     (line,) = re.findall(r"^tokenizer = .*$", make_card(model, None, RunFacts("run", "me/run")).text, re.MULTILINE)
     assert line == 'tokenizer = AutoTokenizer.from_pretrained("me/run", trust_remote_code=True)'
+
+
+def test_the_card_of_a_reader():
+    model = ConceptEncoderForConditionalGeneration(make_config(ConceptEncoderForConditionalGeneration))
+    card = make_card(model, None, RunFacts("run", "me/run"))
+    assert "AutoModelForSeq2SeqLM.from_pretrained" in card.text and "AutoModelForMaskedLM" not in card.text
+    count = model.reader.lm.num_parameters()
+    assert f"| reader | llama, {count:,} parameters |\n| vocabulary" in card.text
+    model.config.reader_source = {"name_or_path": "me/reader", "sha256": ""}
+    assert "parameters, started as me/reader |" in make_card(model, None, RunFacts("run", "me/run")).text

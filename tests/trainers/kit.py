@@ -2,6 +2,7 @@
 """Small models, batches and trainers for the tests of training."""
 
 import os
+import re
 import sys
 
 import torch
@@ -55,10 +56,8 @@ def make_model(model_type, tokenizer, seed=0, **options):
     torch.manual_seed(seed)
     kind = find_model_type(model_type)
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
-    config_class = kind.model_class.config_class
-    return kind.model_class(
-        make_config(config_class, **{**sizes, "mask_token_id": tokenizer.mask_token_id, **options})
-    )
+    options = {**sizes, "mask_token_id": tokenizer.mask_token_id, **options}
+    return kind.model_class(make_config(kind.model_class, **options))
 
 
 def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher=None, eval_dataset=None, **options):
@@ -68,7 +67,7 @@ def make_trainer(tokenizer, pieces, folder, model_type=None, model=None, teacher
         "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
         "logging_steps": 1, "per_device_train_batch_size": 4, "max_steps": 2, "warmup_steps": 0,
     }  # fmt: skip
-    if "distillation" in (options.get("objective") or ""):
+    if re.search(r"\bdistillation", options.get("objective") or ""):
         defaults["teacher"] = str(teacher)
     arguments = ConceptTrainingArguments(output_dir=str(folder), **{**defaults, **options})
     default = MODEL_TYPES[model_type].objective if model_type else "denoising"

@@ -23,7 +23,7 @@ def by_name(model, groups):
 
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_groups_of_every_model_are_sensible(model_class):
-    model = model_class(make_config(model_class.config_class))
+    model = model_class(make_config(model_class))
     groups = parameter_groups(model, 0.1, 1e-3, {})
     found = by_name(model, groups)
     assert sorted(found) == sorted(name for name, _ in model.named_parameters())

@@ -87,8 +87,8 @@ def test_a_step_is_the_same_however_it_is_split(objective, losses, tokenizer, pi
         terms = {k: v for e in trainer.state.log_history for k, v in e.items() if k.startswith("loss/")}
         found.append((logged(trainer), terms, trainer.model.state_dict()))
     for logs, terms, weights in found[1:]:
-        assert logs["loss"] == pytest.approx(found[0][0]["loss"], rel=1e-5)
-        assert logs["grad_norm"] == pytest.approx(found[0][0]["grad_norm"], rel=1e-5)
+        assert logs["loss"] == pytest.approx(found[0][0]["loss"], rel=2e-5)
+        assert logs["grad_norm"] == pytest.approx(found[0][0]["grad_norm"], rel=2e-5)
         assert terms == pytest.approx(found[0][1], rel=1e-4, abs=1e-5)
         for name, value in weights.items():
             torch.testing.assert_close(value, found[0][2][name], atol=1e-5, rtol=1e-4)

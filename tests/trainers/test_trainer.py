@@ -76,7 +76,7 @@ def test_the_evaluation_loss_equals_a_hand_computation(model_type, tokenizer, pi
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_evaluation_tells_concepts_and_reconstruction(model_type, tokenizer, pieces, tmp_path):
     metrics = make_trainer(tokenizer, pieces, tmp_path, model_type).evaluate()
-    writes_on = model_type == "prefix_diffusion"
+    writes_on = MODEL_TYPES[model_type].objective in ("prefix_diffusion", "continuation")
     expected = {"content_fraction", "content_erank", "duplicate_share", "ref_rank"}
     expected |= (
         {"suffix_shuffled_loss_gap"} if writes_on else {"shuffled_loss_gap", "reconstruction_accuracy", "exact_match"}
@@ -434,7 +434,7 @@ def test_model_types_and_run_names():
     assert run_name(prefix, "a:0.5,b:0.5", config, now).startswith("prefix_diffusion_mix_H512L6C128_2026")
     config = make_config(encoder_type="bixt", token_embedding_dim=8)
     assert run_name("perceiver_posonly_mlm", "denoising", config, now).startswith("tsdae_posonly_BiXTH32L2C6_T8_2026")
-    with pytest.raises(ValueError, match=r"Unknown model type 'gpt'; choose one of \['diffusion_mlm', 'original_mlm'"):
+    with pytest.raises(ValueError, match=r"Unknown model type 'gpt'; choose one of \['causal_lm', 'diffusion_mlm'"):
         find_model_type("gpt")
 
 

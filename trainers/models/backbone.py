@@ -7,6 +7,7 @@ V tokens of the source, V' of the concept model, E width of the source.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -215,13 +216,18 @@ def train_backbone(model: PreTrainedModel, how: Literal["full", "frozen", "lora"
     backbone = backbone_of(model)
     if how == "lora" and backbone is None:
         raise ValueError("LoRA adapts the layers of a backbone, but this model has only a token table; use 'frozen'.")
-    for parameter in backbone_parameters(model):
+    train_part(backbone_parameters(model), None if backbone is None else backbone.model, how)
+
+
+def train_part(parameters: Iterable[nn.Parameter], layers: nn.Module | None, how: str) -> None:
+    """Train `parameters` for "full"; else freeze them, and for "lora" add updates to the linear layers of `layers`."""
+    for parameter in parameters:
         parameter.requires_grad_(how == "full")
     if how == "lora":
         from peft import LoraConfig, inject_adapter_in_model
 
         lora = LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules="all-linear")
-        inject_adapter_in_model(lora, backbone.model)
+        inject_adapter_in_model(lora, layers)
 
 
 def backbone_of(model: PreTrainedModel) -> nn.Module | None:

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import cached_file
 
 from modeling_concept import AUTO_MODELS
@@ -70,20 +77,22 @@ def load_weights(
 
 def load_model(path: str, encoder_only: bool = False) -> PreTrainedModel:
     """
-    A concept model in evaluation mode, with its tokenizer: a language model with decoder and head, of any other
-    checkpoint the encoder.
+    A concept model in evaluation mode, with its tokenizer: a language model with its decoder and head or its reader,
+    of any other checkpoint the encoder.
 
     Args:
         path: folder or Hub id.
-        encoder_only: whether decoder and head are left out.
+        encoder_only: whether decoder, head and reader are left out.
 
     Raises:
         ValueError: configuration, weights or tokenizer cannot be read, or it is no concept model.
     """
     config = read_config(path)
-    language_models = {kind.__name__ for models in AUTO_MODELS.values() for kind in models[AutoModelForMaskedLM]}
-    with_head = not encoder_only and bool(language_models & set(config.architectures or ()))
-    model, _ = load_weights(AutoModelForMaskedLM if with_head else AutoModel, path, "auto", config=config)
+    auto_class = AutoModel
+    for choice in () if encoder_only else (AutoModelForMaskedLM, AutoModelForSeq2SeqLM):
+        names = {kind.__name__ for models in AUTO_MODELS.values() for kind in models.get(choice, ())}
+        auto_class = choice if names & set(config.architectures or ()) else auto_class
+    model, _ = load_weights(auto_class, path, "auto", config=config)
     try:
         model.tokenizer = model.tokenizer  # read, and checked, before anything is computed
     except UNREADABLE as error:

@@ -8,6 +8,7 @@ import torch
 from ..utils.errors import first_line
 from .backbone import Backbone, fingerprint, load_backbone, read_backbone
 from .loading import read_record
+from .reader import Reader, load_reader, read_reader, weights_of
 
 
 class UntrainedError(ValueError):
@@ -43,6 +44,8 @@ def untrained_like(model, seed: int):
             "There is no untrained network to compare with: the checkpoint does not say which model its pretrained "
             "layers were taken from."
         )
+    if reader_source := getattr(model.config, "reader_source", None):
+        start_reader(untrained, model, reader_source)
     if getattr(model, "_tokenizer", None) is not None:  # else it is read from the checkpoint, as that of `model`
         untrained.tokenizer = model._tokenizer
     return untrained
@@ -66,3 +69,24 @@ def start_backbone(untrained, model, source: dict) -> None:
         raise UntrainedError(f"There is no untrained network to compare with: {first_line(error)}.") from error
     load_backbone(untrained, backbone)
     untrained.config.backbone_source = dict(source)
+
+
+def start_reader(untrained, model, source: dict) -> None:
+    """Give `untrained` the weights with which the reader of `model` started (`reader_source`)."""
+    lm = model.reader.lm
+    reader = Reader(model.config.reader_config, weights_of(lm), model.generation_config)
+    try:
+        if fingerprint(lm.get_input_embeddings().weight, reader.weights) != source["sha256"]:
+            name = source["name_or_path"] or read_record(model.name_or_path).get("reader")
+            if name is None:
+                raise ValueError("the folder from which the reader was read is not recorded beside the checkpoint")
+            reader = read_reader(name)
+    except ValueError as error:
+        raise UntrainedError(f"There is no untrained network to compare with: {first_line(error)}.") from error
+    load_reader(untrained, reader)
+    if fingerprint(untrained.reader.lm.get_input_embeddings().weight, reader.weights) != source["sha256"]:
+        raise UntrainedError(
+            f"There is no untrained network to compare with: the weights of {reader.source!r} are not those that the "
+            "training started from."
+        )
+    untrained.config.reader_source = dict(source)

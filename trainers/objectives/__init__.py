@@ -1,7 +1,10 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The objectives, by their names in `--objective`."""
 
+from .autoencoding import Autoencoding
 from .base import Mixture, Objective, parse_mixture
+from .context_distillation import ContextDistillation
+from .continuation import Continuation
 from .contrastive import Contrastive
 from .denoising import Denoising
 from .distillation import Distillation
@@ -15,6 +18,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "denoising": Denoising,
     "masked_diffusion": MaskedDiffusion,
     "prefix_diffusion": PrefixDiffusion,
+    "continuation": Continuation,
+    "autoencoding": Autoencoding,
+    "context_distillation": ContextDistillation,
     "contrastive": Contrastive,
     "distillation": Distillation,
 }

@@ -90,12 +90,20 @@ class TokenObjective(Objective):
 
     continuation: ClassVar[bool] = False  # whether the predicted tokens follow the encoded text
     needs_token_queries: ClassVar[bool] = False  # whether the decoder's queries must hold tokens
+    by_reader: ClassVar[bool] = False  # whether the reader predicts the tokens, not the decoder
 
     def items(self, inputs):
         return (inputs["labels"] != -100).sum().float()
 
     def check(self, config):
         name, kind, target = type(self).__name__, config.decoder_type, "continuation" if self.continuation else "text"
+        if self.by_reader and getattr(config, "reader_config", None) is None:
+            raise ValueError(f"{name} needs a model with a reader: --model_type causal_lm.")
+        if not self.by_reader and kind == "causal":
+            raise ValueError(
+                f"{name} needs a decoder beside the reader: name an objective of the reader, too, when the model is "
+                "new, or set --config_overrides decoder_type=position."
+            )
         if self.needs_token_queries and kind not in ("diffusion", "token_position"):
             raise ValueError(
                 f"{name} needs a decoder that reads tokens (diffusion or token_position), not {kind!r}; choose "
@@ -107,6 +115,8 @@ class TokenObjective(Objective):
     def loss(self, model, head, encoded, inputs, items):
         if model._compiled_call_impl is not None:
             inputs = inputs | {"supervised_num": rounded_supervised_num(inputs)}
+        if hasattr(model, "reader"):
+            inputs = inputs | {"text_decoder": not self.by_reader}
         return model(
             **inputs,
             encoder_outputs=encoded,
@@ -181,6 +191,18 @@ class Mixture:
         kinds = {o.continuation for o in self.objectives.values() if isinstance(o, TokenObjective)}
         return "both" if len(kinds) == 2 else "continuation" if True in kinds else "text"
 
+    @property
+    def by_reader(self) -> bool:
+        """Whether an objective needs a reader."""
+        return any(getattr(objective, "by_reader", False) for objective in self.objectives.values())
+
+    @property
+    def decoder_beside_reader(self) -> str:
+        """The decoder that the other objectives need beside a reader; "causal" if they need none."""
+        others = [o for o in self.objectives.values() if isinstance(o, TokenObjective) and not o.by_reader]
+        needs_tokens = any(objective.needs_token_queries for objective in others)
+        return "causal" if not others else "token_position" if needs_tokens else "position"
+
     def assign(self, batch: CleanBatch, noise: Noise) -> dict[str, dict[str, torch.Tensor]]:
         """Inputs by objective for a training batch. An objective without a text is left out."""
         inputs = {}
@@ -241,4 +263,13 @@ def share_range(name: str, shares) -> list[float]:
     shares = list(shares) if isinstance(shares, list | tuple) else [shares]
     if len(shares) not in (1, 2) or not 0 <= shares[0] <= shares[-1] <= 1:
         raise ValueError(f"{name} is a share between 0 and 1, or the two ends of a range, not {shares}.")
+    return shares
+
+
+def prefix_shares(shares) -> list[float]:
+    """Shares of texts that are their prefixes, one or the two ends of a range; ValueError unless they leave both
+    prefix and suffix."""
+    shares = share_range("prefix_share", shares)
+    if shares[0] == 0 or shares[-1] == 1:
+        raise ValueError("prefix_share must leave both prefix and suffix: above 0 and below 1.")
     return shares

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import torch
 
-from .base import option, share_range
+from .base import option, prefix_shares
 from .masked_diffusion import Diffusion
 from .noise import Noise
-from .vocabulary import CleanBatch, compact
+from .vocabulary import CleanBatch, split_texts
 
 
 @dataclass
@@ -28,19 +28,10 @@ class PrefixDiffusion(Diffusion):
 
     def __post_init__(self):
         super().__post_init__()
-        self.prefix_share = share_range("prefix_share", self.prefix_share)
-        if self.prefix_share[0] == 0 or self.prefix_share[-1] == 1:
-            raise ValueError("prefix_share must leave both prefix and suffix: above 0 and below 1.")
+        self.prefix_share = prefix_shares(self.prefix_share)
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
-        real, pad = batch.real, batch.vocabulary.pad_token_id
-        lengths = real.sum(dim=1, keepdim=True)
-        low, high = self.prefix_share[0], self.prefix_share[-1]
-        share = low + (high - low) * noise.per_text()
-        cut = (share * lengths).round().clamp(min=1)
-        before = torch.arange(real.shape[1], device=real.device) < cut
-        prefix, prefix_mask = compact(batch.input_ids, real & before, pad)
-        suffix, suffix_mask = compact(batch.input_ids, real & ~before, pad)
+        prefix, prefix_mask, suffix, suffix_mask = split_texts(batch, self.prefix_share, noise)
         return {
             "input_ids": prefix,
             "attention_mask": prefix_mask,

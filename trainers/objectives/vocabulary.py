@@ -13,6 +13,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from .noise import Noise
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -117,3 +119,18 @@ def stretches(ids: list[int], length: int, after: frozenset[int]) -> Iterator[li
             part = part[: end + 1]
         yield part
         start += max(len(part), 1)
+
+
+def split_texts(batch: CleanBatch, shares: list[float], noise: Noise):
+    """
+    Each text cut in two after a share of its tokens that is drawn between the ends of `shares`.
+
+    Returns:
+        Ids [B, P] and attention mask of the prefixes, and those [B, S] of the suffixes.
+    """
+    real, pad = batch.real, batch.vocabulary.pad_token_id
+    low, high = shares[0], shares[-1]
+    share = low + (high - low) * noise.per_text()
+    cut = (share * real.sum(dim=1, keepdim=True)).round().clamp(min=1)
+    before = torch.arange(real.shape[1], device=real.device) < cut
+    return *compact(batch.input_ids, real & before, pad), *compact(batch.input_ids, real & ~before, pad)

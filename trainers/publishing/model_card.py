@@ -160,7 +160,7 @@ def make_card(model, training_args, facts: RunFacts, results: Iterable[Result] =
         model_id=Markdown(json.dumps(facts.repo_id, ensure_ascii=False)),
         classifies=classifies,
         separate=model.main_input_name == "input_ids_a",
-        decodes=hasattr(model, "lm_head"),
+        decodes=model.writes_text,
         data=facts.data or ", ".join(name for _, name, *_ in facts.tasks.values()),
         objectives=objectives,
         training=training | facts.training,

@@ -1,0 +1,132 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+What a language model knows of a text by its concepts.
+
+    python examples/run_context.py --model_name_or_path outputs/… --dataset_name BOOKS
+
+gives the reader's loss on what follows a text when it knows nothing of it, all of it, its last tokens, its concepts,
+those of another text, or half of each; how well it writes a text again; and what reading costs. `--optimise 64` adds
+the ceiling: vectors that are found for each text by gradient descent.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from trainers.data.texts import as_texts, load_split, text_column
+from trainers.evaluation.context import (
+    CONCEPTS,
+    OPTIMISED,
+    context_losses,
+    context_results,
+    make_context_data,
+    optimised_losses,
+    plot_context,
+    round_trip,
+)
+from trainers.evaluation.reading_cost import reading_cost
+from trainers.evaluation.results import (
+    ReportingArguments,
+    Result,
+    measured_on,
+    model_name,
+    results_markdown,
+    results_table,
+    write_results,
+)
+from trainers.models.loading import load_model
+from trainers.utils.limits import check_at_least
+from trainers.utils.plain_text import markdown, screen
+from trainers.utils.script import newest_checkpoint, parse_arguments, run_facts, run_script
+
+
+@dataclass
+class Arguments:
+    """Model, texts and sizes of the evaluation."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Checkpoint with a reader, folder or Hub id; the newest in outputs/ by default."},
+    )
+    dataset_name: list[str] = field(
+        default_factory=lambda: ["Salesforce/wikitext"], metadata={"help": "Hub ids or local folders of texts."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data."})
+    split: str | None = field(default=None, metadata={"help": "Split; validation, or test, by default."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of text."})
+    prefix_length: int = field(default=128, metadata={"help": "Tokens that are read."})
+    suffix_length: int = field(default=64, metadata={"help": "Tokens that follow."})
+    ratios: list[int] = field(default_factory=lambda: [4], metadata={"help": "Tokens of the prefix for each concept."})
+    max_eval_samples: int = field(default=256, metadata={"help": "Pieces of each data set."})
+    optimise: int = field(default=0, metadata={"help": "Pieces for which the best vectors are searched."})
+    round_trip_length: int = field(default=64, metadata={"help": "Tokens of a text that is written again."})
+    round_trip_ratios: list[int] = field(
+        default_factory=lambda: [2, 4, 8, 16, 32], metadata={"help": "Tokens for each concept of such a text."}
+    )
+    cost_lengths: list[int] = field(
+        default_factory=lambda: [512, 2048, 4096, 8192], metadata={"help": "Tokens of texts whose reading is timed."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Pieces at a time."})
+
+    def __post_init__(self):
+        check_at_least(
+            self, prefix_length=2, suffix_length=1, ratios=1, max_eval_samples=2, optimise=0, round_trip_length=1,
+            round_trip_ratios=1, cost_lengths=8, batch_size=2,
+        )  # fmt: skip
+
+
+def main():
+    args, reporting = parse_arguments(Arguments, ReportingArguments)
+    path = args.model_name_or_path or newest_checkpoint()
+    model = load_model(path)
+    if not hasattr(model, "reader"):
+        raise ValueError(f"{path} has no reader; train one by `run_pretraining.py --model_type causal_lm`.")
+    if model.config.own_reader_tokenizer:
+        raise ValueError(
+            "A reader with a tokenizer of its own cannot be measured here: its tokens are not the encoder's."
+        )
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    folder, results = reporting.folder("context", path), []
+    for name in args.dataset_name:
+        results += measure_texts(model, name, args)
+    results += reading_cost(model, args.cost_lengths, args.ratios[0])
+    title = f"{model_name(path)} as a reader"
+    screen(200).print(results_table(results, title))
+    plot_context(results, title, folder / "context.png")
+    text = f"# {markdown(title)}\n\n{results_markdown(results)}\n\n![Context kept](context.png)\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    facts = run_facts(args, reporting, measured_on(path), {})
+    print(f"results: {write_results(folder / 'results.json', results, facts)}")
+
+
+def measure_texts(model, name: str, args: Arguments) -> list[Result]:
+    """Results on the texts of one data set."""
+    rows, split = load_split(name, args.dataset_config_name, (args.split,) if args.split else ("validation", "test"))
+    column, results = text_column(rows, args.text_column), []
+    rows = as_texts(rows, [column], name=f"rows of {name}")
+    for ratio in args.ratios:
+        count = -(-args.prefix_length // ratio)
+        data = make_context_data(
+            model_name(name), rows, column, model.reader_tokenizer, args.prefix_length, args.suffix_length,
+            args.max_eval_samples, count,
+        )  # fmt: skip
+        setting = f"{args.prefix_length} tokens as {count}"
+        losses = context_losses(model, data, count, args.batch_size)
+        results += context_results(data, losses, setting)
+        if args.optimise:
+            few = data.first(args.optimise)
+            ceiling = optimised_losses(model, few, count, args.batch_size)
+            losses = {name: values[: args.optimise] for name, values in losses.items()} | {OPTIMISED: ceiling}
+            results += context_results(few, losses, f"{setting}")
+    if model.config.decoder_target != "continuation":
+        texts = data.prefixes[:, : args.round_trip_length]
+        for ratio in args.round_trip_ratios:
+            count = -(-texts.shape[1] // ratio)
+            for metric, value in round_trip(model, texts, count, args.batch_size).items():
+                setting = f"{texts.shape[1]} tokens as {count}"
+                results.append(Result(f"{data.name}, written again", setting, metric, CONCEPTS, value))
+    return results
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,153 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""examples/run_context.py, and what it measures."""
+
+import json
+
+import datasets
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trainers.evaluation.context import (
+    CONCEPTS,
+    CONSTANT,
+    EARLIER,
+    FULL,
+    HALF,
+    NOTHING,
+    OPTIMISED,
+    OTHER,
+    ContextReader,
+    context_losses,
+    context_results,
+    earlier_tokens,
+    last_tokens,
+    make_context_data,
+    optimised_losses,
+    round_trip,
+)
+from trainers.evaluation.reading_cost import read_and_write, reading_cost
+
+from ..conftest import TEXTS
+from ..trainers.kit import make_model
+from .kit import refusal, run_here
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    found = make_model("causal_lm", tokenizer, decoder_target="both").eval()
+    found.tokenizer = tokenizer
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return found
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return datasets.Dataset.from_dict({"text": [" ".join(TEXTS[number % 4 :] + TEXTS) for number in range(12)]})
+
+
+@pytest.fixture(scope="module")
+def data(texts, tokenizer):
+    return make_context_data("toy", texts, "text", tokenizer, 16, 8, 6, 4)
+
+
+def test_data(data, texts, tokenizer):
+    assert data.prefixes.shape == (6, 16) and data.suffixes.shape == data.earlier.shape == (6, 8)
+    whole = tokenizer(texts[0]["text"], add_special_tokens=False)["input_ids"]
+    ids = torch.cat([data.prefixes, data.suffixes], dim=1).tolist()
+    assert any(whole[start : start + 24] == ids[0] for start in range(len(whole)))
+    with pytest.raises(ValueError, match="fewer than two pieces of 900 tokens"):
+        make_context_data("toy", texts, "text", tokenizer, 800, 100, 6, 4)
+
+
+def test_words_that_only_memory_knows(tokenizer):
+    text = "The lazy dog sleeps; a ship sailed. The dog sailed"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    prefix = len(tokenizer("The lazy dog sleeps; a ship sailed.", add_special_tokens=False)["input_ids"])
+    last = prefix - len(tokenizer("The lazy dog sleeps; a", add_special_tokens=False)["input_ids"])
+    flags = earlier_tokens(ids, tokenizer, prefix, last)
+    marked = tokenizer.decode([token for token, flag in zip(ids[prefix:], flags, strict=True) if flag])
+    assert marked.lower().replace(" ", "") == "thedog"  # "sailed" is among the last tokens, too
+
+
+def test_losses_by_what_is_known(model, data):
+    losses = context_losses(model, data, 4, batch_size=4)
+    ways = {NOTHING, FULL, last_tokens(4), CONCEPTS, OTHER, CONSTANT, HALF}
+    assert losses.keys() == ways and all(values.shape == (6, 8) for values in losses.values())
+    ids = torch.cat([data.prefixes, data.suffixes], dim=1)
+    with torch.no_grad():
+        logits = model.reader.lm(input_ids=ids).logits[:, 15:-1]
+        output = model(data.prefixes, labels=data.suffixes, concept_num=4, continuation=True)
+    expected = F.cross_entropy(logits.mT, data.suffixes, reduction="none")
+    torch.testing.assert_close(losses[FULL], expected, atol=1e-4, rtol=1e-4)
+    assert losses[CONCEPTS].mean() == pytest.approx(float(output.loss), abs=1e-4)
+    # Half: the concepts of the older text, and its last tokens as the first ones that are written.
+    with torch.no_grad():
+        older, recent = data.prefixes[:, :-2], data.prefixes[:, -2:]
+        labels = torch.cat([recent, data.suffixes], dim=1)
+        logits = model(older, labels=labels, concept_num=2, continuation=True).logits[:, 2:]
+    expected = F.cross_entropy(logits.mT, data.suffixes, reduction="none")
+    torch.testing.assert_close(losses[HALF], expected, atol=1e-4, rtol=1e-4)
+    shares = context_results(data, losses, "16 tokens as 4")
+    kept = {r.system: r.value for r in shares if r.metric == "context kept" and r.task == "toy"}
+    assert kept[NOTHING] == 0 and kept[FULL] == pytest.approx(1)
+    means = {name: float(values.mean()) for name, values in losses.items()}
+    expected = (means[NOTHING] - means[CONCEPTS]) / (means[NOTHING] - means[FULL])
+    assert kept[CONCEPTS] == pytest.approx(expected, rel=1e-4)
+    assert any(EARLIER in result.task for result in shares) == bool(data.earlier.any())
+
+
+def test_the_ceiling_is_nearer_to_the_whole_prefix(model, data):
+    def distance(losses):
+        return float((losses - whole).abs().mean())
+
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    losses = context_losses(model, data, 4, batch_size=6)
+    whole = losses[FULL]
+    found = optimised_losses(model, data, 4, batch_size=3, steps=200)
+    assert distance(found) < 0.5 * distance(losses[CONCEPTS])
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_text_written_again(model, data):
+    found = round_trip(model, data.prefixes, 4, batch_size=4)
+    right = (model.write_again(data.prefixes, concept_num=4) == data.prefixes).float().mean()
+    assert found["tokens right"] == pytest.approx(float(right)) and 0 <= found["texts right"] <= 1
+
+
+def test_cost(model):
+    results = {(r.metric, r.system): r.value for r in reading_cost(model, [32], 4)}
+    assert results["MiB of cache", "times better by concepts"] == pytest.approx(32 / 9)
+    config = model.reader.lm.config
+    size = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 32 * 4 / 2**20
+    assert results["MiB of cache", "tokens"] == pytest.approx(size)
+    assert all(value > 0 for value in results.values())
+    reader = ContextReader(model, 4)
+    read_and_write(model.reader.lm, lambda: reader.full(torch.randint(5, 61, (1, 7))))
+
+
+def test_the_script(model, texts, tokenizer, tmp_path, monkeypatch, capsys):
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "data").mkdir()
+    texts.to_parquet(tmp_path / "data" / "validation.parquet")
+    run_here(
+        "run_context.py", tmp_path, monkeypatch, "--model_name_or_path", "model", "--dataset_name", "data",
+        "--prefix_length", "16", "--suffix_length", "8", "--ratios", "4", "8", "--max_eval_samples", "6",
+        "--optimise", "2", "--round_trip_length", "8", "--round_trip_ratios", "2", "--cost_lengths", "32",
+        "--output_dir", "out",
+    )  # fmt: skip
+    report = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {OPTIMISED, CONCEPTS} <= {result["system"] for result in report["results"]}
+    assert (tmp_path / "out" / "context.png").is_file()
+    assert "context kept" in (tmp_path / "out" / "README.md").read_text()
+    assert "as a reader" in capsys.readouterr().out
+
+
+def test_models_without_a_reader_are_refused(tokenizer, tmp_path, monkeypatch):
+    make_model("perceiver_posonly_mlm", tokenizer).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    said = refusal("run_context.py", tmp_path, monkeypatch, "--model_name_or_path", "model")
+    assert said.startswith("model has no reader")

@@ -1,0 +1,161 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Pretrained readers: the source's own logits, nothing random, and what trains of them."""
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForSeq2SeqLM
+
+import modeling_concept as models
+from trainers.models.backbone import adapter_state, merged_state_dict
+from trainers.models.reader import (
+    centre_reader,
+    is_centred,
+    load_reader,
+    read_reader,
+    reader_parameters,
+    train_reader,
+)
+from trainers.models.untrained import UntrainedError, untrained_like
+
+from ..modeling.zoo import make_config, random_batch, stir
+from ..trainers.kit import make_trainer
+
+
+SIZES = {
+    "vocab_size": 61, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "max_position_embeddings": 96, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+# Tied heads and others; positions rotary or from a table; embeddings that are scaled.
+SOURCES = {
+    "llama": ("LlamaForCausalLM", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": False}),
+    "gpt2": ("GPT2LMHeadModel", {"n_positions": 96, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
+    "gemma": ("GemmaForCausalLM", {"num_key_value_heads": 1, "head_dim": 8}),
+}
+every_source = pytest.mark.parametrize("kind", SOURCES)
+
+
+def save_source(folder, class_name, **options):
+    model_class = getattr(transformers, class_name)
+    model = stir(model_class(model_class.config_class(**{**SIZES, **options})), 0.2)
+    model.generation_config.max_new_tokens = 5
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Folders of tiny models of each kind."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("readers")
+    return {kind: save_source(root / kind, name, **options) for kind, (name, options) in SOURCES.items()}
+
+
+def make_model(reader, **options):
+    torch.manual_seed(0)
+    config = make_config(models.ConceptEncoderForConditionalGeneration, reader_config=reader.config, **options)
+    model = models.ConceptEncoderForConditionalGeneration(config)
+    load_reader(model, reader)
+    return model
+
+
+@every_source
+def test_the_reader_is_the_source(kind, sources, tmp_path):
+    source = transformers.AutoModelForCausalLM.from_pretrained(sources[kind]).eval()
+    model = make_model(read_reader(sources[kind])).eval()
+    state = model.reader.lm.state_dict()
+    assert state.keys() == source.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in source.state_dict().items())
+    ids = torch.randint(5, 61, (2, 9))
+    with torch.no_grad():
+        prompt = model.reader.token_prompt(ids)
+        logits = model.reader.lm.get_output_embeddings()(model.reader.states(prompt).last_hidden_state)
+        torch.testing.assert_close(logits, source(ids).logits)
+    # Vectors of concepts are as large as rows of the table.
+    adapted = model.reader.adapter(torch.randn(3, 6, 32)).square().mean().sqrt()
+    rows = source.get_input_embeddings().weight.square().mean().sqrt()
+    assert float(adapted / rows) == pytest.approx(1, abs=0.05)
+    assert model.generation_config.max_new_tokens == 5 and model.config.reader_source["sha256"]
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    batch = random_batch()
+    assert torch.equal(again.generate(**batch), model.generate(**batch))
+
+
+def test_a_new_adapter_is_centred(sources):
+    model = make_model(read_reader(sources["llama"])).train()
+    batches, counts = [random_batch() for _ in range(3)], torch.rand(61)
+    assert not is_centred(model)
+    centre_reader(model, batches, counts)
+    assert model.training and is_centred(model)
+    concepts = torch.cat([model.eval().encoder(**batch).last_hidden_state for batch in batches])
+    assert model.reader.adapter.projection(concepts).mean(dim=(0, 1)).abs().max() < 1e-5
+    row = counts @ model.reader.lm.get_input_embeddings().weight / counts.sum()
+    torch.testing.assert_close(model.reader.adapter.offset, row)
+
+
+def test_training_centres_the_adapter_of_a_pretrained_reader_once(sources, tokenizer, pieces, tmp_path):
+    reader = read_reader(save_source(tmp_path / "source", "LlamaForCausalLM", vocab_size=len(tokenizer)))
+    sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
+    model = make_model(reader, mask_token_id=tokenizer.mask_token_id, **sizes)
+    trainer = make_trainer(tokenizer, pieces, tmp_path, model=model, objective="continuation")
+    row = trainer.token_counts.float() @ model.reader.lm.get_input_embeddings().weight / trainer.token_counts.sum()
+    torch.testing.assert_close(model.reader.adapter.offset, row.float())
+    trainer.train()
+    before = model.reader.adapter.offset.clone()
+    make_trainer(tokenizer, pieces, tmp_path / "again", model=model, objective="continuation")
+    assert torch.equal(model.reader.adapter.offset, before)
+
+
+def step(model, steps=4):
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    for _ in range(steps):
+        model(**random_batch(), labels=torch.randint(5, 61, (3, 9)), continuation=True).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("how", ["full", "frozen", "lora"])
+@every_source
+def test_what_moves(kind, how, sources, tmp_path):
+    model = make_model(read_reader(sources[kind]))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train_reader(model, how)
+    step(model.train())
+    assert bool(adapter_state(model)) == (how == "lora")
+    merged = merged_state_dict(model) if how == "lora" else model.state_dict()
+    moved = {name for name, value in merged.items() if not torch.equal(value, before[name])}
+    assert "reader.start_embeddings" in moved and any(name.startswith("reader.adapter") for name in moved)
+    assert any(name.startswith("reader.lm") for name in moved) == (how != "frozen")
+    assert len(reader_parameters(model)) >= len(list(model.reader.lm.parameters()))
+    model.eval().save_pretrained(tmp_path, state_dict=merged if how == "lora" else None)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    batch, labels = random_batch(), torch.randint(5, 61, (3, 9))
+    torch.testing.assert_close(again(**batch, labels=labels).loss, model(**batch, labels=labels).loss)
+
+
+@pytest.mark.parametrize("how", ["frozen", "full"])
+def test_the_untrained_network_has_the_reader_as_it_was(how, sources):
+    reader = read_reader(sources["llama"])
+    model = make_model(reader)
+    train_reader(model, how)
+    step(model.train())
+    if how == "full":  # the folder is not recorded, as there is no checkpoint
+        with pytest.raises(UntrainedError, match="There is no untrained network to compare with"):
+            untrained_like(model, seed=1)
+        model.config.reader_source["name_or_path"] = sources["llama"]
+    untrained = untrained_like(model, seed=1)
+    state = untrained.reader.lm.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in reader.weights.items())
+    assert not torch.equal(untrained.reader.adapter.projection.bias, model.reader.adapter.projection.bias)
+
+
+def test_what_cannot_be_a_reader_is_told(sources, tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_reader(str(tmp_path))
+    folder = save_source(
+        tmp_path / "gemma2", "Gemma2ForCausalLM", num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5
+    )
+    with pytest.raises(ValueError, match=r"The logits of .* \(gemma2\) are not those of a linear head"):
+        read_reader(folder)

@@ -1,0 +1,62 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""
+A reader of concepts learns from itself as a reader of the tokens.
+
+B texts, P prefix tokens, S suffix tokens, M chosen ones of them, V vocabulary, R width of the reader.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .base import option
+from .continuation import Continuation
+
+
+# Positions whose logits are held at once.
+CHUNK = 512
+
+
+@dataclass
+class ContextDistillation(Continuation):
+    """
+    The encoder sees a prefix; what the reader predicts after it is compared with what the same reader predicts after
+    the prefix as tokens: KL(tokens ‖ concepts), the mean over the tokens of the suffix (as context distillation, Snell
+    et al. 2022). Optionally also one minus the cosine of the states below the reader's head, and the negative
+    log-likelihood of the suffix.
+    """
+
+    hidden_state_weight: float = option(0.0, "Weight of one minus the cosine of the reader's last states.")
+    likelihood_weight: float = option(0.0, "Weight of the negative log-likelihood of the suffix.")
+
+    def loss(self, model, head, encoded, inputs, items):
+        reader, labels = model.reader, inputs["labels"]
+        rows, places = (labels != -100).nonzero(as_tuple=True)
+        written = inputs["decoder_input_ids"]
+
+        def states(prompt):
+            """[M, R], after what is read in `prompt`."""
+            hidden = reader.states(reader.append(prompt, written[:, 1:])).last_hidden_state
+            return hidden[rows, prompt.inputs_embeds.shape[1] - 1 + places]
+
+        with torch.no_grad():
+            prompt = reader.token_prompt(inputs["input_ids"], inputs["attention_mask"])
+            targets = states(prompt.align_right())
+        found = states(reader.prompt(encoded, continues=True))
+        output = reader.lm.get_output_embeddings()
+        total = found.new_zeros((), dtype=torch.float32)
+        for part in zip(found.split(CHUNK), targets.split(CHUNK), labels[rows, places].split(CHUNK), strict=True):
+            total = total + checkpoint(divergence, output, self.likelihood_weight, *part, use_reentrant=False)
+        if self.hidden_state_weight:
+            total = total + self.hidden_state_weight * (1 - F.cosine_similarity(found, targets, dim=-1)).sum()
+        return total / items
+
+
+def divergence(head, likelihood_weight: float, found, targets, labels):
+    """Sum over M tokens of the divergence of the predictions from states `found` [M, R] to those from `targets`
+    [M, R], and of the weighted negative log-likelihoods of `labels` [M]."""
+    found, targets = (F.log_softmax(head(part).float(), dim=-1) for part in (found, targets.detach()))
+    loss = F.kl_div(found, targets, reduction="sum", log_target=True)
+    return loss + likelihood_weight * F.nll_loss(found, labels, reduction="sum") if likelihood_weight else loss
