@@ -323,7 +323,7 @@ def test_the_card_names_each_data_set_and_the_model_that_weights_are_from(tmp_pa
     (tmp_path / "texts" / "own").mkdir(parents=True)
 
     def facts(dataset_name=None, train_file=None, **bases):
-        bases = {"model_name_or_path": None, "init_encoder_from": None, "backbone": None, **bases}
+        bases = {"model_name_or_path": None, "init_encoder_from": None, "backbone": None, "reader": None, **bases}
         data = SimpleNamespace(dataset_name=dataset_name, train_file=train_file)
         training = SimpleNamespace(hub_model_id=None, output_dir="outputs/run", run_name="run")
         return pretraining.card_facts(SimpleNamespace(**bases), data, training, None, 1.0, "body")
@@ -331,6 +331,7 @@ def test_the_card_names_each_data_set_and_the_model_that_weights_are_from(tmp_pa
     found = facts("me/a:part, texts/own,b", backbone="me/smol")
     assert (found.data_ids, found.data, found.text_column) == (("me/a", "b"), "me/a, own, b", "body")
     assert (found.base_model, found.language, found.license, found.repo_id) == ("me/smol", None, None, "run")
+    assert facts(reader="me/reader").base_model == "me/reader"
     found = facts(train_file="texts/own/a.txt", model_name_or_path="texts/own")
     assert (found.data_ids, found.data, found.base_model, found.language) == ((), "a.txt", None, None)
     assert (facts().language, facts().data_ids, facts().license) == ("en", (), "apache-2.0")  # the embedded corpus
