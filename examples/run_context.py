@@ -24,7 +24,7 @@ from trainers.evaluation.context import (
     plot_context,
     round_trip,
 )
-from trainers.evaluation.reading_cost import reading_cost
+from trainers.evaluation.reading_cost import NEW_TOKENS, reading_cost
 from trainers.evaluation.results import (
     ReportingArguments,
     Result,
@@ -84,6 +84,11 @@ def main():
     if model.config.own_reader_tokenizer:
         raise ValueError(
             "A reader with a tokenizer of its own cannot be measured here: its tokens are not the encoder's."
+        )
+    longest = model.reader.max_positions
+    if longest is not None and longest < max(args.cost_lengths) + NEW_TOKENS:
+        raise ValueError(
+            f"The reader has {longest} positions: give --cost_lengths of at most {longest - NEW_TOKENS} tokens."
         )
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     folder, results = reporting.folder("context", path), []

@@ -20,7 +20,7 @@ from .heads_lm_concept import ConceptEncoderForMaskedLM, RecursiveHeadMixin, sup
 from .loss_concept import SampledVocabulary
 from .outputs_concept import ConceptEncoderOutput, ConceptSeq2SeqLMOutput, EncoderInputs
 from .positions_concept import check_inputs
-from .reader_concept import ConceptReader
+from .reader_concept import ConceptReader, ReaderInputs
 
 
 READER_FOLDER = "reader"  # of a checkpoint, with the tokenizer of a reader that has its own
@@ -155,6 +155,7 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
             encoder_outputs, kwargs, input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds
         )
         prompt = self.reader.prompt(encoded, self.continues(continuation))
+        check_rows(prompt, decoder_input_ids)
         mask = None if decoder_attention_mask is None else decoder_attention_mask[:, 1:]
         inputs = self.reader.append(prompt, decoder_input_ids[:, 1:], mask)
         # From the start embedding on: [B, S, R].
@@ -227,8 +228,10 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
             read = self.reader.prompt(encoder_outputs, self.continues(continuation))
             if decoder_input_ids is not None:
                 check_inputs(decoder_input_ids, attention_mask=decoder_attention_mask)
+                check_rows(read, decoder_input_ids)
                 mask = None if decoder_attention_mask is None else decoder_attention_mask[:, 1:]
                 read = self.reader.append(read, decoder_input_ids[:, 1:], mask).align_right()
+            self.reader.check_length(int(read.position_ids.max()) + 1 + (options.get("max_new_tokens") or 0))
             self.reader.lm.generation_config = self.generation_config
             if generation_config is not None:
                 options["generation_config"] = generation_config
@@ -239,15 +242,23 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
     ) -> list[str]:
         """Texts followed by at most `max_new_tokens` more tokens; `options` as in `generate`."""
 
+        decode = partial(self.reader_tokenizer.decode, skip_special_tokens=True)
+        if options.get("num_return_sequences", 1) != 1:
+            raise ValueError("complete gives one continuation of each text; for several call `generate`.")
+
         def write_batch(batch):
-            return self.generate(
-                **self.without_end(batch), continuation=True, max_new_tokens=max_new_tokens, **options
-            ).cpu()
+            batch = self.without_end(batch)
+            new = self.generate(**batch, continuation=True, max_new_tokens=max_new_tokens, **options)
+            if self.config.own_reader_tokenizer:
+                return map(decode, new)
+            # Decoded together, as some tokenizers write no space before the first word.
+            texts = [ids[mask.bool()] for ids, mask in zip(*batch.values(), strict=True)]
+            whole = [decode(torch.cat(parts)) for parts in zip(texts, new, strict=True)]
+            return [text.removeprefix(decode(ids)) for text, ids in zip(whole, texts, strict=True)]
 
         written = self.map_texts(write_batch, texts, truncation=truncation)
         texts = [texts] if isinstance(texts, str) else texts
-        decode = partial(self.reader_tokenizer.decode, skip_special_tokens=True)
-        return [text + decode(ids) for text, ids in zip(texts, written, strict=True)]
+        return [text + after for text, after in zip(texts, written, strict=True)]
 
     def reconstruct_ids(self, input_ids, attention_mask=None, concept_num=None, num_iterations=None):
         """As in [`ConceptEncoderForMaskedLM`]: by the decoder, where the model has one, else by the reader."""
@@ -267,6 +278,8 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
             raise ValueError(f"{type(self).__name__} cannot reconstruct a text: its reader writes what follows.")
         if self.config.own_reader_tokenizer:
             raise ValueError("The reader writes other tokens than those of the encoder; call `reconstruct`.")
+        if input_ids.shape[1] == 0:
+            return input_ids
         length = {"min_new_tokens": input_ids.shape[1], "max_new_tokens": input_ids.shape[1]}
         written = self.generate(input_ids, attention_mask, continuation=False, do_sample=False, **length, **options)
         if attention_mask is None:
@@ -280,7 +293,7 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
             return super().reconstruct(texts, batch_size, truncation, concept_num, **options)
 
         def write_batch(batch):
-            length = 2 * batch["input_ids"].shape[1]
+            length = 2 * max(batch["input_ids"].shape[1], 1)
             return self.generate(
                 **batch, continuation=False, concept_num=concept_num, do_sample=False, max_new_tokens=length
             ).cpu()
@@ -290,6 +303,15 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
 
     def infill(self, texts, truncation: bool = False, **options):
         raise ValueError(f"{type(self).__name__} fills no masks: it writes from left to right.")
+
+
+def check_rows(prompt: ReaderInputs, decoder_input_ids) -> None:
+    """ValueError unless there is one row of `decoder_input_ids` for each encoded text."""
+    if len(prompt.inputs_embeds) != len(decoder_input_ids):
+        raise ValueError(
+            f"There are {len(prompt.inputs_embeds)} encoded texts, but {len(decoder_input_ids)} rows of "
+            "decoder_input_ids or labels; give one for each."
+        )
 
 
 class RecursiveConceptEncoderForConditionalGeneration(RecursiveHeadMixin, ConceptEncoderForConditionalGeneration):

@@ -127,7 +127,7 @@ class ConceptReader(nn.Module):
     def token_prompt(self, input_ids, attention_mask=None, first: int = 0) -> ReaderInputs:
         """Tokens `input_ids` [B, L] of the reader at the positions `first`, `first` + 1, …, with padding on the right
         where `attention_mask` [B, L] is 0."""
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long().expand_as(input_ids)
         ids = input_ids.masked_fill(mask == 0, 0)  # padding may be no token of the reader
         positions = first + torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         return ReaderInputs(self.lm.get_input_embeddings()(ids), mask, positions)
@@ -141,6 +141,14 @@ class ConceptReader(nn.Module):
         )
         return ReaderInputs(*(torch.cat(parts, dim=1) for parts in zip(prompt, after, strict=True)))
 
+    def check_length(self, length: int) -> None:
+        """ValueError if the reader has fewer than `length` positions."""
+        if self.max_positions is not None and length > self.max_positions:
+            raise ValueError(
+                f"The text and what is written have {length} tokens, more than the {self.max_positions} positions of "
+                f"the reader ({self.lm.config.model_type})."
+            )
+
     def states(self, inputs: ReaderInputs, **options):
         """
         Output of the reader's layers, without its head.
@@ -149,11 +157,7 @@ class ConceptReader(nn.Module):
             ValueError: the text and what is written are longer than the reader's table of positions; compiled code
                 does not check it.
         """
-        if self.max_positions is not None and not torch.compiler.is_compiling():
-            longest = int(inputs.position_ids.max()) + 1
-            if longest > self.max_positions:
-                raise ValueError(
-                    f"The text and what is written have {longest} tokens, more than the {self.max_positions} "
-                    f"positions of the reader ({self.lm.config.model_type})."
-                )
+        inputs = inputs._replace(position_ids=inputs.position_ids * inputs.attention_mask)  # padding needs no place
+        if not torch.compiler.is_compiling():
+            self.check_length(int(inputs.position_ids.max()) + 1)
         return self.lm.base_model(**inputs._asdict(), use_cache=False, return_dict=True, **options)

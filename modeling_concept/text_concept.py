@@ -308,6 +308,8 @@ class ConceptTextMixin:
         """Hide the token by which the tokenizer closes a text, as the text goes on."""
         ends = {self.tokenizer.sep_token_id, self.tokenizer.eos_token_id} - {None}
         ids, mask = batch["input_ids"], batch["attention_mask"].clone()
+        if ids.shape[1] == 0:
+            return {"input_ids": ids, "attention_mask": mask}
         last = (mask.cumsum(dim=1) * mask).argmax(dim=1, keepdim=True)  # padding may be on either side
         closing = torch.isin(ids.gather(1, last), torch.tensor(sorted(ends), device=ids.device))
         mask.scatter_(1, last, mask.gather(1, last) * ~closing)

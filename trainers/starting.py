@@ -28,6 +28,7 @@ SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers", "reader")
 
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
 HEAD_VALUES = {"num_decoder_layers", "tie_word_embeddings", "pair_similarity", "reader_config", "reader_source"}
+HEAD_VALUES |= {"own_reader_tokenizer"}
 
 
 class Base(NamedTuple):
@@ -95,7 +96,19 @@ class ModelStart:
                 texts, args.vocab_size, self.max_seq_length, args.lower_case, special_ends=False
             )
         tokenizer.model_max_length = self.max_seq_length
+        self.check_reader_tokenizer(tokenizer)
         return tokenizer
+
+    def check_reader_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """ValueError if tokens of the pretrained reader have other ids in the tokenizer of the run."""
+        if self.reader is None:
+            return
+        given = tokenizer.get_vocab()
+        if any(given.get(token) != number for token, number in load_tokenizer(self.reader.source).get_vocab().items()):
+            raise ValueError(
+                f"The reader {self.reader.source!r} has other tokens than the encoder: choose a --tokenizer_name, "
+                "--backbone or checkpoint with the reader's tokenizer."
+            )
 
     def make_model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, str | None]:
         """
@@ -296,8 +309,10 @@ def take_options(start: ModelStart) -> None:
     saved |= {"reader": (getattr(base.config, "reader_source", None) or {}).get("name_or_path")}
     saved |= {name: value for name, value in read_record(base.path).items() if name in SETTLED and value is not None}
     new_head = args.init_encoder_from is not None
-    free = {"num_hidden_layers": start.becomes_recursive, "num_decoder_layers": new_head, "reader": new_head}
+    free = {"num_hidden_layers": start.becomes_recursive, "num_decoder_layers": new_head}
     for name in (*SIZES, *SETTLED):
+        if name == "reader" and new_head:  # a new one, if any
+            continue
         given, own = getattr(args, name), saved.get(name)
         if not args.given(name):
             setattr(args, name, own if own is not None else given)

@@ -437,5 +437,9 @@ def check_model_and_tokenizer(model, tokenizer) -> None:
         or not getattr(model, "writes_text", False)
     ):
         raise ValueError(f"ConceptTrainer trains concept models with a decoder, not {type(model).__name__}.")
+    if getattr(model.config, "own_reader_tokenizer", False):
+        raise ValueError(
+            "The reader has other tokens than the encoder; ConceptTrainer trains readers that share them."
+        )
     if mismatch := tokenizer_mismatch(tokenizer, model.config):
         raise ValueError(f"The tokenizer is not that of the model: {mismatch}.")

@@ -1,7 +1,9 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """examples/run_context.py, and what it measures."""
 
+import copy
 import json
+import math
 
 import datasets
 import pytest
@@ -17,6 +19,7 @@ from trainers.evaluation.context import (
     NOTHING,
     OPTIMISED,
     OTHER,
+    ContextData,
     ContextReader,
     context_losses,
     context_results,
@@ -99,6 +102,14 @@ def test_losses_by_what_is_known(model, data):
     assert any(EARLIER in result.task for result in shares) == bool(data.earlier.any())
 
 
+def test_another_text_is_never_the_own_one(model):
+    few = ContextData("few", *(torch.randint(5, 61, (3, count)) for count in (16, 8)), torch.ones(3, 8).bool())
+    losses = context_losses(model, few, 4, batch_size=2)
+    assert not any(torch.allclose(own, other) for own, other in zip(losses[CONCEPTS], losses[OTHER], strict=True))
+    shares = context_results(few, losses | {FULL: losses[NOTHING] + 1}, "16 tokens as 4")
+    assert all(math.isnan(result.value) for result in shares if result.metric == "context kept")
+
+
 def test_the_ceiling_is_nearer_to_the_whole_prefix(model, data):
     def distance(losses):
         return float((losses - whole).abs().mean())
@@ -126,6 +137,9 @@ def test_cost(model):
     assert results["MiB of cache", "tokens"] == pytest.approx(size)
     assert all(value > 0 for value in results.values())
     reader = ContextReader(model, 4)
+    low = copy.deepcopy(model).to(torch.bfloat16)
+    sizes = {r.system: r.value for r in reading_cost(low, [32], 4) if r.metric == "MiB of cache"}
+    assert sizes["tokens"] == pytest.approx(size / 2)
     read_and_write(model.reader.lm, lambda: reader.full(torch.randint(5, 61, (1, 7))))
 
 

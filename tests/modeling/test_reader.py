@@ -15,6 +15,7 @@ from transformers import (
 import modeling_concept as models
 from trainers.data.tokenizers import train_tokenizer
 
+from ..conftest import TEXTS
 from .zoo import READER, make_config, random_batch, stir
 
 
@@ -200,8 +201,15 @@ def test_texts(tokenizer):
     ids = model.tokenize([texts[0]])
     ids = model.without_end(ids)
     new = model.generate(**ids, continuation=True, max_new_tokens=6, min_new_tokens=6, do_sample=False)
-    assert longer[0] == texts[0] + tokenizer.decode(new[0], skip_special_tokens=True)
+    read = ids["input_ids"][0][ids["attention_mask"][0].bool()]
+    before, after = (tokenizer.decode(row, skip_special_tokens=True) for row in (read, torch.cat([read, new[0]])))
+    assert after.startswith(before) and longer[0] == texts[0] + after[len(before) :]
     assert model.can_reconstruct and len(model.reconstruct(texts)) == 2
+    without_ends = of_tokenizer(train_tokenizer(TEXTS, vocab_size=320, max_length=64, special_ends=False))
+    assert without_ends.reconstruct([""]) == [""]
+    assert isinstance(without_ends.complete("", max_new_tokens=3)[0], str)
+    with pytest.raises(ValueError, match="one continuation of each text"):
+        model.complete(texts, num_return_sequences=2, num_beams=2)
     encoded = model.tokenize(texts)
     found = model.reconstruct_ids(**encoded)
     assert found.shape == encoded["input_ids"].shape
@@ -228,6 +236,21 @@ def test_a_reader_with_a_tokenizer_of_its_own(tokenizer, tmp_path):
         make_model().reader_tokenizer = tokenizer
 
 
+def test_padding_needs_no_place():
+    """A long text with a short continuation beside a short text with a long one, in as many places as each needs."""
+    model = make_model("gpt2", reader_config={**FAMILIES["gpt2"], "n_positions": 17})
+    ids, mask = random_batch(2, 13, (0, 10))["input_ids"], torch.ones(2, 13, dtype=torch.long)
+    mask[1, 3:] = 0
+    labels, shown = torch.randint(5, 61, (2, 14)), torch.ones(2, 14, dtype=torch.long)
+    shown[0, 4:], labels[0, 4:] = 0, -100
+    loss = model(ids, mask, labels=labels, decoder_attention_mask=shown, num_items_in_batch=1).loss
+    first = model(ids[:1], labels=labels[:1, :4], num_items_in_batch=1).loss
+    second = model(ids[1:, :3], labels=labels[1:], num_items_in_batch=1).loss
+    torch.testing.assert_close(loss, first + second)
+    with pytest.raises(ValueError, match="more than the 17 positions"):
+        model.generate(ids, mask, max_new_tokens=9)
+
+
 def test_errors():
     model, (ids, mask) = make_model(reader_config={**READER, "max_position_embeddings": 20}), batch()
     with pytest.raises(ValueError, match="needs labels or decoder_input_ids"):
@@ -240,5 +263,9 @@ def test_errors():
         model.infill("a")
     with pytest.raises(ValueError, match="needs a model_type"):
         models.ConceptEncoderForConditionalGeneration(make_config(reader_config={"vocab_size": 5}))
+    with pytest.raises(ValueError, match="3 encoded texts, but 2 rows"):
+        model(ids, mask, labels=torch.full((2, 4), 5))
+    shown = torch.ones(1, 4, dtype=torch.long)
+    assert model(ids, mask, labels=torch.full((3, 4), 5), decoder_attention_mask=shown).loss > 0
     with pytest.raises(TypeError, match="does not know the arguments"):
         model(ids, mask, labels=ids, beams=3)

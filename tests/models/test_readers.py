@@ -7,6 +7,9 @@ import transformers
 from transformers import AutoModelForSeq2SeqLM
 
 import modeling_concept as models
+from trainers import ConceptTrainingArguments
+from trainers.data.tokenizers import train_tokenizer
+from trainers.model_arguments import ModelArguments
 from trainers.models.backbone import adapter_state, merged_state_dict
 from trainers.models.reader import (
     centre_reader,
@@ -14,9 +17,12 @@ from trainers.models.reader import (
     load_reader,
     read_reader,
     reader_parameters,
+    rows_of,
     train_reader,
 )
 from trainers.models.untrained import UntrainedError, untrained_like
+from trainers.starting import plan_start
+from trainers.trainer import check_model_and_tokenizer
 
 from ..modeling.zoo import make_config, random_batch, stir
 from ..trainers.kit import make_trainer
@@ -74,7 +80,7 @@ def test_the_reader_is_the_source(kind, sources, tmp_path):
         torch.testing.assert_close(logits, source(ids).logits)
     # Vectors of concepts are as large as rows of the table.
     adapted = model.reader.adapter(torch.randn(3, 6, 32)).square().mean().sqrt()
-    rows = source.get_input_embeddings().weight.square().mean().sqrt()
+    rows = source.get_input_embeddings()(torch.arange(61)).square().mean().sqrt()
     assert float(adapted / rows) == pytest.approx(1, abs=0.05)
     assert model.generation_config.max_new_tokens == 5 and model.config.reader_source["sha256"]
     model.save_pretrained(tmp_path)
@@ -83,15 +89,16 @@ def test_the_reader_is_the_source(kind, sources, tmp_path):
     assert torch.equal(again.generate(**batch), model.generate(**batch))
 
 
-def test_a_new_adapter_is_centred(sources):
-    model = make_model(read_reader(sources["llama"])).train()
+@every_source
+def test_a_new_adapter_is_centred(kind, sources):
+    model = make_model(read_reader(sources[kind])).train()
     batches, counts = [random_batch() for _ in range(3)], torch.rand(61)
     assert not is_centred(model)
     centre_reader(model, batches, counts)
     assert model.training and is_centred(model)
     concepts = torch.cat([model.eval().encoder(**batch).last_hidden_state for batch in batches])
     assert model.reader.adapter.projection(concepts).mean(dim=(0, 1)).abs().max() < 1e-5
-    row = counts @ model.reader.lm.get_input_embeddings().weight / counts.sum()
+    row = counts @ rows_of(model.reader.lm) / counts.sum()
     torch.testing.assert_close(model.reader.adapter.offset, row)
 
 
@@ -149,6 +156,48 @@ def test_the_untrained_network_has_the_reader_as_it_was(how, sources):
     state = untrained.reader.lm.state_dict()
     assert all(torch.equal(state[name], value) for name, value in reader.weights.items())
     assert not torch.equal(untrained.reader.adapter.projection.bias, model.reader.adapter.projection.bias)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(sources, tokenizer, pieces, tmp_path):
+    reader = read_reader(save_source(tmp_path / "source", "LlamaForCausalLM", vocab_size=len(tokenizer)))
+    sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_sequence_length": 64}
+
+    def trainer(folder, **options):
+        model = make_model(reader, mask_token_id=tokenizer.mask_token_id, **sizes)
+        train_reader(model, "lora")
+        options = {"objective": "continuation:0.5,autoencoding:0.5", "max_steps": 4, "save_steps": 2, **options}
+        return make_trainer(tokenizer, pieces, tmp_path / folder, model=model, save_strategy="steps", **options)
+
+    whole = trainer("run")
+    whole.train()
+    checkpoint = str(tmp_path / "run" / "checkpoint-2")
+    resumed = trainer("run", resume_from_checkpoint=checkpoint)
+    resumed.train(resume_from_checkpoint=checkpoint)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_a_reader_of_other_tokens_is_told(sources, tokenizer, tmp_path):
+    folder = save_source(tmp_path / "source", "LlamaForCausalLM", vocab_size=len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    train_tokenizer(["other words of other texts"] * 4, 300, 64).save_pretrained(tmp_path / "other")
+    arguments = ConceptTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True)
+    arguments.objective = "continuation"
+    planned = plan_start(ModelArguments(reader=folder), arguments, 32)
+    model, _ = planned.make_model(planned.make_tokenizer([]))
+    assert model.config.reader_source and not any(p.requires_grad for p in model.reader.lm.parameters())
+    planned = plan_start(ModelArguments(reader=folder, tokenizer_name=str(tmp_path / "other")), arguments, 32)
+    with pytest.raises(ValueError, match="has other tokens than the encoder"):
+        planned.make_tokenizer([])
+    # The encoder of a model with this reader, below a decoder: the reader is left.
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    arguments.objective = "denoising"
+    planned = plan_start(ModelArguments(init_encoder_from=str(tmp_path / "saved")), arguments, 32)
+    assert planned.make_model(planned.make_tokenizer([]))[0].config.reader_config is None
+    model.reader_tokenizer = train_tokenizer(["other words of other texts"] * 4, 300, 64)
+    with pytest.raises(ValueError, match="trains readers that share them"):
+        check_model_and_tokenizer(model, tokenizer)
 
 
 def test_what_cannot_be_a_reader_is_told(sources, tmp_path):

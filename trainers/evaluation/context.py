@@ -134,10 +134,6 @@ class ContextReader:
         encoded = self.model.encoder(prefixes, concept_num=count or self.count, return_dict=True)
         return self.reader.prompt(encoded, continues=True)
 
-    def other(self, prefixes) -> ReaderInputs:
-        """The concepts of the text half a batch away."""
-        return self.concepts(prefixes.roll(len(prefixes) // 2, dims=0))
-
     def half(self, prefixes) -> ReaderInputs:
         """Half as many concepts of the older text, then the last tokens as they are."""
         recent = self.count // 2
@@ -177,14 +173,16 @@ def context_losses(model, data: ContextData, count: int, batch_size: int) -> dic
         FULL: reader.full,
         last_tokens(count): reader.last,
         CONCEPTS: reader.concepts,
-        OTHER: reader.other,
+        OTHER: reader.concepts,
         CONSTANT: reader.constant(mean.sum(dim=0) / len(prefixes)),
     }
     if count > 1:
         ways[HALF] = reader.half
     losses = {}
     for name, way in ways.items():
-        parts = zip(prefixes.split(batch_size), suffixes.split(batch_size), strict=True)
+        # Another text is one half of the data away.
+        shown = prefixes.roll(len(prefixes) // 2, dims=0) if name == OTHER else prefixes
+        parts = zip(shown.split(batch_size), suffixes.split(batch_size), strict=True)
         losses[name] = torch.cat([reader.suffix_losses(way(part), written) for part, written in parts]).cpu()
     # Whichever it is less surprised by, so that what is gained over it is no gain over a bad start.
     losses[NOTHING] = min(losses[NOTHING], losses.pop(BEGINNING), key=torch.mean)
@@ -196,8 +194,8 @@ def last_tokens(count: int) -> str:
 
 
 def context_results(data: ContextData, losses: dict[str, torch.Tensor], setting: str) -> list[Result]:
-    """Losses, the share of the context that is kept, (nothing - way) / (nothing - whole prefix), and both for the
-    words that were seen only before the last tokens."""
+    """Losses, the share of the context that is kept, (nothing - way) / (nothing - whole prefix) where the whole prefix
+    helps, and both for the words that were seen only before the last tokens."""
     results, count = [], len(data.suffixes)
     for where, chosen in (("", torch.ones_like(data.earlier)), (EARLIER, data.earlier)):
         if not chosen.any():
@@ -206,7 +204,7 @@ def context_results(data: ContextData, losses: dict[str, torch.Tensor], setting:
         gain = means[NOTHING] - means[FULL]
         task = f"{data.name}{', ' * bool(where)}{where}"
         for name, value in means.items():
-            kept = (means[NOTHING] - value) / gain if gain else math.nan
+            kept = (means[NOTHING] - value) / gain if gain > 0 else math.nan
             results.append(Result(task, setting, "loss", name, value, count=count, primary=not where))
             results.append(Result(task, setting, "context kept", name, kept, count=count, primary=False))
     return results
@@ -222,7 +220,9 @@ def plot_context(results: list[Result], title: str, path: Path) -> None:
             points = sorted(
                 (tokens_per_concept(result), 100 * result.value)
                 for result in kept
-                if result.task == task and (result.system == way or (way == LAST and result.system.startswith(LAST)))
+                if result.task == task
+                and not math.isnan(result.value)
+                and (result.system == way or (way == LAST and result.system.startswith(LAST)))
             )
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=way)

@@ -30,7 +30,7 @@ def model_of_length(model, length: int, count: int):
     with torch.random.fork_rng():
         longer = type(model)(config).eval()
     longer.reader = model.reader
-    return longer.to(model.device)
+    return longer.to(model.device, model.dtype)
 
 
 def cache_bytes(cache) -> int:

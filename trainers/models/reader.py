@@ -114,15 +114,22 @@ def load_reader(model: PreTrainedModel, reader: Reader) -> None:
     """
     lm = model.reader.lm
     lm.load_state_dict({name: reader.weights.get(name, value) for name, value in lm.state_dict().items()})
-    table = lm.get_input_embeddings().weight
-    model.reader.adapter.match_norm(table)
-    model.reader.start_embeddings.copy_(table.float().mean(dim=0).expand(2, -1))
+    rows = rows_of(lm)
+    model.reader.adapter.match_norm(rows)
+    model.reader.start_embeddings.copy_(rows.mean(dim=0).expand(2, -1))
     model.generation_config = lm.generation_config = reader.generation_config
     model.config.reader_source = {
         # A folder is recorded beside the checkpoint only, which does not go to the Hub.
         "name_or_path": None if Path(reader.source).is_dir() else reader.source,
-        "sha256": fingerprint(table, reader.weights),
+        "sha256": fingerprint(lm.get_input_embeddings().weight, reader.weights),
     }
+
+
+@torch.no_grad()
+def rows_of(lm: PreTrainedModel) -> torch.Tensor:
+    """Rows [V, R] of the token table, float32, as the model looks them up: some scale them."""
+    table = lm.get_input_embeddings()
+    return table(torch.arange(table.num_embeddings, device=table.weight.device)).float()
 
 
 def train_reader(model: PreTrainedModel, how: Literal["full", "frozen", "lora"]) -> None:
@@ -153,10 +160,10 @@ def centre_reader(model: PreTrainedModel, batches: Iterable[dict[str, torch.Tens
         for batch in batches:
             concepts = encoder(batch["input_ids"], batch["attention_mask"], return_dict=True).last_hidden_state
             total, number = total + concepts.double().sum(dim=(0, 1)), number + concepts.shape[0] * concepts.shape[1]
-    table = model.reader.lm.get_input_embeddings().weight
-    shares = counts[: len(table)].to(table.device, torch.float32)
-    shares = F.pad(shares, (0, len(table) - len(shares))) / shares.sum().clamp(min=1)
-    model.reader.adapter.centre(total / number, shares @ table.float())
+    rows = rows_of(model.reader.lm)
+    shares = counts[: len(rows)].to(rows.device, torch.float32)
+    shares = F.pad(shares, (0, len(rows) - len(shares))) / shares.sum().clamp(min=1)
+    model.reader.adapter.centre(total / number, shares @ rows)
 
 
 def is_centred(model: PreTrainedModel) -> bool:
