@@ -87,12 +87,12 @@ def folder(finished, tmp_path):
         (
             {},
             {"model_type": "perceiver_mlm"},
-            r'class \["ConceptEncoderForMaskedLMPerceiverPosOnly"\], not \["ConceptEncoderFor',
+            r'class "ConceptEncoderForMaskedLMPerceiverPosOnly", not "ConceptEncoderFor',
         ),
         (
             {},
             {"model_type": "recursive_mlm"},
-            r'class \["ConceptEncoderForMaskedLMPerceiverPosOnly"\], not \["RecursiveConcept',
+            r'class "ConceptEncoderForMaskedLMPerceiverPosOnly", not "RecursiveConcept',
         ),
         ({"concept_losses": "vicreg:0.1"}, {}, r'concept_losses \[\], not \["vicreg"\]'),
         ({"optim": "adafactor"}, {}, 'optimizer "adamw_torch_fused", not "adafactor"'),
