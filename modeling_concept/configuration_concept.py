@@ -293,15 +293,15 @@ class RecursiveConceptEncoderConfig(IterationsMixin, ConceptEncoderConfig):
     num_iterations: int | None = None
 
 
-def make_reader_config(values: dict[str, Any]) -> PreTrainedConfig:
+def make_inner_config(values: dict[str, Any], name: str) -> PreTrainedConfig:
     """
-    The transformers configuration in `reader_config`.
+    The transformers configuration in the option `name`, such as "reader_config".
 
     Raises:
         ValueError: no or an unknown `model_type`.
     """
     if "model_type" not in values:
-        raise ValueError("reader_config needs a model_type, such as 'llama'.")
+        raise ValueError(f"{name} needs a model_type, such as 'llama'.")
     return AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
 
 
@@ -312,9 +312,7 @@ def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
     Raises:
         ValueError: no or an unknown `model_type`, or no layers.
     """
-    if "model_type" not in values:
-        raise ValueError("backbone_config needs a model_type, such as 'llama' or 'bert'.")
-    config = AutoConfig.for_model(**copy.deepcopy(values))
+    config = make_inner_config(values, "backbone_config")
     layers = getattr(config, "num_hidden_layers", None)
     if layers is None or not hasattr(config, "hidden_size"):
         raise ValueError(f"A model of type {config.model_type!r} is no stack of layers of one width over a text.")

@@ -12,7 +12,7 @@ import torch.nn as nn
 from transformers import AutoModelForCausalLM
 from transformers import initialization as init
 
-from .configuration_concept import make_reader_config
+from .configuration_concept import make_inner_config
 from .encoder_concept import OUTPUT_NORM_EPS
 from .layers_concept import FeedForward, RMSNorm, make_linear
 from .outputs_concept import ConceptEncoderOutput
@@ -80,7 +80,7 @@ class ConceptReader(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        reader_config = make_reader_config(config.reader_config)
+        reader_config = make_inner_config(config.reader_config, "reader_config")
         # "sdpa" is the concept model's default. The reader then takes its own default, as it may have no sdpa.
         own_choice = config._attn_implementation == "sdpa"
         self.lm = AutoModelForCausalLM.from_config(

@@ -27,8 +27,10 @@ from .training_args import ConceptTrainingArguments
 SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers", "reader")
 
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
-HEAD_VALUES = {"num_decoder_layers", "tie_word_embeddings", "pair_similarity", "reader_config", "reader_source"}
-HEAD_VALUES |= {"own_reader_tokenizer"}
+HEAD_VALUES = {
+    "num_decoder_layers", "tie_word_embeddings", "pair_similarity", "reader_config", "reader_source",
+    "own_reader_tokenizer",
+}  # fmt: skip
 
 
 class Base(NamedTuple):

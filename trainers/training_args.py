@@ -18,9 +18,11 @@ def objective_options() -> list[tuple]:
     owners, arguments = {}, {}
     for name, objective in OBJECTIVES.items():
         for option in fields(objective):
-            owners[option.name] = [*owners.get(option.name, ()), name]
-            default = " ".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
-            text = f"{', '.join(owners[option.name])}: {option.metadata['help']} (default {default})"
+            default = " ".join(map(str, option.default)) if isinstance(option.default, tuple) else str(option.default)
+            owners.setdefault(option.name, {}).setdefault(default, []).append(name)
+            # Objectives may share an option and differ in its default.
+            named = "; ".join(f"{', '.join(names)}: default {own}" for own, names in owners[option.name].items())
+            text = f"{option.metadata['help']} ({named})"
             help_text = text.replace("%", "%%")  # argparse takes % for a format
             arguments[option.name] = option.name, option.type | None, field(default=None, metadata={"help": help_text})
     return list(arguments.values())

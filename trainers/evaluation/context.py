@@ -125,10 +125,9 @@ class ContextReader:
     def full(self, prefixes) -> ReaderInputs:
         return self.reader.token_prompt(prefixes)
 
-    def last(self, prefixes, count: int | None = None) -> ReaderInputs:
+    def last(self, prefixes) -> ReaderInputs:
         """The last tokens, as many as there are concepts, at their places."""
-        count = self.count if count is None else count
-        return self.reader.token_prompt(prefixes[:, -count:], first=prefixes.shape[1] - count)
+        return self.reader.token_prompt(prefixes[:, -self.count :], first=prefixes.shape[1] - self.count)
 
     def concepts(self, prefixes, count: int | None = None) -> ReaderInputs:
         encoded = self.model.encoder(prefixes, concept_num=count or self.count, return_dict=True)
