@@ -5,8 +5,9 @@ What a language model knows of a text by its concepts.
     python examples/run_context.py --model_name_or_path outputs/… --dataset_name BOOKS
 
 gives the reader's loss on what follows a text when it knows nothing of it, all of it, its last tokens, its concepts,
-those of another text, or half of each; how well it writes a text again; and what reading costs. `--optimise 64` adds
-the ceiling: vectors that are found for each text by gradient descent.
+those of another text, or half of each; how well it writes a text again; and what reading costs. With
+`--answer_column title` it also answers a question about each text. `--optimise 64` adds the ceiling: vectors that are
+found for each text by gradient descent.
 """
 
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ from trainers.data.texts import as_texts, load_split, text_column
 from trainers.evaluation.context import (
     CONCEPTS,
     OPTIMISED,
-    context_losses,
     context_results,
-    make_context_data,
-    optimised_losses,
+    context_scores,
+    optimised_scores,
     plot_context,
     round_trip,
 )
+from trainers.evaluation.context_data import make_context_data, make_question_data
 from trainers.evaluation.reading_cost import NEW_TOKENS, reading_cost
 from trainers.evaluation.results import (
     ReportingArguments,
@@ -58,6 +59,13 @@ class Arguments:
     suffix_length: int = field(default=64, metadata={"help": "Tokens that follow."})
     ratios: list[int] = field(default_factory=lambda: [4], metadata={"help": "Tokens of the prefix for each concept."})
     max_eval_samples: int = field(default=256, metadata={"help": "Pieces of each data set."})
+    answer_column: str | None = field(
+        default=None, metadata={"help": "Column of answers: title. The reader then also answers --question."}
+    )
+    question: str = field(
+        default="\n\nTitle:",
+        metadata={"help": "Text before the answer, in which {query} stands for the column query of the row."},
+    )
     optimise: int = field(default=0, metadata={"help": "Pieces for which the best vectors are searched."})
     round_trip_length: int = field(default=64, metadata={"help": "Tokens of a text that is written again."})
     round_trip_ratios: list[int] = field(
@@ -81,10 +89,6 @@ def main():
     model = load_model(path)
     if not hasattr(model, "reader"):
         raise ValueError(f"{path} has no reader; train one by `run_pretraining.py --model_type causal_lm`.")
-    if model.config.own_reader_tokenizer:
-        raise ValueError(
-            "A reader with a tokenizer of its own cannot be measured here: its tokens are not the encoder's."
-        )
     longest = model.reader.max_positions
     if longest is not None and longest < max(args.cost_lengths) + NEW_TOKENS:
         raise ValueError(
@@ -106,23 +110,29 @@ def main():
 
 def measure_texts(model, name: str, args: Arguments) -> list[Result]:
     """Results on the texts of one data set."""
-    rows, split = load_split(name, args.dataset_config_name, (args.split,) if args.split else ("validation", "test"))
+    rows, _ = load_split(name, args.dataset_config_name, (args.split,) if args.split else ("validation", "test"))
     column, results = text_column(rows, args.text_column), []
-    rows = as_texts(rows, [column], name=f"rows of {name}")
+    texts = as_texts(rows, [column], name=f"rows of {name}")
+    shared = {"column": column, "tokenizer": model.reader_tokenizer, "prefix": args.prefix_length}
     for ratio in args.ratios:
         count = -(-args.prefix_length // ratio)
-        data = make_context_data(
-            model_name(name), rows, column, model.reader_tokenizer, args.prefix_length, args.suffix_length,
-            args.max_eval_samples, count,
-        )  # fmt: skip
         setting = f"{args.prefix_length} tokens as {count}"
-        losses = context_losses(model, data, count, args.batch_size)
-        results += context_results(data, losses, setting)
-        if args.optimise:
-            few = data.first(args.optimise)
-            ceiling = optimised_losses(model, few, count, args.batch_size)
-            losses = {name: values[: args.optimise] for name, values in losses.items()} | {OPTIMISED: ceiling}
-            results += context_results(few, losses, f"{setting}")
+        shared |= {"count": args.max_eval_samples, "last": count}
+        data = make_context_data(model_name(name), texts, suffix=args.suffix_length, **shared)
+        sets = [data]
+        if args.answer_column is not None:
+            title = f"{model_name(name)}, {args.answer_column}"
+            sets.append(
+                make_question_data(title, rows, question=args.question, answer_column=args.answer_column, **shared)
+            )
+        for part in sets:
+            scores = context_scores(model, part, count, args.batch_size)
+            results += context_results(part, scores, setting)
+            if args.optimise:
+                few = part.first(args.optimise)
+                ceiling = optimised_scores(model, few, count, args.batch_size)
+                scores = {name: found.first(args.optimise) for name, found in scores.items()} | {OPTIMISED: ceiling}
+                results += context_results(few, scores, setting)
     if model.config.decoder_target != "continuation":
         texts = data.prefixes[:, : args.round_trip_length]
         for ratio in args.round_trip_ratios:

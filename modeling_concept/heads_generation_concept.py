@@ -288,12 +288,15 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
 
     def reconstruct(self, texts, batch_size: int = 32, truncation: bool = False, concept_num=None, **options):
         """As in [`ConceptTextMixin`]. A reader with a tokenizer of its own writes until its end token, at most twice
-        as many tokens as the text has."""
+        as many tokens as the text has, and as many as it has positions."""
         if self.decoder is not None or not self.config.own_reader_tokenizer:
             return super().reconstruct(texts, batch_size, truncation, concept_num, **options)
 
         def write_batch(batch):
-            length = 2 * max(batch["input_ids"].shape[1], 1)
+            read = max(batch["input_ids"].shape[1], 1)
+            length = 2 * read
+            if self.reader.max_positions is not None:
+                length = max(min(length, self.reader.max_positions - read - 1), 1)
             return self.generate(
                 **batch, continuation=False, concept_num=concept_num, do_sample=False, max_new_tokens=length
             ).cpu()

@@ -22,6 +22,7 @@ from .evaluation.analysis.lost_words import lost_words
 from .evaluation.plots import plot_run
 from .evaluation.text_kinds import KIND_TEXTS, kinds_markdown, reconstruct_kinds
 from .model_arguments import ModelArguments
+from .models.reader import text_tokenizer
 from .publishing.model_card import RunFacts, hub_id, known_as, make_card, result_rows
 from .resuming import resume_options, start_record
 from .starting import plan_start
@@ -109,14 +110,14 @@ def prepare(model_args, data_args, training_args) -> tuple[ConceptTrainer, PreTr
     args.output_dir = args.output_dir or str(Path("outputs") / folder_name(args.run_name))
     check_output_dir(args.output_dir, resumes=checkpoint is not None)
     with training_args.main_process_first(desc="tokenizing"):
-        data = data_args.cut_texts(texts, column, tokenizer, seed)
+        data = data_args.cut_texts(texts, column, text_tokenizer(model, tokenizer), seed)
     trainer = ConceptTrainer(
         model, training_args, objective=start.mixture, processing_class=tokenizer, train_dataset=data["train"],
         eval_dataset=data["validation"],
     )  # fmt: skip
     trainer.start_record = start_record(model_args, data_args, training_args)
     trainer.check_resume(training_args.resume_from_checkpoint)
-    unigram = unigram_entropy(trainer.token_counts, tokenizer.all_special_ids)
+    unigram = unigram_entropy(trainer.token_counts, text_tokenizer(model, tokenizer).all_special_ids)
     trainer.facts = card_facts(model_args, data_args, training_args, start.mixture, unigram, column)
     return trainer, model, held_out_sentences(texts["validation"], column)
 

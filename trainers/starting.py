@@ -26,6 +26,9 @@ from .training_args import ConceptTrainingArguments
 # Options that a checkpoint settles beside its sizes: those of its tokenizer, and of what its backbone was taken from.
 SETTLED = ("vocab_size", "lower_case", "backbone", "backbone_layers", "reader")
 
+# Tokens of an encoder, at most, for each token of a reader with a tokenizer of its own.
+OTHER_TOKENS = 2
+
 # Values of a configuration that describe what stands on the encoder, beside those that begin with "decoder_".
 HEAD_VALUES = {
     "num_decoder_layers", "tie_word_embeddings", "pair_similarity", "reader_config", "reader_source",
@@ -63,6 +66,7 @@ class ModelStart:
         checkpoint: of the run that is resumed.
         backbone: the pretrained model below the concepts of a new one.
         reader: the pretrained model that reads the concepts of a new one.
+        reader_tokenizer: its tokenizer, where the encoder has another one; known when that one is.
     """
 
     model_args: ModelArguments
@@ -73,6 +77,7 @@ class ModelStart:
     checkpoint: str | None = None
     backbone: Backbone | None = None
     reader: Reader | None = None
+    reader_tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
     def kind(self) -> ModelType:
@@ -84,8 +89,9 @@ class ModelStart:
         return self.base is not None and self.kind.config_class is not type(self.base.config)
 
     def make_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
-        """The tokenizer of the checkpoint, that of `--tokenizer_name`, the backbone's, the reader's, or one trained
-        from `texts`; padding and mask token are added to one that has none."""
+        """The encoder's tokenizer: that of the checkpoint, of `--tokenizer_name`, the backbone's, the reader's, or one
+        trained from `texts`; padding and mask token are added to one that has none. A pretrained reader whose tokens
+        have other ids in it keeps its own."""
         args = self.model_args
         if path := self.checkpoint or args.base:
             tokenizer = read_tokenizer(path, read_config(path), args.tokenizer_name, args.trust_remote_code)
@@ -98,19 +104,14 @@ class ModelStart:
                 texts, args.vocab_size, self.max_seq_length, args.lower_case, special_ends=False
             )
         tokenizer.model_max_length = self.max_seq_length
-        self.check_reader_tokenizer(tokenizer)
+        if self.reader is not None:
+            given, own = tokenizer.get_vocab(), load_tokenizer(self.reader.source, args.trust_remote_code)
+            if any(given.get(token) != number for token, number in own.get_vocab().items()):
+                own.model_max_length = self.max_seq_length
+                tokenizer.model_max_length = OTHER_TOKENS * self.max_seq_length
+                self.reader_tokenizer = own
+                self.mixture.check(self.make_config(tokenizer))
         return tokenizer
-
-    def check_reader_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """ValueError if tokens of the pretrained reader have other ids in the tokenizer of the run."""
-        if self.reader is None:
-            return
-        given = tokenizer.get_vocab()
-        if any(given.get(token) != number for token, number in load_tokenizer(self.reader.source).get_vocab().items()):
-            raise ValueError(
-                f"The reader {self.reader.source!r} has other tokens than the encoder: choose a --tokenizer_name, "
-                "--backbone or checkpoint with the reader's tokenizer."
-            )
 
     def make_model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, str | None]:
         """
@@ -150,6 +151,8 @@ class ModelStart:
             train_backbone(model, "full" if how == "random" else how)
         if self.kind.has_reader:
             train_reader(model, self.model_args.reader_training)
+        if self.reader_tokenizer is not None:
+            model.reader_tokenizer = self.reader_tokenizer
         return model, sentence
 
     def make_config(self, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedConfig:
@@ -179,6 +182,7 @@ class ModelStart:
         if not self.kind.has_reader or config.reader_config is not None:
             return config
         config.reader_config = new_reader_config(config, tokenizer) if self.reader is None else self.reader.config
+        config.own_reader_tokenizer = self.reader_tokenizer is not None
         if config.decoder_type is None:
             config.decoder_type = self.mixture.decoder_beside_reader
         if config.decoder_target is None:
@@ -190,6 +194,8 @@ class ModelStart:
         args, backbone = self.model_args, self.backbone
         values = {name: getattr(args, name) for name in SIZES} | {"max_sequence_length": self.max_seq_length}
         values["vocab_size"] = args.vocab_size if tokenizer is None else len(tokenizer)
+        if self.reader_tokenizer is not None:
+            values["max_sequence_length"] *= OTHER_TOKENS
         values["decoder_target"] = "both" if self.mixture.decoder_target == "both" else None
         if backbone is not None:
             values |= backbone_options(backbone)

@@ -1,6 +1,7 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The Trainer of concept models."""
 
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -29,11 +30,11 @@ from .evaluation.metrics import concept_metrics
 from .losses.terms import make_weighting, parse_terms
 from .models.backbone import adapter_state, backbone_parameters, merged_state_dict
 from .models.loading import RUN_RECORD
-from .models.reader import centre_reader, is_centred, reader_parameters
+from .models.reader import centre_reader, is_centred, make_vocabulary, reader_parameters, text_tokenizer
 from .objectives import Mixture
 from .objectives.noise import Noise, make_key
 from .objectives.sampled_softmax import SAMPLE_KEY, sample_vocabulary
-from .objectives.vocabulary import CleanBatch, Vocabulary, cut_texts
+from .objectives.vocabulary import CleanBatch, cut_texts
 from .optimizers import parameter_groups
 from .publishing.hub import HubPushMixin
 from .publishing.model_card import RunFacts, make_card
@@ -62,8 +63,8 @@ STEP_OPTIONS = (
 )  # fmt: skip
 
 
-# Texts whose concepts are averaged for a new adapter.
-CENTRING_TEXTS = 64
+# Texts whose concepts are averaged for a new adapter, and whose tokens are counted where they are tokenized again.
+CENTRING_TEXTS, COUNTED_TEXTS = 64, 20_000
 
 
 class ConciseProgress(ProgressCallback):
@@ -100,7 +101,8 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
     Args:
         model: a concept model.
         args: choose objectives, concept losses and schedules, unless `objective` is given.
-        processing_class: the tokenizer.
+        processing_class: the tokenizer of the encoder. Texts for a reader with a tokenizer of its own are cut by that
+            one, and tokenized again for the encoder.
         objective: the objectives instead.
         train_dataset, eval_dataset: with the column `input_ids`, or with the column `text`, which is cut into pieces
             as `run_pretraining.py` does: rows are joined and cut every `max_sequence_length` tokens of the model, a
@@ -145,9 +147,10 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
             raise ValueError("batch_rebalance is not supported: the processes of a step need equally many texts.")
         if args.per_device_train_batch_size < 2 and self.training_model.compares_texts:
             raise ValueError("A loss that compares the texts of a batch needs per_device_train_batch_size 2 or more.")
-        self._cut = partial(cut_data, tokenizer=processing_class, config=model.config, args=args)
+        cutter = text_tokenizer(model, processing_class)
+        self._cut = partial(cut_data, tokenizer=cutter, config=model.config, args=args)
         super().__init__(
-            model, args, data_collator=ConceptDataCollator(processing_class), processing_class=processing_class,
+            model, args, data_collator=ConceptDataCollator(cutter), processing_class=processing_class,
             train_dataset=self._cut(train_dataset, short_piece_probability=SHORT_PIECE_PROBABILITY),
             eval_dataset=self._cut(eval_dataset), callbacks=callbacks,
         )  # fmt: skip
@@ -165,14 +168,16 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
-        self.vocabulary = Vocabulary.of(processing_class, args.device)
+        self._generation_config = copy.deepcopy(getattr(model, "generation_config", None))
+        self.vocabulary = make_vocabulary(model, processing_class)
         self._reset_logs()
         resumes = args.resume_from_checkpoint is not None
         if args.do_train and not resumes and train_dataset is not None and lacks_token_weights(model):
-            weights = inverse_frequency(self.token_counts, processing_class.all_special_ids)
+            weights = inverse_frequency(self.encoder_token_counts(), processing_class.all_special_ids)
             model.base_model.token_weights.weights.copy_(weights)
         if args.do_train and not resumes and train_dataset is not None and not is_centred(model):
-            centre_reader(model, self.first_batches(CENTRING_TEXTS), self.token_counts)
+            texts = (self.vocabulary.for_encoder(**batch) for batch in self.first_batches(CENTRING_TEXTS))
+            centre_reader(model, texts, self.token_counts)
 
     def first_batches(self, count: int) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of the first `count` training texts."""
@@ -182,11 +187,24 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     @cached_property
     def token_counts(self) -> torch.Tensor:
-        """How often each token occurs in the training data, float64 [V], counted by one process for all."""
-        counted = [None]
+        """How often each token occurs in the training data, float64 [V], counted by one process for all. Of a reader
+        with a tokenizer of its own these are its tokens."""
+        counted, config = [None], self.model.config
         if self.is_world_process_zero():
-            counted = [token_counts(self.train_dataset, self.model.config.vocab_size, self.data_collator)]
+            own = getattr(config, "own_reader_tokenizer", False)
+            size = self.model.reader.lm.get_input_embeddings().num_embeddings if own else config.vocab_size
+            counted = [token_counts(self.train_dataset, size, self.data_collator)]
         return broadcast_object_list(counted)[0]
+
+    def encoder_token_counts(self) -> torch.Tensor:
+        """As `token_counts`, in tokens of the encoder: where texts are cut in others, of the first `COUNTED_TEXTS`."""
+        if self.vocabulary.encoder_tokenizer is None:
+            return self.token_counts
+        counts = torch.zeros(self.model.config.vocab_size, dtype=torch.float64)
+        for batch in self.first_batches(COUNTED_TEXTS):
+            ids, mask = self.vocabulary.for_encoder(**batch).values()
+            counts += torch.bincount(ids[mask.bool()].cpu(), minlength=len(counts))
+        return counts
 
     @cached_property
     def data_record(self) -> dict:
@@ -200,6 +218,9 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         concept model. Every attempt at training begins here, with empty logs."""
         self._reset_logs()
         model = self.model
+        if self.vocabulary.encoder_tokenizer is not None:
+            # transformers gave it the special tokens of the encoder's tokenizer.
+            model.generation_config = copy.deepcopy(self._generation_config)
         self.model = self.model_wrapped = self.training_model
         try:
             return super()._prepare_for_training(*args, **kwargs)
@@ -437,9 +458,5 @@ def check_model_and_tokenizer(model, tokenizer) -> None:
         or not getattr(model, "writes_text", False)
     ):
         raise ValueError(f"ConceptTrainer trains concept models with a decoder, not {type(model).__name__}.")
-    if getattr(model.config, "own_reader_tokenizer", False):
-        raise ValueError(
-            "The reader has other tokens than the encoder; ConceptTrainer trains readers that share them."
-        )
     if mismatch := tokenizer_mismatch(tokenizer, model.config):
         raise ValueError(f"The tokenizer is not that of the model: {mismatch}.")

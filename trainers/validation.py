@@ -198,10 +198,10 @@ class EvaluationMixin:
         self.training_model.eval()
         batches = list(self.metric_batches(data))
         with torch.no_grad(), self.accelerator.autocast():
-            outputs = [model.base_model(batch.input_ids, batch.attention_mask) for batch in batches]
+            texts = [batch.encoder_inputs for batch in batches]
+            outputs = [model.base_model(**text) for text in texts]
             metrics = shuffled_concept_loss_gap(model, self.mixture.for_evaluation(), batches)
             if model.can_reconstruct:
-                texts = (batch._asdict() for batch in batches)
                 metrics |= reconstruction_metrics(model, texts, self.processing_class.all_special_ids)
         concepts = torch.cat([output.last_hidden_state.float().cpu() for output in outputs])
         return (concept_metrics(concepts) if len(concepts) > 1 else {}) | metrics

@@ -19,16 +19,14 @@ from trainers.evaluation.context import (
     NOTHING,
     OPTIMISED,
     OTHER,
-    ContextData,
     ContextReader,
-    context_losses,
     context_results,
-    earlier_tokens,
+    context_scores,
     last_tokens,
-    make_context_data,
-    optimised_losses,
+    optimised_scores,
     round_trip,
 )
+from trainers.evaluation.context_data import ContextData, earlier_tokens, make_context_data, make_question_data
 from trainers.evaluation.reading_cost import read_and_write, reading_cost
 
 from ..conftest import TEXTS
@@ -76,7 +74,8 @@ def test_words_that_only_memory_knows(tokenizer):
 
 
 def test_losses_by_what_is_known(model, data):
-    losses = context_losses(model, data, 4, batch_size=4)
+    scores = context_scores(model, data, 4, batch_size=4)
+    losses = {name: found.losses for name, found in scores.items()}
     ways = {NOTHING, FULL, last_tokens(4), CONCEPTS, OTHER, CONSTANT, HALF}
     assert losses.keys() == ways and all(values.shape == (6, 8) for values in losses.values())
     ids = torch.cat([data.prefixes, data.suffixes], dim=1)
@@ -85,6 +84,7 @@ def test_losses_by_what_is_known(model, data):
         output = model(data.prefixes, labels=data.suffixes, concept_num=4, continuation=True)
     expected = F.cross_entropy(logits.mT, data.suffixes, reduction="none")
     torch.testing.assert_close(losses[FULL], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores[FULL].right, logits.argmax(dim=-1) == data.suffixes)
     assert losses[CONCEPTS].mean() == pytest.approx(float(output.loss), abs=1e-4)
     # Half: the concepts of the older text, and its last tokens as the first ones that are written.
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_losses_by_what_is_known(model, data):
         logits = model(older, labels=labels, concept_num=2, continuation=True).logits[:, 2:]
     expected = F.cross_entropy(logits.mT, data.suffixes, reduction="none")
     torch.testing.assert_close(losses[HALF], expected, atol=1e-4, rtol=1e-4)
-    shares = context_results(data, losses, "16 tokens as 4")
+    shares = context_results(data, scores, "16 tokens as 4")
     kept = {r.system: r.value for r in shares if r.metric == "context kept" and r.task == "toy"}
     assert kept[NOTHING] == 0 and kept[FULL] == pytest.approx(1)
     means = {name: float(values.mean()) for name, values in losses.items()}
@@ -104,9 +104,11 @@ def test_losses_by_what_is_known(model, data):
 
 def test_another_text_is_never_the_own_one(model):
     few = ContextData("few", *(torch.randint(5, 61, (3, count)) for count in (16, 8)), torch.ones(3, 8).bool())
-    losses = context_losses(model, few, 4, batch_size=2)
-    assert not any(torch.allclose(own, other) for own, other in zip(losses[CONCEPTS], losses[OTHER], strict=True))
-    shares = context_results(few, losses | {FULL: losses[NOTHING] + 1}, "16 tokens as 4")
+    scores = context_scores(model, few, 4, batch_size=2)
+    pairs = zip(scores[CONCEPTS].losses, scores[OTHER].losses, strict=True)
+    assert not any(torch.allclose(own, other) for own, other in pairs)
+    worse = scores[NOTHING]._replace(losses=scores[NOTHING].losses + 1)
+    shares = context_results(few, scores | {FULL: worse}, "16 tokens as 4")
     assert all(math.isnan(result.value) for result in shares if result.metric == "context kept")
 
 
@@ -115,10 +117,10 @@ def test_the_ceiling_is_nearer_to_the_whole_prefix(model, data):
         return float((losses - whole).abs().mean())
 
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    losses = context_losses(model, data, 4, batch_size=6)
-    whole = losses[FULL]
-    found = optimised_losses(model, data, 4, batch_size=3, steps=200)
-    assert distance(found) < 0.5 * distance(losses[CONCEPTS])
+    scores = context_scores(model, data, 4, batch_size=6)
+    whole = scores[FULL].losses
+    found = optimised_scores(model, data, 4, batch_size=3, steps=200)
+    assert distance(found.losses) < 0.5 * distance(scores[CONCEPTS].losses)
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
 
@@ -127,6 +129,33 @@ def test_a_text_written_again(model, data):
     found = round_trip(model, data.prefixes, 4, batch_size=4)
     right = (model.write_again(data.prefixes, concept_num=4) == data.prefixes).float().mean()
     assert found["tokens right"] == pytest.approx(float(right)) and 0 <= found["texts right"] <= 1
+
+
+def test_questions(model, texts, tokenizer):
+    """Only the tokens of answers are measured, whatever pads them."""
+    answers = [" ".join(text.split()[: 1 + number % 3]) for number, text in enumerate(texts["text"])]
+    rows = texts.add_column("title", answers)
+    options = {"tokenizer": tokenizer, "prefix": 16, "count": 6, "last": 4}
+    data = make_question_data("toy", rows, "text", "\n{title} Title:", "title", **options)
+    assert data.prefixes.shape == (6, 16) and data.asks and data.suffixes.shape == data.counted.shape
+    found = [tokenizer.decode(row[used]) for row, used in zip(data.suffixes, data.counted, strict=True)]
+    assert {text.strip() for text in found} <= {answer.strip() for answer in answers}
+    scores = context_scores(model, data, 4, batch_size=4)
+    results = {(r.metric, r.system): r.value for r in context_results(data, scores, "16 tokens as 4") if r.primary}
+    row, used = 2, data.counted[2]
+    ids = torch.cat([data.prefixes[row], data.suffixes[row]])[None]
+    with torch.no_grad():
+        logits = model.reader.lm(input_ids=ids).logits[0, 15:-1]
+    expected = F.cross_entropy(logits[used], data.suffixes[row][used], reduction="none")
+    torch.testing.assert_close(scores[FULL].losses[row][used], expected, atol=1e-4, rtol=1e-4)
+    whole = scores[FULL].losses[data.counted].double().mean()
+    assert results["loss", FULL] == pytest.approx(float(whole))
+    assert results["answers right", FULL] == 0  # random weights
+    perfect = scores[FULL]._replace(right=data.counted)
+    right = context_results(data, scores | {FULL: perfect}, "16 tokens as 4")
+    assert [r.value for r in right if (r.metric, r.system) == ("answers right", FULL)] == [1]
+    with pytest.raises(ValueError, match="must name columns as {name}, of text, title"):
+        make_question_data("toy", rows, "text", "{query}?", "title", **options)
 
 
 def test_cost(model):

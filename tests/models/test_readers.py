@@ -4,11 +4,14 @@
 import pytest
 import torch
 import transformers
+from datasets import Dataset
 from transformers import AutoModelForSeq2SeqLM
 
 import modeling_concept as models
 from trainers import ConceptTrainingArguments
 from trainers.data.tokenizers import train_tokenizer
+from trainers.evaluation.context import CONCEPTS, context_scores, round_trip
+from trainers.evaluation.context_data import make_context_data
 from trainers.model_arguments import ModelArguments
 from trainers.models.backbone import adapter_state, merged_state_dict
 from trainers.models.reader import (
@@ -21,9 +24,11 @@ from trainers.models.reader import (
     train_reader,
 )
 from trainers.models.untrained import UntrainedError, untrained_like
+from trainers.objectives.noise import Noise
 from trainers.starting import plan_start
-from trainers.trainer import check_model_and_tokenizer
+from trainers.trainer import ConceptTrainer
 
+from ..conftest import TEXTS
 from ..modeling.zoo import make_config, random_batch, stir
 from ..trainers.kit import make_trainer
 
@@ -177,27 +182,94 @@ def test_a_resumed_run_is_the_uninterrupted_one(sources, tokenizer, pieces, tmp_
         assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
-def test_a_reader_of_other_tokens_is_told(sources, tokenizer, tmp_path):
+def test_an_encoder_below_a_decoder_leaves_its_reader(sources, tokenizer, tmp_path):
     folder = save_source(tmp_path / "source", "LlamaForCausalLM", vocab_size=len(tokenizer))
     tokenizer.save_pretrained(folder)
-    train_tokenizer(["other words of other texts"] * 4, 300, 64).save_pretrained(tmp_path / "other")
-    arguments = ConceptTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True)
-    arguments.objective = "continuation"
+    arguments = ConceptTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, objective="continuation")
     planned = plan_start(ModelArguments(reader=folder), arguments, 32)
     model, _ = planned.make_model(planned.make_tokenizer([]))
     assert model.config.reader_source and not any(p.requires_grad for p in model.reader.lm.parameters())
-    planned = plan_start(ModelArguments(reader=folder, tokenizer_name=str(tmp_path / "other")), arguments, 32)
-    with pytest.raises(ValueError, match="has other tokens than the encoder"):
-        planned.make_tokenizer([])
-    # The encoder of a model with this reader, below a decoder: the reader is left.
+    assert not model.config.own_reader_tokenizer
     model.save_pretrained(tmp_path / "saved")
     tokenizer.save_pretrained(tmp_path / "saved")
     arguments.objective = "denoising"
     planned = plan_start(ModelArguments(init_encoder_from=str(tmp_path / "saved")), arguments, 32)
     assert planned.make_model(planned.make_tokenizer([]))[0].config.reader_config is None
-    model.reader_tokenizer = train_tokenizer(["other words of other texts"] * 4, 300, 64)
-    with pytest.raises(ValueError, match="trains readers that share them"):
-        check_model_and_tokenizer(model, tokenizer)
+
+
+def test_a_reader_with_a_tokenizer_of_its_own(tokenizer, tmp_path):
+    """Texts are cut by the reader's tokenizer, and the encoder reads the same text in its own tokens."""
+    own = train_tokenizer([text[1:] for text in TEXTS[2:]] * 4, 300, 64)  # other words, as far as they differ
+    own.eos_token = own.sep_token
+    folder = save_source(tmp_path / "source", "LlamaForCausalLM", vocab_size=len(own), eos_token_id=own.eos_token_id)
+    own.save_pretrained(folder)
+    tokenizer.save_pretrained(tmp_path / "other")
+
+    def start(objective, folder_name):
+        options = {"max_steps": 3, "save_steps": 2, "eval_strategy": "no", "per_device_train_batch_size": 4}
+        arguments = ConceptTrainingArguments(
+            output_dir=str(tmp_path / folder_name), use_cpu=True, objective=objective, **options
+        )
+        return plan_start(
+            ModelArguments(reader=folder, tokenizer_name=str(tmp_path / "other")), arguments, 32
+        ), arguments
+
+    planned, _ = start("denoising:0.5,continuation:0.5", "refused")
+    with pytest.raises(ValueError, match="denoising needs a reader with the encoder's tokenizer"):
+        planned.make_tokenizer([])
+
+    def trainer(folder_name, **resume):
+        planned, arguments = start("continuation:0.5,context_distillation:0.25,autoencoding:0.25", folder_name)
+        encoder_tokenizer = planned.make_tokenizer([])
+        model, _ = planned.make_model(encoder_tokenizer)
+        model.tokenizer = encoder_tokenizer
+        arguments.resume_from_checkpoint = resume.get("resume_from_checkpoint")
+        data = Dataset.from_dict({"text": TEXTS * 3})
+        return ConceptTrainer(
+            model, arguments, objective=planned.mixture, processing_class=encoder_tokenizer, train_dataset=data,
+            eval_dataset=data,
+        )  # fmt: skip
+
+    whole = trainer("run")
+    model = whole.model
+    assert model.config.own_reader_tokenizer and model.config.max_sequence_length == 64
+    assert is_centred(model) and bool((model.encoder.token_weights.weights != 1).any())
+    text = " ".join(TEXTS)
+    piece = whole.train_dataset[0]["input_ids"]
+    assert own.decode(piece, skip_special_tokens=True).strip()[:40] in text
+    batch = whole.clean(whole.data_collator([whole.train_dataset[place] for place in range(4)]))
+    for name, objective in whole.mixture.objectives.items():
+        inputs = objective(batch, Noise.for_step(0, 0, torch.arange(4), 4, batch.input_ids.shape[1]))
+        prefixes = inputs.get("reader_input_ids", batch.input_ids if name == "autoencoding" else None)
+        read = tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+        if prefixes is not None:
+            assert [row.strip() for row in own.batch_decode(prefixes, skip_special_tokens=True)] == [
+                row.strip() for row in read
+            ]
+    assert (inputs["labels"] == own.eos_token_id).sum(dim=1).tolist() == [1] * 4  # of autoencoding, the last one
+    whole.train()
+    assert model.generation_config.eos_token_id == own.eos_token_id
+    assert model.generation_config.max_new_tokens == 5
+    checkpoint = str(tmp_path / "run" / "checkpoint-2")
+    resumed = trainer("run", resume_from_checkpoint=checkpoint)
+    resumed.train(resume_from_checkpoint=checkpoint)
+    for name, value in model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+    metrics = whole.evaluate()
+    assert metrics["eval_continuation_loss"] > 0 and "eval_suffix_shuffled_loss_gap" in metrics
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(checkpoint, trust_remote_code=True)
+    assert loaded.reader_tokenizer.get_vocab() == own.get_vocab()
+    assert loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert loaded.complete(TEXTS[0], max_new_tokens=4)[0].startswith(TEXTS[0])
+    assert isinstance(loaded.reconstruct([TEXTS[0]])[0], str)
+    # What is measured of it: both tokenizers give the encoder the same text.
+    texts = Dataset.from_dict({"text": [" ".join(TEXTS[number % 4 :] + TEXTS) for number in range(6)]})
+    data = make_context_data("toy", texts, "text", own, 16, 8, 4, 4)
+    scores = context_scores(loaded, data, 4, batch_size=4)
+    encoded = loaded.encoder(**loaded.tokenize(own.batch_decode(data.prefixes)), concept_num=4, return_dict=True)
+    expected = loaded(labels=data.suffixes, encoder_outputs=encoded, continuation=True).loss
+    assert float(scores[CONCEPTS].losses.mean()) == pytest.approx(float(expected), abs=1e-4)
+    assert 0 <= round_trip(loaded, data.prefixes, 4, batch_size=4)["tokens right"] <= 1
 
 
 def test_what_cannot_be_a_reader_is_told(sources, tmp_path):

@@ -9,15 +9,17 @@ T texts, B batch, P prefix tokens, S suffix tokens, C concepts, R width of the r
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from datasets import Dataset
 
+from modeling_concept.outputs_concept import ConceptEncoderOutput
 from modeling_concept.reader_concept import ReaderInputs
 
+from ..models.reader import make_vocabulary
+from .context_data import ContextData
 from .plots import make_figure, save_picture, style_axes
 from .results import Result
 
@@ -29,88 +31,18 @@ SHOWN = (CONCEPTS, LAST, HALF, OTHER, CONSTANT)  # in the picture
 EARLIER = "words seen only before the last tokens"
 
 
-@dataclass
-class ContextData:
-    """
-    Texts that are cut in two, in tokens of the reader.
-
-    Args:
-        name: of the data.
-        prefixes: [T, P]; suffixes: [T, S].
-        earlier: bool [T, S], True at tokens of words that occur in the prefix, but not in its last C tokens.
-    """
-
-    name: str
-    prefixes: torch.Tensor
-    suffixes: torch.Tensor
-    earlier: torch.Tensor
-
-    def first(self, count: int) -> "ContextData":
-        """The first `count` texts."""
-        return ContextData(
-            f"{self.name}, the first {count:,}", self.prefixes[:count], self.suffixes[:count], self.earlier[:count]
-        )
-
-
-def make_context_data(
-    name: str, texts: Dataset, column: str, tokenizer, prefix: int, suffix: int, count: int, last: int
-) -> ContextData:
-    """
-    `count` pieces of `prefix` and `suffix` tokens, one of each document, from documents and places that are spread
-    evenly; of fewer documents several pieces each.
-
-    Args:
-        last: number of the last tokens of the prefix in which a word of `earlier` must not occur.
-
-    Raises:
-        ValueError: the texts hold fewer than two such pieces.
-    """
-    length, pieces = prefix + suffix, []
-    rounds = -(-count // max(len(texts), 1))
-    places = sorted({round(i) for i in torch.linspace(0, len(texts) - 1, min(len(texts), 4 * count)).tolist()})
-    for place in places:
-        ids = tokenizer(texts[place][column], add_special_tokens=False)["input_ids"]
-        fits = len(ids) // length
-        for part in range(min(fits, rounds)):
-            start = part * (len(ids) // min(fits, rounds)) if fits > 1 else 0
-            pieces.append(ids[start : start + length])
-    if len(pieces) < 2:
-        raise ValueError(
-            f"{name} has fewer than two pieces of {length} tokens; give longer texts, or shorter lengths."
-        )
-    chosen = sorted({round(i) for i in torch.linspace(0, len(pieces) - 1, min(count, len(pieces))).tolist()})
-    ids = torch.tensor([pieces[place] for place in chosen])
-    earlier = torch.tensor([earlier_tokens(row, tokenizer, prefix, last) for row in ids.tolist()])
-    return ContextData(name, ids[:, :prefix], ids[:, prefix:], earlier)
-
-
-def earlier_tokens(ids: list[int], tokenizer, prefix: int, last: int) -> list[bool]:
-    """For each token after the first `prefix` of `ids` whether it belongs to a word that occurs among those, but not
-    among their last `last` ones."""
-    before, recent = (
-        set(re.findall(r"\w+", tokenizer.decode(part).lower())) for part in (ids[:prefix], ids[prefix - last : prefix])
-    )
-    parts = [tokenizer.decode([token]) for token in ids[prefix:]]
-    text, flags = "".join(parts), [False] * len(parts)
-    owner = [number for number, part in enumerate(parts) for _ in part]
-    for word in re.finditer(r"\w+", text):
-        if word[0].lower() in before - recent:
-            for place in range(*word.span()):
-                flags[owner[place]] = True
-    return flags
-
-
 class ContextReader:
     """
     Ways in which the reader of a model may know a prefix, each a function from prefixes [B, P] to what it reads.
 
     Args:
-        model: a model with a reader that shares the tokenizer, in eval mode.
+        model: a model with a reader, in eval mode.
         count: C.
     """
 
     def __init__(self, model, count: int):
         self.model, self.reader, self.count = model, model.reader, count
+        self.vocabulary = make_vocabulary(model, model.tokenizer)
 
     def start(self, prefixes) -> ReaderInputs:
         """The start embedding alone."""
@@ -130,8 +62,12 @@ class ContextReader:
         return self.reader.token_prompt(prefixes[:, -self.count :], first=prefixes.shape[1] - self.count)
 
     def concepts(self, prefixes, count: int | None = None) -> ReaderInputs:
-        encoded = self.model.encoder(prefixes, concept_num=count or self.count, return_dict=True)
-        return self.reader.prompt(encoded, continues=True)
+        return self.reader.prompt(self.encode(prefixes, count), continues=True)
+
+    def encode(self, texts, count: int | None = None) -> ConceptEncoderOutput:
+        """Output of the encoder for texts [B, N] in tokens of the reader."""
+        inputs = self.vocabulary.for_encoder(texts, torch.ones_like(texts))
+        return self.model.encoder(**inputs, concept_num=count or self.count, return_dict=True)
 
     def half(self, prefixes) -> ReaderInputs:
         """Half as many concepts of the older text, then the last tokens as they are."""
@@ -152,16 +88,33 @@ class ContextReader:
         inputs = self.reader.append(prompt, suffixes[:, :-1])
         return self.reader.states(inputs).last_hidden_state[:, prompt.inputs_embeds.shape[1] - 1 :]
 
-    def suffix_losses(self, prompt: ReaderInputs, suffixes) -> torch.Tensor:
-        """Negative log-likelihoods [B, S], in nats, of the tokens `suffixes` [B, S] after `prompt`."""
-        head = self.reader.lm.get_output_embeddings()
-        rows = zip(self.suffix_states(prompt, suffixes), suffixes, strict=True)
-        return torch.stack([F.cross_entropy(head(row).float(), ids, reduction="none") for row, ids in rows])
+    def scores(self, prompt: ReaderInputs, suffixes) -> "Scores":
+        """How the reader predicts the tokens `suffixes` [B, S] after `prompt`."""
+        head, losses, right = self.reader.lm.get_output_embeddings(), [], []
+        for states, ids in zip(self.suffix_states(prompt, suffixes), suffixes, strict=True):
+            logits = head(states).float()
+            losses.append(F.cross_entropy(logits, ids, reduction="none"))
+            right.append(logits.argmax(dim=-1) == ids)
+        return Scores(torch.stack(losses), torch.stack(right))
+
+
+class Scores(NamedTuple):
+    """Negative log-likelihoods [T, S] of tokens, in nats, and whether each is the most probable one, bool [T, S]."""
+
+    losses: torch.Tensor
+    right: torch.Tensor
+
+    def first(self, count: int) -> "Scores":
+        return Scores(self.losses[:count], self.right[:count])
+
+
+def join(parts: list[Scores]) -> Scores:
+    return Scores(*(torch.cat(values).cpu() for values in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
-def context_losses(model, data: ContextData, count: int, batch_size: int) -> dict[str, torch.Tensor]:
-    """Losses [T, S] on the suffixes by what the reader knows of the prefixes."""
+def context_scores(model, data: ContextData, count: int, batch_size: int) -> dict[str, Scores]:
+    """Scores on the suffixes by what the reader knows of the prefixes."""
     reader = ContextReader(model, count)
     device = model.device
     prefixes, suffixes = data.prefixes.to(device), data.suffixes.to(device)
@@ -177,35 +130,40 @@ def context_losses(model, data: ContextData, count: int, batch_size: int) -> dic
     }
     if count > 1:
         ways[HALF] = reader.half
-    losses = {}
+    scores = {}
     for name, way in ways.items():
         # Another text is one half of the data away.
         shown = prefixes.roll(len(prefixes) // 2, dims=0) if name == OTHER else prefixes
         parts = zip(shown.split(batch_size), suffixes.split(batch_size), strict=True)
-        losses[name] = torch.cat([reader.suffix_losses(way(part), written) for part, written in parts]).cpu()
+        scores[name] = join([reader.scores(way(part), written) for part, written in parts])
     # Whichever it is less surprised by, so that what is gained over it is no gain over a bad start.
-    losses[NOTHING] = min(losses[NOTHING], losses.pop(BEGINNING), key=torch.mean)
-    return losses
+    scores[NOTHING] = min(scores[NOTHING], scores.pop(BEGINNING), key=lambda found: found.losses[data.counted].mean())
+    return scores
 
 
 def last_tokens(count: int) -> str:
     return f"{LAST} {count} tokens"
 
 
-def context_results(data: ContextData, losses: dict[str, torch.Tensor], setting: str) -> list[Result]:
+def context_results(data: ContextData, scores: dict[str, Scores], setting: str) -> list[Result]:
     """Losses, the share of the context that is kept, (nothing - way) / (nothing - whole prefix) where the whole prefix
-    helps, and both for the words that were seen only before the last tokens."""
+    helps, and both for the words that were seen only before the last tokens; of answers to questions the share that is
+    right to the last token."""
     results, count = [], len(data.suffixes)
-    for where, chosen in (("", torch.ones_like(data.earlier)), (EARLIER, data.earlier)):
+    for where, chosen in (("", data.counted), (EARLIER, data.earlier & data.counted)):
         if not chosen.any():
             continue
-        means = {name: float(values[chosen].double().mean()) for name, values in losses.items()}
+        means = {name: float(found.losses[chosen].double().mean()) for name, found in scores.items()}
         gain = means[NOTHING] - means[FULL]
         task = f"{data.name}{', ' * bool(where)}{where}"
         for name, value in means.items():
             kept = (means[NOTHING] - value) / gain if gain > 0 else math.nan
             results.append(Result(task, setting, "loss", name, value, count=count, primary=not where))
             results.append(Result(task, setting, "context kept", name, kept, count=count, primary=False))
+    if data.asks:
+        for name, found in scores.items():
+            share = float((found.right | ~data.counted).all(dim=1).double().mean())
+            results.append(Result(data.name, setting, "answers right", name, share, count=count))
     return results
 
 
@@ -252,12 +210,14 @@ def round_trip(model, ids: torch.Tensor, count: int, batch_size: int) -> dict[st
         Shares of right tokens when each is predicted after the right ones, and when the reader goes on from its own;
         share of texts that it then writes without an error.
     """
-    forced, greedy = [], []
+    reader, forced, greedy = ContextReader(model, count), [], []
+    length = {"min_new_tokens": ids.shape[1], "max_new_tokens": ids.shape[1]}
     for part in ids.to(model.device).split(batch_size):
-        encoded = model.encoder(part, concept_num=count, return_dict=True)
+        encoded = reader.encode(part)
         logits = model(labels=part, encoder_outputs=encoded, continuation=False, return_logits=True).logits
         forced.append((logits.argmax(dim=-1) == part).cpu())
-        greedy.append((model.write_again(part, concept_num=count) == part).cpu())
+        written = model.generate(encoder_outputs=encoded, continuation=False, do_sample=False, **length)
+        greedy.append((written == part).cpu())
     right = torch.cat(greedy)
     return {
         "tokens right, given those before": float(torch.cat(forced).double().mean()),
@@ -269,34 +229,37 @@ def round_trip(model, ids: torch.Tensor, count: int, batch_size: int) -> dict[st
 # -- the ceiling
 
 
-def optimised_losses(
+def optimised_scores(
     model, data: ContextData, count: int, batch_size: int, steps: int = 300, rate: float = 0.02
-) -> torch.Tensor:
+) -> Scores:
     """
-    Losses [T, S] on the suffixes with vectors in place of the concepts that are found for each text by gradient
+    Scores on the suffixes with vectors in place of the concepts that are found for each text by gradient
     descent (Adam, `steps` steps): with them the frozen reader shall predict the suffix as it does with the whole
     prefix. They start as the concepts. What the reader could do if the encoder knew how, and what follows, in advance.
     """
-    reader, losses = ContextReader(model, count), []
+    reader, scores = ContextReader(model, count), []
     head = model.reader.lm.get_output_embeddings()
     frozen = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.requires_grad_(False)
-    for prefixes, suffixes in zip(data.prefixes.split(batch_size), data.suffixes.split(batch_size), strict=True):
-        prefixes, suffixes = prefixes.to(model.device), suffixes.to(model.device)
+    columns = (data.prefixes, data.suffixes, data.counted)
+    for part in zip(*(column.to(model.device).split(batch_size) for column in columns), strict=True):
+        prefixes, suffixes, counted = part
         with torch.no_grad():
-            targets = F.log_softmax(head(reader.suffix_states(reader.full(prefixes), suffixes)).float(), dim=-1)
+            known = reader.suffix_states(reader.full(prefixes), suffixes)[counted]
+            targets = F.log_softmax(head(known).float(), dim=-1)
             prompt = reader.concepts(prefixes)
         vectors = prompt.inputs_embeds.clone().requires_grad_(True)
         scale = vectors.detach().square().mean().sqrt()  # steps are small beside the vectors
         optimizer = torch.optim.Adam([vectors], lr=rate * float(scale))
         for _ in range(steps):
-            states = reader.suffix_states(prompt._replace(inputs_embeds=vectors), suffixes)
+            states = reader.suffix_states(prompt._replace(inputs_embeds=vectors), suffixes)[counted]
             found = F.log_softmax(head(states).float(), dim=-1)
             optimizer.zero_grad()
-            F.kl_div(found, targets, reduction="batchmean", log_target=True).backward()
+            divergence = F.kl_div(found, targets, reduction="sum", log_target=True)
+            (divergence / len(prefixes)).backward()
             optimizer.step()
         with torch.no_grad():
-            losses.append(reader.suffix_losses(prompt._replace(inputs_embeds=vectors), suffixes).cpu())
+            scores.append(reader.scores(prompt._replace(inputs_embeds=vectors), suffixes))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(frozen[name])
-    return torch.cat(losses)
+    return join(scores)

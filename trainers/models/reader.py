@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..objectives.vocabulary import Vocabulary
 from .backbone import FOREIGN_KEYS, PROBE_LENGTH, fingerprint, train_part
 from .loading import load_weights, read_config
 
@@ -151,9 +152,9 @@ def centre_reader(model: PreTrainedModel, batches: Iterable[dict[str, torch.Tens
     what differs between concepts. Concepts that are means of rows then say something to a reader before any training.
 
     Args:
-        model: its reader must share the tokenizer.
-        batches: `input_ids` and `attention_mask` of texts.
-        counts: [V], how often each token occurs in the training text.
+        model: a model with a reader.
+        batches: `input_ids` and `attention_mask` of texts, inputs of the encoder.
+        counts: [V], how often each token of the reader occurs in the training text.
     """
     encoder, total, number = model.base_model, 0.0, 0
     with model.inference_mode():
@@ -167,8 +168,33 @@ def centre_reader(model: PreTrainedModel, batches: Iterable[dict[str, torch.Tens
 
 
 def is_centred(model: PreTrainedModel) -> bool:
-    """Whether nothing is to be done by [`centre_reader`]: there is no pretrained reader that shares the tokenizer, or
-    its adapter is centred or trained."""
-    if not getattr(model.config, "reader_source", None) or model.config.own_reader_tokenizer:
-        return True
-    return bool(model.reader.adapter.offset.any())
+    """Whether nothing is to be done by [`centre_reader`]: there is no pretrained reader, or its adapter is centred or
+    trained."""
+    return not getattr(model.config, "reader_source", None) or bool(model.reader.adapter.offset.any())
+
+
+def text_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer in whose tokens texts are cut for training: `tokenizer`, that of the encoder, unless the model's
+    reader has its own."""
+    if not getattr(model.config, "own_reader_tokenizer", False):
+        return tokenizer
+    own = model.reader_tokenizer
+    if own.pad_token is None:
+        own.pad_token = own.eos_token  # masked wherever it pads
+    return own
+
+
+def make_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    """What objectives need to know of the tokens in which texts are cut for a model with the encoder's `tokenizer`."""
+    cutter, encoder = text_tokenizer(model, tokenizer), {}
+    if cutter is not tokenizer:
+        encoder = {"encoder_tokenizer": tokenizer, "encoder_length": model.config.max_sequence_length}
+    return Vocabulary.of(cutter, model.device, end_token_id=end_token(model), **encoder)
+
+
+def end_token(model: PreTrainedModel) -> int | None:
+    """The token with which the reader of a model ends a text; None without a reader, or if it ends none."""
+    if not hasattr(model, "reader"):
+        return None
+    ends = model.generation_config.eos_token_id
+    return ends[0] if isinstance(ends, list) else ends

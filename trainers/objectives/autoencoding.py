@@ -8,6 +8,7 @@ B texts, N tokens.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from .continuation import ReaderObjective
 from .noise import Noise
@@ -16,8 +17,15 @@ from .vocabulary import CleanBatch
 
 @dataclass
 class Autoencoding(ReaderObjective):
-    """The encoder sees a text, the reader predicts its tokens, one after the other (as in ICAE, Ge et al. 2024)."""
+    """The encoder sees a text, the reader predicts its tokens, one after the other, and that it ends (as in ICAE, Ge
+    et al. 2024)."""
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
         ids, mask = batch.input_ids, batch.attention_mask
-        return {"input_ids": ids, "attention_mask": mask, **self.targets(ids, mask, batch.vocabulary)}
+        inputs = batch.encoder_inputs
+        if (end := batch.vocabulary.end_token_id) is None:
+            return inputs | self.targets(ids, mask, batch.vocabulary)
+        place = mask.sum(dim=1, keepdim=True)
+        ids, mask = (F.pad(part, (0, 1)).scatter(1, place, value) for part, value in ((ids, end), (mask, 1)))
+        targets = self.targets(ids, mask, batch.vocabulary)
+        return inputs | targets | {"labels": targets["labels"].scatter(1, place, end)}

@@ -35,6 +35,7 @@ class Objective(ABC):
     """
 
     mean_only: ClassVar[bool] = False  # whether the loss depends on the concepts through their mean alone
+    reads_any_tokens: ClassVar[bool] = False  # whether texts may be cut in other tokens than the encoder's
 
     @abstractmethod
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
@@ -182,8 +183,13 @@ class Mixture:
                 f"{' and '.join(self.objectives)} alone would train no layer: the loss depends on the mean of the "
                 "concepts, which is that of the token embeddings here; set --config_overrides concept_mean=free."
             )
-        for objective in self.objectives.values():
+        for name, objective in self.objectives.items():
             objective.check(config)
+            if getattr(config, "own_reader_tokenizer", False) and not objective.reads_any_tokens:
+                raise ValueError(
+                    f"{name} needs a reader with the encoder's tokenizer, and this one has its own; take objectives "
+                    "of the reader alone."
+                )
 
     @property
     def decoder_target(self) -> str:

@@ -31,6 +31,10 @@ class ContextDistillation(Continuation):
     hidden_state_weight: float = option(0.0, "Weight of one minus the cosine of the reader's last states.")
     likelihood_weight: float = option(0.0, "Weight of the negative log-likelihood of the suffix.")
 
+    def make_inputs(self, prefix, prefix_mask, suffix, suffix_mask, vocabulary):
+        inputs = super().make_inputs(prefix, prefix_mask, suffix, suffix_mask, vocabulary)
+        return inputs | {"reader_input_ids": prefix, "reader_attention_mask": prefix_mask}
+
     def loss(self, model, head, encoded, inputs, items):
         reader, labels = model.reader, inputs["labels"]
         rows, places = (labels != -100).nonzero(as_tuple=True)
@@ -42,7 +46,7 @@ class ContextDistillation(Continuation):
             return hidden[rows, prompt.inputs_embeds.shape[1] - 1 + places]
 
         with torch.no_grad():
-            prompt = reader.token_prompt(inputs["input_ids"], inputs["attention_mask"])
+            prompt = reader.token_prompt(inputs["reader_input_ids"], inputs["reader_attention_mask"])
             targets = states(prompt.align_right())
         found = states(reader.prompt(encoded, continues=True))
         output = reader.lm.get_output_embeddings()

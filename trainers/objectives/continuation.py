@@ -19,6 +19,7 @@ class ReaderObjective(TokenObjective):
     """Common part of the objectives by which a reader learns."""
 
     by_reader: ClassVar[bool] = True
+    reads_any_tokens: ClassVar[bool] = True
 
     def targets(self, ids: torch.Tensor, mask: torch.Tensor, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
         """Inputs of the reader that writes the tokens `ids` [B, S], of which `mask` [B, S] are no padding. Special
@@ -43,9 +44,8 @@ class Continuation(ReaderObjective):
         self.prefix_share = prefix_shares(self.prefix_share)
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
-        prefix, prefix_mask, suffix, suffix_mask = split_texts(batch, self.prefix_share, noise)
-        return {
-            "input_ids": prefix,
-            "attention_mask": prefix_mask,
-            **self.targets(suffix, suffix_mask, batch.vocabulary),
-        }
+        return self.make_inputs(*split_texts(batch, self.prefix_share, noise), batch.vocabulary)
+
+    def make_inputs(self, prefix, prefix_mask, suffix, suffix_mask, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+        """Inputs for prefixes [B, P] and suffixes [B, S]."""
+        return vocabulary.for_encoder(prefix, prefix_mask) | self.targets(suffix, suffix_mask, vocabulary)

@@ -34,6 +34,7 @@ class Distillation(Objective):
     """
 
     mean_only: ClassVar[bool] = True
+    reads_any_tokens: ClassVar[bool] = True
 
     teacher: str = option("sentence-transformers/all-MiniLM-L6-v2", "Hub id or folder of any SentenceTransformer.")
     token_state_weight: float = option(
@@ -66,8 +67,9 @@ class Distillation(Objective):
         if place is not None and longest > SHORTEST_PART:
             length = round(SHORTEST_PART * (2 * longest / SHORTEST_PART) ** float(place))
             batch = cut_texts(batch, min(length, longest), batch.vocabulary.sentence_ends)[0]
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        inputs = batch.encoder_inputs
         agrees = tokenizer.get_vocab() == self._teacher.tokenizer.get_vocab()
+        agrees = agrees and batch.vocabulary.encoder_tokenizer is None
         if agrees and batch.input_ids.shape[1] <= self._teacher.max_seq_length:
             features = inputs
         elif self.token_state_weight:

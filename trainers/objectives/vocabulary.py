@@ -25,6 +25,9 @@ class Vocabulary:
         special: bool [V], special tokens.
         tokenizer: the tokenizer.
         sentence_ends: ids of the tokens after which a text may be cut: . ! ? and the separator.
+        end_token_id: the token after a whole text, or None.
+        encoder_tokenizer: that of the encoder, where `tokenizer` is another one, of a reader.
+        encoder_length: longest text of the encoder in its tokens, at which it is cut.
     """
 
     size: int
@@ -33,14 +36,35 @@ class Vocabulary:
     special: torch.Tensor
     tokenizer: PreTrainedTokenizerBase | None = None
     sentence_ends: frozenset[int] = frozenset()
+    end_token_id: int | None = None
+    encoder_tokenizer: PreTrainedTokenizerBase | None = None
+    encoder_length: int | None = None
 
     @classmethod
-    def of(cls, tokenizer, device="cpu") -> "Vocabulary":
+    def of(cls, tokenizer, device="cpu", **options) -> "Vocabulary":
+        """That of `tokenizer`; `options` are further fields."""
         special = torch.zeros(len(tokenizer), dtype=torch.bool, device=device)
         special[tokenizer.all_special_ids] = True
         ends = {number for token, number in tokenizer.get_vocab().items() if token.endswith((".", "!", "?"))}
         ends = frozenset(ends | {tokenizer.sep_token_id})
-        return cls(len(tokenizer), tokenizer.mask_token_id, tokenizer.pad_token_id, special, tokenizer, ends)
+        return cls(
+            len(tokenizer), tokenizer.mask_token_id, tokenizer.pad_token_id, special, tokenizer, ends, **options
+        )
+
+    def for_encoder(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The texts `input_ids` [B, N] as the encoder reads them: `input_ids` and `attention_mask`, [B, N] or, in
+        tokens of the encoder where these are others, [B, N']."""
+        if self.encoder_tokenizer is None:
+            return {"input_ids": input_ids, "attention_mask": attention_mask}
+        rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return retokenize(texts, self.encoder_tokenizer, self.encoder_length, input_ids.device)
+
+
+def retokenize(texts: list[str], tokenizer, length: int, device) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` of texts, cut at `length` tokens."""
+    tokens = tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
+    return {name: tokens[name].to(device=device, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
 
 class CleanBatch(NamedTuple):
@@ -66,6 +90,11 @@ class CleanBatch(NamedTuple):
     def special(self) -> torch.Tensor:
         """bool [B, N], True at special tokens and padding."""
         return self.vocabulary.special[self.input_ids] | ~self.real
+
+    @property
+    def encoder_inputs(self) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` for the encoder, as of `Vocabulary.for_encoder`."""
+        return self.vocabulary.for_encoder(self.input_ids, self.attention_mask)
 
     def rows(self, chosen) -> "CleanBatch":
         """A part of the texts: `chosen` indexes them."""
