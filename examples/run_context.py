@@ -94,6 +94,7 @@ def main():
         raise ValueError(
             f"The reader has {longest} positions: give --cost_lengths of at most {longest - NEW_TOKENS} tokens."
         )
+    check_ratios(model, args)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     folder, results = reporting.folder("context", path), []
     for name in args.dataset_name:
@@ -108,16 +109,33 @@ def main():
     print(f"results: {write_results(folder / 'results.json', results, facts)}")
 
 
+def check_ratios(model, args: Arguments) -> None:
+    """ValueError for prefixes that the model cannot read, before anything takes long."""
+    config = model.config
+    if args.prefix_length > config.max_sequence_length:
+        raise ValueError(
+            f"The model reads {config.max_sequence_length} tokens: give a --prefix_length of at most that."
+        )
+    needed = -(-args.prefix_length // min(args.ratios))
+    if needed > config.concept_num:
+        raise ValueError(
+            f"{args.prefix_length} tokens at the ratio {min(args.ratios)} are {needed} concepts, but the model has "
+            f"{config.concept_num}: give higher --ratios, or a smaller --prefix_length."
+        )
+
+
 def measure_texts(model, name: str, args: Arguments) -> list[Result]:
     """Results on the texts of one data set."""
     rows, _ = load_split(name, args.dataset_config_name, (args.split,) if args.split else ("validation", "test"))
     column, results = text_column(rows, args.text_column), []
     texts = as_texts(rows, [column], name=f"rows of {name}")
-    shared = {"column": column, "tokenizer": model.reader_tokenizer, "prefix": args.prefix_length}
     for ratio in args.ratios:
         count = -(-args.prefix_length // ratio)
         setting = f"{args.prefix_length} tokens as {count}"
-        shared |= {"count": args.max_eval_samples, "last": count}
+        shared = {
+            "column": column, "tokenizer": model.reader_tokenizer, "prefix": args.prefix_length,
+            "count": args.max_eval_samples, "last": count,
+        }  # fmt: skip
         data = make_context_data(model_name(name), texts, suffix=args.suffix_length, **shared)
         sets = [data]
         if args.answer_column is not None:
@@ -137,7 +155,10 @@ def measure_texts(model, name: str, args: Arguments) -> list[Result]:
         texts = data.prefixes[:, : args.round_trip_length]
         for ratio in args.round_trip_ratios:
             count = -(-texts.shape[1] // ratio)
-            for metric, value in round_trip(model, texts, count, args.batch_size).items():
+            if count > model.config.concept_num:
+                print(f"{texts.shape[1]} tokens as {count} concepts: the model has {model.config.concept_num}.")
+                continue
+            for metric, value in round_trip(model, texts, count, args.batch_size, data.opening).items():
                 setting = f"{texts.shape[1]} tokens as {count}"
                 results.append(Result(f"{data.name}, written again", setting, metric, CONCEPTS, value))
     return results

@@ -50,10 +50,7 @@ class PretrainedTokens(nn.Module):
         self, backbone_config: dict[str, Any], attn_implementation: str, max_length: int, dropout: float = 0.0
     ):
         super().__init__()
-        config = make_backbone_config(backbone_config)
-        for name, value in vars(config).items():
-            if "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
-                setattr(config, name, dropout)
+        config = make_backbone_config(backbone_config, dropout)
         # "sdpa" is the concept model's default. The backbone then takes its own default, as it may have no sdpa.
         own_choice = attn_implementation == "sdpa"
         model = AutoModel.from_config(config, attn_implementation=None if own_choice else attn_implementation)

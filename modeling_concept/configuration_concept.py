@@ -293,26 +293,31 @@ class RecursiveConceptEncoderConfig(IterationsMixin, ConceptEncoderConfig):
     num_iterations: int | None = None
 
 
-def make_inner_config(values: dict[str, Any], name: str) -> PreTrainedConfig:
+def make_inner_config(values: dict[str, Any], name: str, dropout: float | None = None) -> PreTrainedConfig:
     """
-    The transformers configuration in the option `name`, such as "reader_config".
+    The transformers configuration in the option `name`, such as "reader_config", with `dropout`, if given, in place of
+    each of its own.
 
     Raises:
         ValueError: no or an unknown `model_type`.
     """
     if "model_type" not in values:
         raise ValueError(f"{name} needs a model_type, such as 'llama'.")
-    return AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
+    config = AutoConfig.for_model(**copy.deepcopy(values))  # constructors may write into nested values
+    for key, value in vars(config).items() if dropout is not None else ():
+        if "drop" in key and isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, key, dropout)
+    return config
 
 
-def make_backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
+def make_backbone_config(values: dict[str, Any], dropout: float | None = None) -> PreTrainedConfig:
     """
-    The transformers configuration in `backbone_config`.
+    The transformers configuration in `backbone_config`, as [`make_inner_config`] makes it.
 
     Raises:
         ValueError: no or an unknown `model_type`, or no layers.
     """
-    config = make_inner_config(values, "backbone_config")
+    config = make_inner_config(values, "backbone_config", dropout)
     layers = getattr(config, "num_hidden_layers", None)
     if layers is None or not hasattr(config, "hidden_size"):
         raise ValueError(f"A model of type {config.model_type!r} is no stack of layers of one width over a text.")

@@ -6,6 +6,8 @@ B batch, N tokens, C concepts, S tokens to write, P supervised ones of them, H h
 V vocabulary of the reader.
 """
 
+import math
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +23,10 @@ from .loss_concept import SampledVocabulary
 from .outputs_concept import ConceptEncoderOutput, ConceptSeq2SeqLMOutput, EncoderInputs
 from .positions_concept import check_inputs
 from .reader_concept import ConceptReader, ReaderInputs
+from .text_concept import MAX_TOKENS_PER_BATCH
 
 
+SPECIAL_TOKENS = ("pad", "mask", "cls", "sep", "bos", "eos")  # which a text is not told to consist of
 READER_FOLDER = "reader"  # of a checkpoint, with the tokenizer of a reader that has its own
 
 
@@ -68,9 +72,16 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
         if not self.config.own_reader_tokenizer:
             return self.tokenizer
         if self._reader_tokenizer is None:
-            options = dict(self._tokenizer_options)
+            options, path = dict(self._tokenizer_options), self.config._name_or_path
             options["subfolder"] = str(PurePosixPath(options.get("subfolder", ""), READER_FOLDER))
-            self._reader_tokenizer = AutoTokenizer.from_pretrained(self.config._name_or_path, **options)
+            try:
+                if not path:
+                    raise OSError("the model was not loaded from a checkpoint")
+                self._reader_tokenizer = AutoTokenizer.from_pretrained(path, **options)
+            except Exception as error:  # any fault of its files
+                raise ValueError(
+                    f"No tokenizer for the reader of this model ({error}); assign one: model.reader_tokenizer = ..."
+                ) from error
         return self._reader_tokenizer
 
     @reader_tokenizer.setter
@@ -82,10 +93,13 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
         self._reader_tokenizer = tokenizer
 
     def save_pretrained(self, save_directory, *args, is_main_process=True, **kwargs):
-        """As in [`ConceptPreTrainedModel`]; a tokenizer of the reader's own is in the folder `reader`."""
+        """As in [`ConceptPreTrainedModel`]; a tokenizer of the reader's own, if the model has one, is in the folder
+        `reader`."""
+        loaded = self._reader_tokenizer is not None or self.config._name_or_path
+        own = self.reader_tokenizer if self.config.own_reader_tokenizer and loaded else None
         super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
-        if is_main_process and self.config.own_reader_tokenizer:
-            self.reader_tokenizer.save_pretrained(Path(save_directory) / READER_FOLDER)
+        if is_main_process and own is not None:
+            own.save_pretrained(Path(save_directory) / READER_FOLDER)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         """`labels` [B, S] moved by one to the right. The first token stands for the start embedding: its id has no
@@ -241,24 +255,24 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
         self, texts: str | list[str], max_new_tokens: int = 32, truncation: bool = False, **options
     ) -> list[str]:
         """Texts followed by at most `max_new_tokens` more tokens; `options` as in `generate`."""
-
-        decode = partial(self.reader_tokenizer.decode, skip_special_tokens=True)
         if options.get("num_return_sequences", 1) != 1:
             raise ValueError("complete gives one continuation of each text; for several call `generate`.")
 
         def write_batch(batch):
-            batch = self.without_end(batch)
-            new = self.generate(**batch, continuation=True, max_new_tokens=max_new_tokens, **options)
-            if self.config.own_reader_tokenizer:
-                return map(decode, new)
-            # Decoded together, as some tokenizers write no space before the first word.
-            texts = [ids[mask.bool()] for ids, mask in zip(*batch.values(), strict=True)]
-            whole = [decode(torch.cat(parts)) for parts in zip(texts, new, strict=True)]
-            return [text.removeprefix(decode(ids)) for text, ids in zip(whole, texts, strict=True)]
+            if not self.config.own_reader_tokenizer:  # the encoder else reads a prefix as it reads a text
+                batch = self.without_end(batch)
+            return self.generate(**batch, continuation=True, max_new_tokens=max_new_tokens, **options)
 
         written = self.map_texts(write_batch, texts, truncation=truncation)
-        texts = [texts] if isinstance(texts, str) else texts
-        return [text + after for text, after in zip(texts, written, strict=True)]
+        tokenizer, texts = self.reader_tokenizer, [texts] if isinstance(texts, str) else texts
+        decode = partial(tokenizer.decode, skip_special_tokens=True)
+
+        def join(text, new):
+            # Decoded together, as some tokenizers write no space before the first word.
+            before = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            return text + decode([*before, *new.tolist()]).removeprefix(decode(before))
+
+        return [join(*pair) for pair in zip(texts, written, strict=True)]
 
     def reconstruct_ids(self, input_ids, attention_mask=None, concept_num=None, num_iterations=None):
         """As in [`ConceptEncoderForMaskedLM`]: by the decoder, where the model has one, else by the reader."""
@@ -268,8 +282,8 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
 
     def write_again(self, input_ids, attention_mask=None, **options):
         """
-        The texts `input_ids` [B, N] as the reader writes them, token by token, from their concepts; `options` of
-        `generate`.
+        The texts `input_ids` [B, N] as the reader writes them, token by token, from their concepts; special tokens
+        stay as they are. `options` of `generate`.
 
         Raises:
             ValueError: the reader was not trained for it, or its tokens are not those of the encoder.
@@ -278,30 +292,52 @@ class ConceptEncoderForConditionalGeneration(GenerationMixin, ConceptEncoderForM
             raise ValueError(f"{type(self).__name__} cannot reconstruct a text: its reader writes what follows.")
         if self.config.own_reader_tokenizer:
             raise ValueError("The reader writes other tokens than those of the encoder; call `reconstruct`.")
-        if input_ids.shape[1] == 0:
+        named = (getattr(self.config, f"{name}_token_id", None) for name in SPECIAL_TOKENS)
+        special = torch.tensor([token for token in named if isinstance(token, int)], device=input_ids.device)
+        places = ~torch.isin(input_ids, special)
+        if attention_mask is not None:
+            places &= attention_mask.bool()
+        if not places.any():
             return input_ids
-        length = {"min_new_tokens": input_ids.shape[1], "max_new_tokens": input_ids.shape[1]}
-        written = self.generate(input_ids, attention_mask, continuation=False, do_sample=False, **length, **options)
-        if attention_mask is None:
-            return written
-        return written.gather(1, (attention_mask.cumsum(dim=1) - 1).clamp(min=0))  # padding may be on either side
+        longest = int(places.sum(dim=1).max())
+        length = {"min_new_tokens": longest, "max_new_tokens": longest}
+        with self.copying():
+            written = self.generate(input_ids, attention_mask, continuation=False, **length, **options)
+        return torch.where(places, written.gather(1, (places.cumsum(dim=1) - 1).clamp(min=0)), input_ids)
 
-    def reconstruct(self, texts, batch_size: int = 32, truncation: bool = False, concept_num=None, **options):
+    @contextmanager
+    def copying(self):
+        """Within, text is written greedily, without a penalty for repetitions that the generation configuration may
+        have."""
+        own = self.generation_config
+        ends = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        self.generation_config = GenerationConfig(do_sample=False, **ends)
+        try:
+            yield
+        finally:
+            self.generation_config = own
+
+    def reconstruct(
+        self, texts, batch_size=32, truncation=False, concept_num=None, num_iterations=None,
+        max_tokens_per_batch=MAX_TOKENS_PER_BATCH,
+    ):  # fmt: skip
         """As in [`ConceptTextMixin`]. A reader with a tokenizer of its own writes until its end token, at most twice
         as many tokens as the text has, and as many as it has positions."""
+        options = {"concept_num": concept_num, "num_iterations": num_iterations}
         if self.decoder is not None or not self.config.own_reader_tokenizer:
-            return super().reconstruct(texts, batch_size, truncation, concept_num, **options)
+            return super().reconstruct(
+                texts, batch_size, truncation, max_tokens_per_batch=max_tokens_per_batch, **options
+            )
 
         def write_batch(batch):
-            read = max(batch["input_ids"].shape[1], 1)
-            length = 2 * read
-            if self.reader.max_positions is not None:
-                length = max(min(length, self.reader.max_positions - read - 1), 1)
-            return self.generate(
-                **batch, continuation=False, concept_num=concept_num, do_sample=False, max_new_tokens=length
-            ).cpu()
+            lengths = [2 * max(length, 1) for length in batch["attention_mask"].sum(dim=1).tolist()]
+            room = (self.reader.max_positions or math.inf) - max(batch["input_ids"].shape[1], 1) - 1
+            longest = max(min(max(lengths), room), 1)
+            with self.copying():
+                written = self.generate(**batch, continuation=False, max_new_tokens=longest, **options)
+            return [ids[:length] for ids, length in zip(written.cpu(), lengths, strict=True)]
 
-        written = self.map_texts(write_batch, texts, batch_size, truncation=truncation)
+        written = self.map_texts(write_batch, texts, batch_size, max_tokens_per_batch, truncation)
         return [self.reader_tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
 
     def infill(self, texts, truncation: bool = False, **options):

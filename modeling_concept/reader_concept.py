@@ -80,7 +80,7 @@ class ConceptReader(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        reader_config = make_inner_config(config.reader_config, "reader_config")
+        reader_config = make_inner_config(config.reader_config, "reader_config", config.hidden_dropout_prob)
         # "sdpa" is the concept model's default. The reader then takes its own default, as it may have no sdpa.
         own_choice = config._attn_implementation == "sdpa"
         self.lm = AutoModelForCausalLM.from_config(

@@ -165,6 +165,8 @@ class ModelStart:
             values = {name: value for name, value in base.config.to_dict().items() if name in of_encoder}
             values = {name: value for name, value in values.items() if not name.startswith("decoder_")}
             values["num_decoder_layers"] = args.num_decoder_layers
+            if self.reader_tokenizer is not None:
+                values["max_sequence_length"] = max(values["max_sequence_length"], OTHER_TOKENS * self.max_seq_length)
             if self.mixture.decoder_target == "both":
                 values["decoder_target"] = "both"
             config = self.with_reader(config_class(**values | self.overrides), tokenizer)
@@ -247,6 +249,8 @@ def plan_start(
     mixture = training_args.make_mixture((MODEL_TYPES[base.kind] if kept else kind).objective)
     overrides = read_overrides(args.config_overrides, kind.config_class)
     limit = MAX_SEQ_LENGTH if base is None else base.config.max_sequence_length
+    if args.model_name_or_path is not None and getattr(base.config, "own_reader_tokenizer", False):
+        limit //= OTHER_TOKENS  # texts are cut in tokens of the reader
     length = max_seq_length or overrides.get("max_sequence_length", limit)
     start = ModelStart(args, mixture, length, overrides, base, checkpoint)
     if base is not None:

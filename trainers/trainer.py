@@ -168,7 +168,6 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ConciseProgress)
-        self._generation_config = copy.deepcopy(getattr(model, "generation_config", None))
         self.vocabulary = make_vocabulary(model, processing_class)
         self._reset_logs()
         resumes = args.resume_from_checkpoint is not None
@@ -213,14 +212,18 @@ class ConceptTrainer(SafeCheckpointsMixin, HubPushMixin, EvaluationMixin, Traine
 
     # What is trained.
 
+    def train(self, *args, **kwargs):
+        """Overridden to keep how a reader writes."""
+        self._generation_config = copy.deepcopy(getattr(self.model, "generation_config", None))
+        return super().train(*args, **kwargs)
+
     def _prepare_for_training(self, *args, **kwargs):
         """Overridden so that accelerate wraps, and the optimizer updates, the training model; `self.model` stays the
         concept model. Every attempt at training begins here, with empty logs."""
         self._reset_logs()
         model = self.model
-        if self.vocabulary.encoder_tokenizer is not None:
-            # transformers gave it the special tokens of the encoder's tokenizer.
-            model.generation_config = copy.deepcopy(self._generation_config)
+        if hasattr(model, "reader"):  # transformers gave it the special tokens of the encoder's tokenizer
+            model.generation_config = self._generation_config
         self.model = self.model_wrapped = self.training_model
         try:
             return super()._prepare_for_training(*args, **kwargs)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trainers.data.tokenizers import train_tokenizer
 from trainers.evaluation.context import (
     CONCEPTS,
     CONSTANT,
@@ -20,6 +21,7 @@ from trainers.evaluation.context import (
     OPTIMISED,
     OTHER,
     ContextReader,
+    Scores,
     context_results,
     context_scores,
     last_tokens,
@@ -58,7 +60,7 @@ def test_data(data, texts, tokenizer):
     assert data.prefixes.shape == (6, 16) and data.suffixes.shape == data.earlier.shape == (6, 8)
     whole = tokenizer(texts[0]["text"], add_special_tokens=False)["input_ids"]
     ids = torch.cat([data.prefixes, data.suffixes], dim=1).tolist()
-    assert any(whole[start : start + 24] == ids[0] for start in range(len(whole)))
+    assert any(whole[start : start + 23] == ids[0][1:] for start in range(len(whole)))
     with pytest.raises(ValueError, match="fewer than two pieces of 900 tokens"):
         make_context_data("toy", texts, "text", tokenizer, 800, 100, 6, 4)
 
@@ -93,6 +95,8 @@ def test_losses_by_what_is_known(model, data):
         logits = model(older, labels=labels, concept_num=2, continuation=True).logits[:, 2:]
     expected = F.cross_entropy(logits.mT, data.suffixes, reduction="none")
     torch.testing.assert_close(losses[HALF], expected, atol=1e-4, rtol=1e-4)
+    scores[FULL] = Scores(losses[FULL] - 2, scores[FULL].right)  # as if random weights gained by it
+    losses[FULL] = scores[FULL].losses
     shares = context_results(data, scores, "16 tokens as 4")
     kept = {r.system: r.value for r in shares if r.metric == "context kept" and r.task == "toy"}
     assert kept[NOTHING] == 0 and kept[FULL] == pytest.approx(1)
@@ -187,6 +191,36 @@ def test_the_script(model, texts, tokenizer, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "context.png").is_file()
     assert "context kept" in (tmp_path / "out" / "README.md").read_text()
     assert "as a reader" in capsys.readouterr().out
+
+
+def test_prefixes_begin_as_texts_do(texts, tokenizer):
+    special = train_tokenizer(TEXTS * 4, 320, 64)
+    data = make_context_data("toy", texts, "text", special, 16, 8, 6, 4)
+    assert data.opening == 1 and data.prefixes.shape == (6, 16) and data.suffixes.shape == (6, 8)
+    assert set(data.prefixes[:, 0].tolist()) == {special.cls_token_id}
+    assert not torch.isin(data.prefixes[:, 1:], torch.tensor(special.all_special_ids)).any()
+    # Few long texts among many short ones are found.
+    mixed = datasets.Dataset.from_dict({"text": ["short"] * 200 + texts["text"][:3] + ["short"] * 200})
+    assert len(make_context_data("mixed", mixed, "text", tokenizer, 16, 8, 4, 4).prefixes) == 3
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--prefix_length", "48", "--ratios", "2"], "are 24 concepts, but the model has"),
+        (["--prefix_length", "400"], "give a --prefix_length of at most that"),
+        (["--prefix_length", "16", "--answer_column", "titel"], "titel"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_first(model, texts, options, said, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "data").mkdir()
+    texts.to_parquet(tmp_path / "data" / "validation.parquet")
+    lengths = ["--cost_lengths", "16", "--suffix_length", "8"]
+    assert said in refusal(
+        "run_context.py", tmp_path, monkeypatch, "--model_name_or_path", "model", "--dataset_name", "data",
+        *lengths, *options,
+    )  # fmt: skip
 
 
 def test_models_without_a_reader_are_refused(tokenizer, tmp_path, monkeypatch):

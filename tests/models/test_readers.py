@@ -1,11 +1,17 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """Pretrained readers: the source's own logits, nothing random, and what trains of them."""
 
+import re
+
 import pytest
 import torch
 import transformers
 from datasets import Dataset
-from transformers import AutoModelForSeq2SeqLM
+from tokenizers import Tokenizer
+from tokenizers.decoders import Metaspace as MetaspaceDecoder
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Metaspace
+from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 import modeling_concept as models
 from trainers import ConceptTrainingArguments
@@ -24,13 +30,15 @@ from trainers.models.reader import (
     train_reader,
 )
 from trainers.models.untrained import UntrainedError, untrained_like
+from trainers.objectives import OBJECTIVES
 from trainers.objectives.noise import Noise
+from trainers.objectives.vocabulary import Vocabulary
 from trainers.starting import plan_start
 from trainers.trainer import ConceptTrainer
 
 from ..conftest import TEXTS
 from ..modeling.zoo import make_config, random_batch, stir
-from ..trainers.kit import make_trainer
+from ..trainers.kit import clean_batch, make_trainer, step_noise
 
 
 SIZES = {
@@ -266,10 +274,69 @@ def test_a_reader_with_a_tokenizer_of_its_own(tokenizer, tmp_path):
     texts = Dataset.from_dict({"text": [" ".join(TEXTS[number % 4 :] + TEXTS) for number in range(6)]})
     data = make_context_data("toy", texts, "text", own, 16, 8, 4, 4)
     scores = context_scores(loaded, data, 4, batch_size=4)
-    encoded = loaded.encoder(**loaded.tokenize(own.batch_decode(data.prefixes)), concept_num=4, return_dict=True)
+    assert data.opening == 1 and bool((data.prefixes[:, 0] == own.cls_token_id).all())
+    texts = own.batch_decode(data.prefixes, skip_special_tokens=True)
+    encoded = loaded.encoder(**loaded.tokenize(texts), concept_num=4, return_dict=True)
     expected = loaded(labels=data.suffixes, encoder_outputs=encoded, continuation=True).loss
     assert float(scores[CONCEPTS].losses.mean()) == pytest.approx(float(expected), abs=1e-4)
-    assert 0 <= round_trip(loaded, data.prefixes, 4, batch_size=4)["tokens right"] <= 1
+    assert 0 <= round_trip(loaded, data.prefixes, 4, 4, data.opening)["tokens right"] <= 1
+    again = plan_start(ModelArguments(model_name_or_path=checkpoint), start("autoencoding", "again")[1])
+    assert again.max_seq_length == 32  # tokens of the reader
+
+
+def test_a_text_is_written_without_its_special_tokens(tokenizer):
+    """The labels are the words and the end token, and only the words are written again."""
+    special = train_tokenizer(TEXTS * 4, 320, 64)
+    rows = special(TEXTS[:2])["input_ids"]
+    batch = clean_batch(special, rows)
+    batch = batch._replace(vocabulary=Vocabulary.of(special, end_token_id=special.sep_token_id))
+    inputs = OBJECTIVES["autoencoding"]()(batch, step_noise(batch))
+    for row, labels, given in zip(rows, inputs["labels"], inputs["decoder_input_ids"], strict=True):
+        assert labels[labels != -100].tolist() == [*row[1:-1], special.sep_token_id]
+        assert given[1 : len(row) - 1].tolist() == row[1:-1]
+    config = make_config(
+        models.ConceptEncoderForConditionalGeneration, vocab_size=len(special), max_sequence_length=64,
+        **{f"{name}_token_id": getattr(special, f"{name}_token_id") for name in ("pad", "mask", "cls", "sep")},
+    )  # fmt: skip
+    model = stir(models.ConceptEncoderForConditionalGeneration(config), 0.2).eval()
+    ids, mask = batch.input_ids, batch.attention_mask
+    model.generation_config.repetition_penalty = 2.0  # without effect
+    written = model.write_again(ids, mask)
+    model.generation_config.repetition_penalty = None
+    words = torch.isin(ids, torch.tensor(special.all_special_ids)).logical_not()
+    assert torch.equal(written[~words], ids[~words])
+    length = dict.fromkeys(("min_new_tokens", "max_new_tokens"), int(words.sum(dim=1).max()))
+    free = model.generate(ids, mask, continuation=False, do_sample=False, **length)
+    for row in range(2):
+        assert torch.equal(written[row][words[row]], free[row][: int(words[row].sum())])
+
+
+def test_completions_keep_the_space_before_a_word(tokenizer):
+    """Some tokenizers write none before the first word that they are given."""
+    words = sorted({word for text in TEXTS for word in text.split()})
+    spaced = Tokenizer(
+        WordLevel({"<pad>": 0, "<unk>": 1} | {f"▁{word}": 2 + i for i, word in enumerate(words)}, "<unk>")
+    )
+    spaced.pre_tokenizer, spaced.decoder = Metaspace(), MetaspaceDecoder()
+    own = PreTrainedTokenizerFast(tokenizer_object=spaced, pad_token="<pad>", unk_token="<unk>")
+    options = {"vocab_size": len(tokenizer), "max_sequence_length": 64}
+    options |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "mask")}
+    config = make_config(
+        models.ConceptEncoderForConditionalGeneration,
+        reader_config={**SIZES, "model_type": "llama", "vocab_size": len(own), "eos_token_id": None}, **options,
+    )  # fmt: skip
+    model = stir(models.ConceptEncoderForConditionalGeneration(config), 0.2).eval()
+    model.tokenizer, model.reader_tokenizer = tokenizer, own
+    text = " ".join(words[:3])
+    written = model.complete(text, max_new_tokens=2, suppress_tokens=[0, 1])[0]
+    assert re.fullmatch(re.escape(text) + r" \S+ \S+", written)
+
+
+def test_readers_have_the_dropout_of_the_model(tmp_path):
+    reader = read_reader(save_source(tmp_path, "GPT2LMHeadModel", resid_pdrop=0.3, embd_pdrop=0.2))
+    model = make_model(reader).train()
+    assert {model.reader.lm.config.resid_pdrop, model.reader.lm.config.embd_pdrop} == {0.0}
+    assert all(module.p == 0 for module in model.modules() if isinstance(module, torch.nn.Dropout))
 
 
 def test_what_cannot_be_a_reader_is_told(sources, tmp_path):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
@@ -21,14 +22,14 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import HfApi, ModelCard
-from transformers import HfArgumentParser, Trainer, TrainingArguments, default_data_collator
+from transformers import AutoModelForSeq2SeqLM, HfArgumentParser, Trainer, TrainingArguments, default_data_collator
 
 import modeling_concept as models
 from trainers import ConceptTrainingArguments
 from trainers.checkpoints import verify_checkpoint
 from trainers.data.tokenizers import train_tokenizer
 from trainers.evaluation.results import MAJORITY, UNTRAINED, Result, measured_on, write_results
-from trainers.publishing.hub import HubPushMixin, model_files, open_repo
+from trainers.publishing.hub import HubPushMixin, check_folder, model_files, open_repo
 from trainers.publishing.model_card import RunFacts, add_results, make_card
 
 from ..conftest import ROOT, TEXTS
@@ -557,3 +558,22 @@ def test_the_folder_decides_what_goes_up(tmp_path):
     assert set(model_files(tmp_path, ModelCard.load(tmp_path / "README.md"))) == {
         "config.json", "model.safetensors", "a_concept.py", "training.png", "README.md", "pictures/loss.png"
     }  # fmt: skip
+
+
+def test_what_goes_up_of_a_reader_is_whole(tokenizer, tmp_path):
+    """Its tokenizer, and how it writes."""
+    model = make_model("causal_lm", tokenizer)
+    model.tokenizer, model.reader_tokenizer = tokenizer, tokenizer
+    model.generation_config.max_new_tokens = 3
+    model.save_pretrained(tmp_path / "run")
+    check_folder(tmp_path / "run")
+    for name, path in model_files(tmp_path / "run", ModelCard("")).items():
+        if isinstance(path, Path):
+            (tmp_path / "hub" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / "hub" / name)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "hub", trust_remote_code=True)
+    assert loaded.generation_config.max_new_tokens == 3
+    assert loaded.reader_tokenizer.get_vocab() == tokenizer.get_vocab()
+    shutil.rmtree(tmp_path / "run" / "reader")
+    with pytest.raises(ValueError, match="cannot be read"):
+        check_folder(tmp_path / "run")

@@ -202,22 +202,24 @@ def tokens_per_concept(result: Result) -> float:
 
 
 @torch.no_grad()
-def round_trip(model, ids: torch.Tensor, count: int, batch_size: int) -> dict[str, float]:
+def round_trip(model, ids: torch.Tensor, count: int, batch_size: int, opening: int = 0) -> dict[str, float]:
     """
-    How well the reader writes texts `ids` [T, N] again from `count` concepts of each.
+    How well the reader writes texts `ids` [T, N] again from `count` concepts of each, without the `opening` special
+    tokens with which they begin.
 
     Returns:
         Shares of right tokens when each is predicted after the right ones, and when the reader goes on from its own;
         share of texts that it then writes without an error.
     """
     reader, forced, greedy = ContextReader(model, count), [], []
-    length = {"min_new_tokens": ids.shape[1], "max_new_tokens": ids.shape[1]}
+    length = dict.fromkeys(("min_new_tokens", "max_new_tokens"), ids.shape[1] - opening)
     for part in ids.to(model.device).split(batch_size):
-        encoded = reader.encode(part)
-        logits = model(labels=part, encoder_outputs=encoded, continuation=False, return_logits=True).logits
-        forced.append((logits.argmax(dim=-1) == part).cpu())
-        written = model.generate(encoder_outputs=encoded, continuation=False, do_sample=False, **length)
-        greedy.append((written == part).cpu())
+        encoded, labels = reader.encode(part), part[:, opening:].contiguous()
+        logits = model(labels=labels, encoder_outputs=encoded, continuation=False, return_logits=True).logits
+        forced.append((logits.argmax(dim=-1) == labels).cpu())
+        with model.copying():
+            written = model.generate(encoder_outputs=encoded, continuation=False, **length)
+        greedy.append((written == labels).cpu())
     right = torch.cat(greedy)
     return {
         "tokens right, given those before": float(torch.cat(forced).double().mean()),
@@ -233,9 +235,10 @@ def optimised_scores(
     model, data: ContextData, count: int, batch_size: int, steps: int = 300, rate: float = 0.02
 ) -> Scores:
     """
-    Scores on the suffixes with vectors in place of the concepts that are found for each text by gradient
-    descent (Adam, `steps` steps): with them the frozen reader shall predict the suffix as it does with the whole
-    prefix. They start as the concepts. What the reader could do if the encoder knew how, and what follows, in advance.
+    Scores on the suffixes with vectors in place of the concepts and the start embedding that are found for each text
+    by gradient descent (Adam, `steps` steps): with them the frozen reader shall predict the suffix as it does with the
+    whole prefix. They start as the concepts. What the reader could do if the encoder knew how, and what follows, in
+    advance.
     """
     reader, scores = ContextReader(model, count), []
     head = model.reader.lm.get_output_embeddings()

@@ -14,6 +14,9 @@ import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
+from ..data.pieces import special_ends
+from ..data.texts import check_text_column
+
 
 @dataclass
 class ContextData:
@@ -27,6 +30,7 @@ class ContextData:
         earlier: bool [T, S], True at tokens of words that occur in the prefix, but not in its last C tokens.
         counted: bool [T, S], True at the tokens that are measured, those of answers; all without questions.
         asks: whether suffixes are questions with answers.
+        opening: number of special tokens with which each prefix begins, as the tokenizer begins a text.
     """
 
     name: str
@@ -35,6 +39,7 @@ class ContextData:
     earlier: torch.Tensor
     counted: torch.Tensor | None = None
     asks: bool = False
+    opening: int = 0
 
     def __post_init__(self):
         if self.counted is None:
@@ -44,15 +49,15 @@ class ContextData:
         """The first `count` texts."""
         columns = (self.prefixes, self.suffixes, self.earlier, self.counted)
         name = f"{self.name}, the first {count:,}"
-        return ContextData(name, *(column[:count] for column in columns), asks=self.asks)
+        return ContextData(name, *(column[:count] for column in columns), self.asks, self.opening)
 
 
 def make_context_data(
     name: str, texts: Dataset, column: str, tokenizer, prefix: int, suffix: int, count: int, last: int
 ) -> ContextData:
     """
-    `count` pieces of `prefix` and `suffix` tokens, one of each document, from documents and places that are spread
-    evenly; of fewer documents several pieces each.
+    `count` pieces of `prefix` and `suffix` tokens, the beginnings of documents that are spread evenly; of fewer
+    documents several pieces each, at places that are spread evenly.
 
     Args:
         last: number of the last tokens of the prefix in which a word of `earlier` must not occur.
@@ -60,18 +65,17 @@ def make_context_data(
     Raises:
         ValueError: the texts hold fewer than two such pieces.
     """
-    length, pieces = prefix + suffix, []
+    opening, _ = special_ends(tokenizer)
+    length, pieces = prefix + suffix - len(opening), []
     rounds = -(-count // max(len(texts), 1))
-    for row in spread(texts, 4 * count):
-        ids = tokenizer(row[column], add_special_tokens=False)["input_ids"]
-        fits = len(ids) // length
-        for part in range(min(fits, rounds)):
-            start = part * (len(ids) // min(fits, rounds)) if fits > 1 else 0
-            pieces.append(ids[start : start + length])
-    check_pieces(name, len(pieces), length)
+    for _, ids in long_enough(texts, column, tokenizer, length, count):
+        fits = min(len(ids) // length, rounds)
+        starts = (part * (len(ids) // fits) for part in range(fits))
+        pieces += [[*opening, *ids[start : start + length]] for start in starts]
+    check_pieces(name, len(pieces), prefix + suffix)
     ids = torch.tensor(list(spread(pieces, count)))
     earlier = torch.tensor([earlier_tokens(row, tokenizer, prefix, last) for row in ids.tolist()])
-    return ContextData(name, ids[:, :prefix], ids[:, prefix:], earlier)
+    return ContextData(name, ids[:, :prefix], ids[:, prefix:], earlier, opening=len(opening))
 
 
 def make_question_data(
@@ -79,7 +83,8 @@ def make_question_data(
     last: int,
 ) -> ContextData:  # fmt: skip
     """
-    The first `prefix` tokens of `count` texts, each with a question and its answer.
+    The first `prefix` tokens of `count` texts, each with a question and its answer; rows without an answer are left
+    out.
 
     Args:
         column, answer_column: of texts and answers.
@@ -87,34 +92,49 @@ def make_question_data(
         last: as in [`make_context_data`].
 
     Raises:
-        ValueError: the question names a column that the data do not have, or fewer than two texts are long enough.
+        ValueError: there are no such columns of texts, the question names another one, or fewer than two texts are
+            long enough.
     """
-    prefixes, suffixes, asked = [], [], []
-    for row in spread(rows, 4 * count):
+    check_text_column(rows, answer_column, name)
+    (opening, _), prefixes, suffixes, asked = special_ends(tokenizer), [], [], []
+    answered = rows.filter(lambda answer: bool(answer and answer.strip()), input_columns=[answer_column])
+    for row, ids in long_enough(answered, column, tokenizer, prefix - len(opening), count):
         try:
             before = question.format_map(row)
-        except (KeyError, ValueError, IndexError) as error:
+        except (LookupError, ValueError) as error:
             raise ValueError(
                 f"The question {question!r} must name columns as {{name}}, of {', '.join(rows.column_names)}."
             ) from error
-        ids, words, answer = (
+        words, answer = (
             tokenizer(text, add_special_tokens=False)["input_ids"]
-            for text in (row[column], before, f" {str(row[answer_column]).strip()}")
+            for text in (before, f" {row[answer_column].strip()}")
         )
-        if len(ids) >= prefix and str(row[answer_column]).strip():
-            prefixes.append(ids[:prefix])
-            suffixes.append(torch.tensor(words + answer))
-            asked.append(len(words))
+        prefixes.append([*opening, *ids][:prefix])
+        suffixes.append(torch.tensor(words + answer))
+        asked.append(len(words))
     check_pieces(name, len(prefixes), prefix)
-    chosen = list(spread(range(len(prefixes)), count))
-    lengths = torch.tensor([len(suffixes[place]) for place in chosen])[:, None]
-    begins = torch.tensor([asked[place] for place in chosen])[:, None]
-    ids = pad_sequence([suffixes[place] for place in chosen], batch_first=True)
-    places = torch.arange(ids.shape[1])
-    whole = ((prefixes[place], row) for place, row in zip(chosen, ids.tolist(), strict=True))
-    earlier = torch.tensor([earlier_tokens(before + after, tokenizer, prefix, last) for before, after in whole])
+    ids, places = pad_sequence(suffixes, batch_first=True), torch.arange(max(map(len, suffixes)))
+    lengths, begins = (torch.tensor(column)[:, None] for column in (list(map(len, suffixes)), asked))
+    whole = (before + after for before, after in zip(prefixes, ids.tolist(), strict=True))
+    earlier = torch.tensor([earlier_tokens(row, tokenizer, prefix, last) for row in whole])
     counted = (places >= begins) & (places < lengths)
-    return ContextData(name, torch.tensor([prefixes[place] for place in chosen]), ids, earlier, counted, asks=True)
+    return ContextData(name, torch.tensor(prefixes), ids, earlier, counted, asks=True, opening=len(opening))
+
+
+def long_enough(rows: Dataset, column: str, tokenizer, length: int, count: int) -> list[tuple[dict, list[int]]]:
+    """At most `count` rows with texts of at least `length` tokens, and these tokens: of evenly spread rows, or of all
+    where too few of those are long enough."""
+    for tried in (spread(rows, 4 * count), rows):
+        found = []
+        for row in tried:
+            ids = tokenizer(row[column] or "", add_special_tokens=False, verbose=False)["input_ids"]
+            if len(ids) >= length:
+                found.append((row, ids))
+            if tried is rows and len(found) == count:
+                break
+        if len(found) >= count or len(rows) <= 4 * count:
+            break
+    return list(spread(found, count))
 
 
 def spread(rows, count: int) -> Iterator:

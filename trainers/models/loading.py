@@ -94,7 +94,8 @@ def load_model(path: str, encoder_only: bool = False) -> PreTrainedModel:
         auto_class = choice if names & set(config.architectures or ()) else auto_class
     model, _ = load_weights(auto_class, path, "auto", config=config)
     try:
-        model.tokenizer = model.tokenizer  # read, and checked, before anything is computed
+        # Read, and checked, before anything is computed.
+        model.tokenizer, _ = model.tokenizer, getattr(model, "reader_tokenizer", None)
     except UNREADABLE as error:
         raise ValueError(f"The checkpoint {str(path)!r} cannot be read: {first_line(error)}") from error
     return model.eval()

@@ -180,6 +180,8 @@ def text_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         return tokenizer
     own = model.reader_tokenizer
     if own.pad_token is None:
+        if own.eos_token is None:
+            raise ValueError("The reader's tokenizer has neither padding nor end token: set its pad_token.")
         own.pad_token = own.eos_token  # masked wherever it pads
     return own
 
@@ -189,12 +191,15 @@ def make_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     cutter, encoder = text_tokenizer(model, tokenizer), {}
     if cutter is not tokenizer:
         encoder = {"encoder_tokenizer": tokenizer, "encoder_length": model.config.max_sequence_length}
-    return Vocabulary.of(cutter, model.device, end_token_id=end_token(model), **encoder)
+    return Vocabulary.of(cutter, model.device, end_token_id=end_token(model, cutter), **encoder)
 
 
-def end_token(model: PreTrainedModel) -> int | None:
-    """The token with which the reader of a model ends a text; None without a reader, or if it ends none."""
+def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token with which the reader of a model ends a text, that of its tokenizer if it knows several; None without
+    a reader, or if it ends none."""
     if not hasattr(model, "reader"):
         return None
     ends = model.generation_config.eos_token_id
-    return ends[0] if isinstance(ends, list) else ends
+    if isinstance(ends, list):
+        return tokenizer.eos_token_id if tokenizer.eos_token_id in ends else ends[0]
+    return ends

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 
 from .continuation import ReaderObjective
 from .noise import Noise
-from .vocabulary import CleanBatch
+from .vocabulary import CleanBatch, compact
 
 
 @dataclass
 class Autoencoding(ReaderObjective):
     """The encoder sees a text, the reader predicts its tokens, one after the other, and that it ends (as in ICAE, Ge
-    et al. 2024)."""
+    et al. 2024). Special tokens are left out: a reader begins and ends texts by itself."""
 
     def __call__(self, batch: CleanBatch, noise: Noise) -> dict[str, torch.Tensor]:
-        ids, mask = batch.input_ids, batch.attention_mask
+        ids, mask = compact(batch.input_ids, ~batch.special, batch.vocabulary.pad_token_id)
         inputs = batch.encoder_inputs
         if (end := batch.vocabulary.end_token_id) is None:
             return inputs | self.targets(ids, mask, batch.vocabulary)

@@ -188,7 +188,7 @@ class Mixture:
             if getattr(config, "own_reader_tokenizer", False) and not objective.reads_any_tokens:
                 raise ValueError(
                     f"{name} needs a reader with the encoder's tokenizer, and this one has its own; take objectives "
-                    "of the reader alone."
+                    "of the reader, and distillation."
                 )
 
     @property

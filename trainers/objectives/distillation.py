@@ -68,9 +68,9 @@ class Distillation(Objective):
             length = round(SHORTEST_PART * (2 * longest / SHORTEST_PART) ** float(place))
             batch = cut_texts(batch, min(length, longest), batch.vocabulary.sentence_ends)[0]
         inputs = batch.encoder_inputs
-        agrees = tokenizer.get_vocab() == self._teacher.tokenizer.get_vocab()
-        agrees = agrees and batch.vocabulary.encoder_tokenizer is None
-        if agrees and batch.input_ids.shape[1] <= self._teacher.max_seq_length:
+        encoders = batch.vocabulary.encoder_tokenizer or tokenizer
+        agrees = encoders.get_vocab() == self._teacher.tokenizer.get_vocab()
+        if agrees and inputs["input_ids"].shape[1] <= self._teacher.max_seq_length:
             features = inputs
         elif self.token_state_weight:
             raise ValueError(

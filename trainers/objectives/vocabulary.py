@@ -12,8 +12,12 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from .noise import Noise
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,13 @@ class Vocabulary:
 
 
 def retokenize(texts: list[str], tokenizer, length: int, device) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask` of texts, cut at `length` tokens."""
+    """`input_ids` and `attention_mask` of texts, cut at `length` tokens, of which a warning is logged once."""
     tokens = tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
+    if tokens["input_ids"].shape[1] >= length:
+        logger.warning_once(
+            f"Texts have as many tokens of the encoder as it takes, {length}, or more, and lose their ends: cut them "
+            "into shorter pieces by --max_seq_length."
+        )
     return {name: tokens[name].to(device=device, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
 

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 import modeling_concept
 from modeling_concept.base_concept import ENTRY_FILE, SENTENCE_TRANSFORMER_FILES
+from modeling_concept.heads_generation_concept import READER_FOLDER
 
 from ..data.tokenizers import load_tokenizer
 from ..evaluation.results import is_measured, measured_model, read_report
@@ -35,7 +36,7 @@ PUSHED = re.compile(r"\n*<!-- pushed: (\w+) -->\n?")
 WEIGHTS = "model*.safetensors*"
 HUB_FILES = (
     "*_concept.py", "config.json", WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json",
-    "added_tokens.json", "*.jinja", *SENTENCE_TRANSFORMER_FILES, "*.png", "*.svg",
+    "added_tokens.json", "generation_config.json", "*.jinja", *SENTENCE_TRANSFORMER_FILES, "*.png", "*.svg",
 )  # fmt: skip
 
 
@@ -105,14 +106,20 @@ def check_folder(folder: str | Path):
     if info["missing_keys"]:
         raise ValueError(f"{folder} lacks the weights {sorted(info['missing_keys'])}.")
     model.tokenizer = load_tokenizer(str(folder))
+    if getattr(config, "own_reader_tokenizer", False):
+        model.reader_tokenizer = load_tokenizer(str(Path(folder, READER_FOLDER)))
     return model
 
 
 def model_files(folder: Path, card: ModelCard) -> dict[str, Path | bytes]:
     """The files of a folder that `HUB_FILES` names, by path, with the card and the pictures that it shows; ValueError
     if one of these is missing."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    files = {name: folder / name for name in names if any(fnmatch(name, pattern) for pattern in HUB_FILES)}
+    paths = sorted(path for path in (*folder.iterdir(), *(folder / READER_FOLDER).glob("*")) if path.is_file())
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in paths
+        if any(fnmatch(path.name, pattern) for pattern in HUB_FILES)
+    }
     for picture in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", card.text):
         if not re.match(r"[a-z]+:", picture):  # of another site
             if not (folder / picture).is_file():
