@@ -174,6 +174,7 @@ def plot_context(results: list[Result], title: str, path: Path) -> None:
     figure, panels = make_figure(len(tasks), title, width=4.5, height=4.2)
     for axes, task in zip(panels, tasks, strict=True):
         for number, way in enumerate(SHOWN):
+            label = "as many last tokens" if way == LAST else way
             points = sorted(
                 (tokens_per_concept(result), 100 * result.value)
                 for result in kept
@@ -182,13 +183,16 @@ def plot_context(results: list[Result], title: str, path: Path) -> None:
                 and (result.system == way or (way == LAST and result.system.startswith(LAST)))
             )
             if points:
-                axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=way)
+                axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=label)
         axes.set(title=task, xlabel="tokens of the prefix per concept", ylabel="context kept, %")
         axes.set_xscale("log", base=2)
         ticks = sorted({tokens_per_concept(result) for result in kept})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.axhline(0, color="0.7", linewidth=0.8)
-        style_axes(axes)
+        style_axes(axes, legend=False)
+    labelled = panels[0].get_legend_handles_labels()
+    # One legend below all panels, where it hides no line.
+    figure.legend(*labelled, loc="outside lower center", ncols=2 * len(panels), frameon=False, fontsize="small")
     save_picture(figure, path)
 
 
