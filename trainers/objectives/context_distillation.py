@@ -5,7 +5,6 @@ A reader of concepts learns from itself as a reader of the tokens.
 B texts, P prefix tokens, S suffix tokens, M chosen ones of them, V vocabulary, R width of the reader.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +45,7 @@ class ContextDistillation(Continuation):
             hidden = reader.states(reader.append(prompt, written[:, 1:])).last_hidden_state
             return hidden[rows, prompt.inputs_embeds.shape[1] - 1 + places]
 
-        with torch.no_grad(), evaluating(reader.lm):
+        with model.inference_mode():
             prompt = reader.token_prompt(inputs["reader_input_ids"], inputs["reader_attention_mask"])
             targets = states(prompt.align_right())
         found = states(reader.prompt(encoded, continues=True))
@@ -57,17 +56,6 @@ class ContextDistillation(Continuation):
         if self.hidden_state_weight:
             total = total + self.hidden_state_weight * (1 - F.cosine_similarity(found, targets, dim=-1)).sum()
         return total / items
-
-
-@contextmanager
-def evaluating(module):
-    """Within, the module is in eval mode."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
 
 
 def divergence(head, likelihood_weight: float, found, targets, labels):
