@@ -19,6 +19,7 @@ from modeling_concept.outputs_concept import ConceptEncoderOutput
 from modeling_concept.reader_concept import ReaderInputs
 
 from ..models.reader import make_vocabulary
+from ..objectives.divergence import divergence
 from .context_data import ContextData
 from .plots import make_figure, save_picture, style_axes
 from .results import Result
@@ -253,17 +254,14 @@ def optimised_scores(
         prefixes, suffixes, counted = part
         with torch.no_grad():
             known = reader.suffix_states(reader.full(prefixes), suffixes)[counted]
-            targets = F.log_softmax(head(known).float(), dim=-1)
             prompt = reader.concepts(prefixes)
         vectors = prompt.inputs_embeds.clone().requires_grad_(True)
         scale = vectors.detach().square().mean().sqrt()  # steps are small beside the vectors
         optimizer = torch.optim.Adam([vectors], lr=rate * float(scale))
         for _ in range(steps):
             states = reader.suffix_states(prompt._replace(inputs_embeds=vectors), suffixes)[counted]
-            found = F.log_softmax(head(states).float(), dim=-1)
             optimizer.zero_grad()
-            divergence = F.kl_div(found, targets, reduction="sum", log_target=True)
-            (divergence / len(prefixes)).backward()
+            (divergence(head, states, known) / len(prefixes)).backward()
             optimizer.step()
         with torch.no_grad():
             scores.append(reader.scores(prompt._replace(inputs_embeds=vectors), suffixes))

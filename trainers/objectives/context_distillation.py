@@ -2,21 +2,16 @@
 """
 A reader of concepts learns from itself as a reader of the tokens.
 
-B texts, P prefix tokens, S suffix tokens, M chosen ones of them, V vocabulary, R width of the reader.
+B texts, P prefix tokens, S suffix tokens, M chosen ones of them, R width of the reader.
 """
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
 from .base import option
 from .continuation import Continuation
-
-
-# Positions whose logits are held at once.
-CHUNK = 512
+from .divergence import divergence
 
 
 @dataclass
@@ -50,17 +45,7 @@ class ContextDistillation(Continuation):
             targets = states(prompt.align_right())
         found = states(reader.prompt(encoded, continues=True))
         output = reader.lm.get_output_embeddings()
-        total = found.new_zeros((), dtype=torch.float32)
-        for part in zip(found.split(CHUNK), targets.split(CHUNK), labels[rows, places].split(CHUNK), strict=True):
-            total = total + checkpoint(divergence, output, self.likelihood_weight, *part, use_reentrant=False)
+        total = divergence(output, found, targets, labels[rows, places], self.likelihood_weight)
         if self.hidden_state_weight:
             total = total + self.hidden_state_weight * (1 - F.cosine_similarity(found, targets, dim=-1)).sum()
         return total / items
-
-
-def divergence(head, likelihood_weight: float, found, targets, labels):
-    """Sum over M tokens of the divergence of the predictions from states `found` [M, R] to those from `targets`
-    [M, R], and of the weighted negative log-likelihoods of `labels` [M]."""
-    found, targets = (F.log_softmax(head(part).float(), dim=-1) for part in (found, targets.detach()))
-    loss = F.kl_div(found, targets, reduction="sum", log_target=True)
-    return loss + likelihood_weight * F.nll_loss(found, labels, reduction="sum") if likelihood_weight else loss
