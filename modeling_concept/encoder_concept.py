@@ -191,14 +191,15 @@ class ConceptEncoder(ConceptPreTrainedModel):
         """Output of [`forward`] for checked inputs: `count` concepts of each text."""
         states, text_mean = self.read_tokens(input_ids, inputs_embeds, layout)
         segments = Segments(layout.lengths, count)
+        by_segment = self.config.concept_start == "segment"
+        concepts = segments.means(states, layout) if by_segment else text_mean.expand(-1, count, -1)
         states = states + self.offset_embedding(layout.positions, segments, states.dtype)
-        concepts, queries = text_mean.expand(-1, count, -1), self.concept_queries(count)
         context = LayerContext(
             make_key_mask(self.config, concepts, states, layout.visible),
             self.rotary(segments.concept_places(), states),
             self.rotary(segments.token_places(layout.positions), states),
         )
-        concepts = self.run_layers(concepts, states, queries, context, num_iterations)
+        concepts = self.run_layers(concepts, states, self.concept_queries(count), context, num_iterations)
         concepts = self.finish(concepts, None if self.config.concept_mean == "free" else text_mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,

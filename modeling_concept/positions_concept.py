@@ -109,6 +109,15 @@ class Segments(NamedTuple):
         segment = positions * self.used // self.lengths[:, None]
         return segment, positions - self.first_token(segment)
 
+    def means(self, states, layout: TextLayout):
+        """Mean [B, C, H] of the visible token states [B, N, H] of each segment; zero where nothing is visible."""
+        index = torch.arange(self.count, device=states.device)[None, :, None]
+        members = self.locate(layout.positions)[0][:, None, :] == index
+        if layout.visible is not None:
+            members = members & layout.visible[:, None, :]
+        shares = members / members.sum(dim=-1, keepdim=True).clamp(min=1)
+        return shares.to(states.dtype) @ states
+
     def concept_places(self):
         """Positions [B or 1, C] of concepts for rotary encoding, which counts segments: distances between concepts and
         their tokens are then the same in texts of all lengths."""

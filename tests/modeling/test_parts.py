@@ -96,6 +96,44 @@ def test_offset_features_count_tokens_of_a_segment():
     assert torch.cdist(long, long)[~torch.eye(40).bool()].min() > 0.5
 
 
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(1, 9), mask=st.lists(st.lists(st.integers(0, 1), min_size=7, max_size=7), min_size=1))
+def test_means_of_segments(count, mask):
+    """Each is the mean of the visible tokens of a segment, whatever padding and holes there are."""
+    mask, states = torch.tensor(mask), torch.randn(len(mask), 7, 3)
+    hidden = torch.rand(mask.shape) < 0.2
+    layout = text_layout(mask, 7, hidden, "cpu")
+    segments = Segments(layout.lengths, count)
+    found = segments.means(states, layout)
+    for row in range(len(mask)):
+        text = mask[row].nonzero().squeeze(1)
+        if not len(text):
+            assert not found[row].any()
+            continue
+        first, length = int(text[0]), int(text[-1] - text[0] + 1)
+        used = min(length, count)
+        for segment in range(count):
+            tokens = [
+                states[row, first + place]
+                for place in range(length)
+                if place * used // length == segment and mask[row, first + place] and not hidden[row, first + place]
+            ]
+            expected = torch.stack(tokens).mean(dim=0) if tokens else torch.zeros(3)
+            torch.testing.assert_close(found[row, segment], expected)
+
+
+def test_concepts_that_start_from_their_segments():
+    """A network whose layers add nothing gives the means of the segments, about the mean of the text."""
+    encoder = ConceptEncoder(make_config(concept_start="segment", concept_mean="uniform")).eval()
+    for name, parameter in encoder.named_parameters():
+        if "o_proj" in name:
+            torch.nn.init.zeros_(parameter)
+    ids = torch.randint(5, encoder.config.vocab_size, (2, 24))
+    states = encoder.embeddings(ids, None, text_layout(None, 24, None, "cpu"))
+    means = states.unflatten(1, (encoder.config.concept_num, -1)).mean(dim=2)
+    torch.testing.assert_close(encoder(ids).last_hidden_state, encoder.finish(means, states.mean(dim=1, keepdim=True)))
+
+
 def test_rotary_positions_count_segments():
     segments = Segments(torch.tensor([64]), 16)
     places, concepts = segments.token_places(torch.arange(64)[None])[0], segments.concept_places()[0]

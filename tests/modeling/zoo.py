@@ -47,6 +47,7 @@ OPTIONS = {
     "dimension_inversion": {"token_embedding_dim": 8},
     "uniform_mean": {"concept_mean": "uniform"},
     "free_mean": {"concept_mean": "free"},
+    "segment_start": {"concept_start": "segment"},
     "few_harmonics": {"offset_harmonics": 1},
     "decoder_convolution": {"decoder_conv_width": 3},
     "backbone_llama": {"backbone_config": BACKBONES["llama"]},
