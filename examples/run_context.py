@@ -75,6 +75,12 @@ class Arguments:
         default_factory=lambda: [512, 2048, 4096, 8192], metadata={"help": "Tokens of texts whose reading is timed."}
     )
     batch_size: int = field(default=16, metadata={"help": "Pieces at a time."})
+    bf16: bool = field(
+        default=False,
+        metadata={
+            "help": "Read texts in bfloat16, by autocast; the cost is always that in the precision of the model."
+        },
+    )
 
     def __post_init__(self):
         check_at_least(
@@ -97,8 +103,9 @@ def main():
     check_ratios(model, args)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     folder, results = reporting.folder("context", path), []
-    for name in args.dataset_name:
-        results += measure_texts(model, name, args)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=args.bf16):
+        for name in args.dataset_name:
+            results += measure_texts(model, name, args)
     results += reading_cost(model, args.cost_lengths, args.ratios[0])
     title = f"{model_name(path)} as a reader"
     screen(200).print(results_table(results, title))

@@ -176,7 +176,15 @@ def test_cost(model):
     read_and_write(model.reader.lm, lambda: reader.full(torch.randint(5, 61, (1, 7))))
 
 
-def test_the_script(model, texts, tokenizer, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("precision", [[], ["--bf16", "true"]])
+def test_the_script(precision, model, texts, tokenizer, tmp_path, monkeypatch, capsys):
+    seen, scores = set(), ContextReader.scores
+
+    def watched(*args):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return scores(*args)
+
+    monkeypatch.setattr(ContextReader, "scores", watched)
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "data").mkdir()
     texts.to_parquet(tmp_path / "data" / "validation.parquet")
@@ -184,9 +192,10 @@ def test_the_script(model, texts, tokenizer, tmp_path, monkeypatch, capsys):
         "run_context.py", tmp_path, monkeypatch, "--model_name_or_path", "model", "--dataset_name", "data",
         "--prefix_length", "16", "--suffix_length", "8", "--ratios", "4", "8", "--max_eval_samples", "6",
         "--optimise", "2", "--round_trip_length", "8", "--round_trip_ratios", "2", "--cost_lengths", "32",
-        "--output_dir", "out",
+        "--output_dir", "out", *precision,
     )  # fmt: skip
     report = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert seen == {bool(precision)}
     assert {OPTIMISED, CONCEPTS} <= {result["system"] for result in report["results"]}
     assert (tmp_path / "out" / "context.png").is_file()
     assert "context kept" in (tmp_path / "out" / "README.md").read_text()
