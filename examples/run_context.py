@@ -29,15 +29,16 @@ from trainers.evaluation.reading_cost import NEW_TOKENS, reading_cost
 from trainers.evaluation.results import (
     ReportingArguments,
     Result,
+    by_task,
+    make_table,
     measured_on,
     model_name,
-    results_markdown,
-    results_table,
+    tabulate_systems,
     write_results,
 )
 from trainers.models.loading import load_model
 from trainers.utils.limits import check_at_least
-from trainers.utils.plain_text import markdown, screen
+from trainers.utils.plain_text import markdown, markdown_table, screen
 from trainers.utils.script import newest_checkpoint, parse_arguments, run_facts, run_script
 
 
@@ -108,10 +109,14 @@ def main():
             results += measure_texts(model, name, args)
     results += reading_cost(model, args.cost_lengths, args.ratios[0])
     title = f"{model_name(path)} as a reader"
-    screen(200).print(results_table(results, title))
+    tables = {task: tabulate_systems(rows) for task, rows in by_task(results).items()}
+    for task, table in tables.items():
+        screen(140).print(make_table(f"{title}: {task}", *table))
     plot_context(results, title, folder / "context.png")
-    text = f"# {markdown(title)}\n\n{results_markdown(results)}\n\n![Context kept](context.png)\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    parts = [f"# {markdown(title)}", "Losses in nats.", "![Context kept](context.png)"]
+    for task, table in tables.items():
+        parts += [f"## {markdown(task)}", markdown_table(*table, text_columns=2)]
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     facts = run_facts(args, reporting, measured_on(path), {})
     print(f"results: {write_results(folder / 'results.json', results, facts)}")
 

@@ -9,8 +9,10 @@ import pytest
 from trainers.evaluation.results import (
     ReportingArguments,
     Result,
+    by_task,
     read_report,
     results_folder,
+    tabulate_systems,
     track_results,
     write_results,
 )
@@ -28,6 +30,19 @@ def test_results_go_to_file_and_tracker(tmp_path):
     assert read_report(written) == {"seed": 1, "datasets": {"stsb": ["me/stsb", "STS-B"]}, "results": RESULTS}
     track_results(RESULTS, ["tensorboard"], "run", str(folder), facts)
     assert list(folder.rglob("events.out.tfevents.*"))
+
+
+def test_a_table_of_many_systems():
+    values = {("A", "loss", "x"): 1, ("A", "kept", "x"): 2, ("A", "loss", "y"): 3, ("B", "loss", "x"): 4}
+    results = [Result("data", split, metric, system, value) for (split, metric, system), value in values.items()]
+    headings, rows = tabulate_systems(results)
+    assert headings == ["metric", "system", "A", "B"]
+    assert rows == [
+        ["loss", "x", "1.0000", "4.0000"],
+        ["loss", "y", "3.0000", ""],
+        ["kept", "x", "2.0000", ""],
+    ]
+    assert by_task([*results, RESULTS[0]]) == {"data": results, "stsb": RESULTS[:1]}
 
 
 def test_a_folder_names_evaluation_model_and_time(tmp_path, monkeypatch):

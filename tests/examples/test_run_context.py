@@ -17,6 +17,7 @@ from trainers.evaluation.context import (
     EARLIER,
     FULL,
     HALF,
+    LAST,
     NOTHING,
     OPTIMISED,
     OTHER,
@@ -24,7 +25,6 @@ from trainers.evaluation.context import (
     Scores,
     context_results,
     context_scores,
-    last_tokens,
     optimised_scores,
     round_trip,
 )
@@ -78,7 +78,7 @@ def test_words_that_only_memory_knows(tokenizer):
 def test_losses_by_what_is_known(model, data):
     scores = context_scores(model, data, 4, batch_size=4)
     losses = {name: found.losses for name, found in scores.items()}
-    ways = {NOTHING, FULL, last_tokens(4), CONCEPTS, OTHER, CONSTANT, HALF}
+    ways = {NOTHING, FULL, LAST, CONCEPTS, OTHER, CONSTANT, HALF}
     assert losses.keys() == ways and all(values.shape == (6, 8) for values in losses.values())
     ids = torch.cat([data.prefixes, data.suffixes], dim=1)
     with torch.no_grad():

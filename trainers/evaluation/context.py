@@ -27,7 +27,7 @@ from .results import Result
 
 NOTHING, BEGINNING, FULL, CONCEPTS = "nothing", "the first token", "the whole prefix", "its concepts"
 OTHER, CONSTANT, HALF = "concepts of another text", "mean concepts of all texts", "half concepts, half last tokens"
-LAST, OPTIMISED = "its last", "vectors found for the text"
+LAST, OPTIMISED = "as many last tokens", "vectors found for the text"
 SHOWN = (CONCEPTS, LAST, HALF, OTHER, CONSTANT)  # in the picture
 EARLIER = "words seen only before the last tokens"
 
@@ -124,7 +124,7 @@ def context_scores(model, data: ContextData, count: int, batch_size: int) -> dic
         NOTHING: reader.start,
         BEGINNING: reader.beginning,
         FULL: reader.full,
-        last_tokens(count): reader.last,
+        LAST: reader.last,
         CONCEPTS: reader.concepts,
         OTHER: reader.concepts,
         CONSTANT: reader.constant(mean.sum(dim=0) / len(prefixes)),
@@ -140,10 +140,6 @@ def context_scores(model, data: ContextData, count: int, batch_size: int) -> dic
     # Whichever it is less surprised by, so that what is gained over it is no gain over a bad start.
     scores[NOTHING] = min(scores[NOTHING], scores.pop(BEGINNING), key=lambda found: found.losses[data.counted].mean())
     return scores
-
-
-def last_tokens(count: int) -> str:
-    return f"{LAST} {count} tokens"
 
 
 def context_results(data: ContextData, scores: dict[str, Scores], setting: str) -> list[Result]:
@@ -175,16 +171,13 @@ def plot_context(results: list[Result], title: str, path: Path) -> None:
     figure, panels = make_figure(len(tasks), title, width=4.5, height=4.2)
     for axes, task in zip(panels, tasks, strict=True):
         for number, way in enumerate(SHOWN):
-            label = "as many last tokens" if way == LAST else way
             points = sorted(
                 (tokens_per_concept(result), 100 * result.value)
                 for result in kept
-                if result.task == task
-                and not math.isnan(result.value)
-                and (result.system == way or (way == LAST and result.system.startswith(LAST)))
+                if result.task == task and result.system == way and not math.isnan(result.value)
             )
             if points:
-                axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=label)
+                axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=way)
         axes.set(title=task, xlabel="tokens of the prefix per concept", ylabel="context kept, %")
         axes.set_xscale("log", base=2)
         ticks = sorted({tokens_per_concept(result) for result in kept})

@@ -71,6 +71,25 @@ def tabulate(results: Iterable[Result]) -> tuple[list[str], list[list[str]]]:
     return ["task", "split (examples)", "metric", *systems], rows
 
 
+def tabulate_systems(results: Iterable[Result]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table of many systems: a row for each metric and system, a column for each split."""
+    splits, rows = {}, {}
+    for result in results:
+        splits.setdefault(result.split)
+        rows.setdefault((result.metric, result.system), {})[result.split] = result.shown()
+    metrics = dict.fromkeys(metric for metric, _ in rows)
+    keys = [key for metric in metrics for key in rows if key[0] == metric]
+    return ["metric", "system", *splits], [[*key, *(rows[key].get(split, "") for split in splits)] for key in keys]
+
+
+def by_task(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The records of each task."""
+    found = {}
+    for result in results:
+        found.setdefault(result.task, []).append(result)
+    return found
+
+
 def results_markdown(results: Iterable[Result]) -> Markdown:
     """The records as a table in Markdown."""
     return markdown_table(*tabulate(results), text_columns=3)
@@ -78,7 +97,11 @@ def results_markdown(results: Iterable[Result]) -> Markdown:
 
 def results_table(results: Iterable[Result], title: str) -> Table:
     """The records for the [`screen`]."""
-    headings, rows = tabulate(results)
+    return make_table(title, *tabulate(results))
+
+
+def make_table(title: str, headings: list[str], rows: list[list[str]]) -> Table:
+    """A table for the [`screen`]."""
     table = Table(*(Column(one_line(heading), overflow="fold") for heading in headings), title=one_line(title))
     for row in rows:
         table.add_row(*map(one_line, row))
