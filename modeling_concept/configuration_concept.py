@@ -196,7 +196,7 @@ class ConceptEncoderConfig(ConceptModelConfig):
             `free`: the layers set the mean.
         concept_start (`"text"` or `"segment"`, defaults to `"text"`):
             What concepts are before the first layer: each the mean of the text, or of the token states of its own
-            segment, with which a pretrained reader learns twice as much from equal text.
+            segment, which a pretrained reader learns to read sooner.
         offset_harmonics (`int`, defaults to 8):
             Harmonics of the Fourier features of a token's offset inside its segment. They distinguish
             2·offset_harmonics tokens per concept; offsets in longer segments are scaled to this range.

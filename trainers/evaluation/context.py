@@ -8,6 +8,7 @@ T texts, B batch, P prefix tokens, S suffix tokens, C concepts, R width of the r
 
 import math
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -178,7 +179,7 @@ def plot_context(results: list[Result], title: str, path: Path) -> None:
             )
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=f"C{number}", label=way)
-        axes.set(title=task, xlabel="tokens of the prefix per concept", ylabel="context kept, %")
+        axes.set(title=textwrap.fill(task, 30), xlabel="tokens of the prefix per concept", ylabel="context kept, %")
         axes.set_xscale("log", base=2)
         ticks = sorted({tokens_per_concept(result) for result in kept})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
