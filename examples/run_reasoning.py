@@ -1,6 +1,13 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """
-Fine-tune a recursive encoder on ProntoQA or ProsQA and evaluate it at several numbers of iterations.
+Reasoning by numbers of iterations: train small networks on generated problems, or fine-tune a recursive encoder on
+ProntoQA or ProsQA.
+
+    python examples/run_reasoning.py --task_name chains --seeds 42 43 44 45 46
+
+trains a recursive encoder, standard ones of equal parameters and of equal depth, and BERT on problems whose answers
+take 1 to 8 steps, ten minutes each, and tests them at up to 12 steps and 32 iterations. The same command goes on where
+it was interrupted; `--task_name chains --help` shows its options.
 
     python examples/run_reasoning.py --model_name_or_path outputs/recursive_… --num_iterations 2 4 6 8 12
 
@@ -10,6 +17,7 @@ from a standard checkpoint. ProsQA is not on the Hub: `--task_name prosqa --data
 `--train_file prosqa_train.json --validation_file prosqa_test.json`. Other options as in `run_glue.py`.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +28,10 @@ from trainers.fine_tuning import select_tasks
 from trainers.fine_tuning.classifiers import Checkpoint
 from trainers.fine_tuning.reasoning import REASONING_TASKS, start_recursive
 from trainers.fine_tuning.runner import FineTuningArguments, ModelArguments, TaskArguments, run_tasks
-from trainers.utils.script import newest_checkpoint, parse_arguments, run_script
+from trainers.reasoning.experiment import ProblemArguments, run_experiment
+from trainers.reasoning.problems import PROBLEM_TASKS
+from trainers.reasoning.training import ProblemTrainingArguments
+from trainers.utils.script import newest_checkpoint, parse_arguments, read_arguments, run_script
 
 
 @dataclass
@@ -38,7 +49,19 @@ class ReasoningTrainingArguments(FineTuningArguments):
     num_train_epochs: float = HfArg(default=20.0, help="Passes over the training rows.")
 
 
+def chooses_problems() -> bool:
+    """Whether the options name a generated task."""
+    words = {word.removeprefix("--task_name=") for word in sys.argv[1:]}
+    if len(sys.argv) > 1 and sys.argv[1].endswith(".json"):
+        named = read_arguments(sys.argv[1]).get("task_name") or []
+        words |= {named} if isinstance(named, str) else set(named)
+    return not words.isdisjoint(PROBLEM_TASKS)
+
+
 def main():
+    if chooses_problems():
+        run_experiment(*parse_arguments(ProblemArguments, ProblemTrainingArguments))
+        return
     model_args, task_args, args = parse_arguments(ModelArguments, ReasoningArguments, ReasoningTrainingArguments)
     tasks = select_tasks(task_args.task_name or ["prontoqa"], REASONING_TASKS)
     if task_args.recursive:

@@ -61,7 +61,7 @@ class ConceptPreTrainedModel(ConceptTextMixin, PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     # Modules that must not be split between devices; keys and values of a decoder layer come from outside its forward.
-    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer"]
+    _no_split_modules = ["ConceptEncoderLayer", "BiXTEncoderLayer", "SlotEncoderLayer", "ContentEncoderLayer"]
 
     part_choices: dict = {}
     part_defaults: dict = {}

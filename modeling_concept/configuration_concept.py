@@ -186,7 +186,7 @@ class ConceptEncoderConfig(ConceptModelConfig):
         norm_eps (`float`, defaults to 1e-6):
             Epsilon of the norms of the layers.
         encoder_type (`str`, defaults to `"perceiver"`):
-            Kind of concept layer, a name in `ENCODER_LAYERS`: perceiver, bixt, slot.
+            Kind of concept layer, a name in `ENCODER_LAYERS`: perceiver, bixt, slot, content.
         rope_theta (`float`, defaults to 1000.0):
             Base of the rotary frequencies.
         concept_mean (`"weighted"`, `"uniform"` or `"free"`, defaults to `"weighted"`):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_concept import ConceptAttention, KeyMask
@@ -46,13 +47,16 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         self.token_norm = make_norm(config) if projects_tokens else None
         self.cross_attn = self.make_cross_attention(config, projects_tokens, updates_tokens)
         self.self_norm = make_norm(config)
-        self.self_attn = ConceptAttention(config)
+        self.self_attn = self.make_self_attention(config)
         self.feed_forward_norm = make_norm(config)
         self.feed_forward = FeedForward(config, init_scale=0.0)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def make_cross_attention(self, config, projects_tokens: bool, updates_tokens: bool):
         return ConceptAttention(config, identity=True, projects_states=projects_tokens)
+
+    def make_self_attention(self, config):
+        return ConceptAttention(config)
 
     def add(self, concepts, update):
         """Concepts [B, C, H] with the update of a sub-layer, without its mean over the concepts where the encoder
@@ -69,6 +73,11 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
             context.token_rotary, key_values,
         )  # fmt: skip
         return self.add(concepts, update), token_states, key_values
+
+    def mix(self, concepts, queries, context: LayerContext):
+        """Second sub-layer: what each concept reads from the others, [B, C, H]."""
+        states, rotary = self.self_norm(concepts), context.concept_rotary
+        return self.self_attn(self.self_norm(concepts + queries), states, None, rotary, rotary)[0]
 
     def forward(self, concepts, token_states, queries, key, value, context: LayerContext, update_tokens: bool = False):
         """
@@ -88,9 +97,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         concepts, token_states, (key, value) = self.cross(
             concepts, token_states, queries, key_values, context, update_tokens
         )
-        states, rotary = self.self_norm(concepts), context.concept_rotary
-        update, *_ = self.self_attn(self.self_norm(concepts + queries), states, None, rotary, rotary)
-        concepts = self.add(concepts, update)
+        concepts = self.add(concepts, self.mix(concepts, queries, context))
         concepts = self.add(concepts, self.feed_forward(self.feed_forward_norm(concepts)))
         return concepts, token_states, key, value
 
@@ -183,10 +190,37 @@ class SlotEncoderLayer(ConceptEncoderLayer):
         return SlotAttention(config, identity=True, projects_states=projects_tokens)
 
 
+class ContentAttention(ConceptAttention):
+    """Attention between concepts that starts with keys equal to queries and without address biases, and passes on what
+    it reads: an untrained concept reads the concepts that resemble it."""
+
+    def __init__(self, config):
+        super().__init__(config, identity=True)
+
+    def init_own_parameters(self):
+        super().init_own_parameters()
+        init.copy_(self.k_proj.weight, self.q_proj.weight)
+        init.zeros_(self.query_bias)
+        init.zeros_(self.key_bias)
+
+
+class ContentEncoderLayer(ConceptEncoderLayer):
+    """[`ConceptEncoderLayer`] in whose self-attention concepts find each other by what they hold alone, not by where
+    their segments lie: for facts in any order, of which one leads to another."""
+
+    def make_self_attention(self, config):
+        return ContentAttention(config)
+
+    def mix(self, concepts, queries, context: LayerContext):
+        states = self.self_norm(concepts)
+        return self.self_attn(states, states)[0]
+
+
 ENCODER_LAYERS = {
     "perceiver": ConceptEncoderLayer,
     "bixt": BiXTEncoderLayer,
     "slot": SlotEncoderLayer,
+    "content": ContentEncoderLayer,
 }
 
 

@@ -47,7 +47,9 @@ class ModelArguments:
     lower_case: bool = HfArg(
         default=False, help="Whether a tokenizer trained from the data reads capitals as small letters."
     )
-    encoder_type: str | None = HfArg(default=None, help="Kind of concept layer: perceiver (by default), bixt, slot.")
+    encoder_type: str | None = HfArg(
+        default=None, help="Kind of concept layer: perceiver (by default), bixt, slot, content."
+    )
     hidden_size: int | None = HfArg(default=None, help="Width of concepts; 128 by default.")
     num_hidden_layers: int | None = HfArg(
         default=None, help="Concept layers (iterations of recursive_mlm); 2 by default."

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_concept import (
+    ENCODER_LAYERS,
     ConceptEncoder,
     OriginalConceptEncoder,
     OriginalConceptEncoderConfig,
@@ -16,7 +17,7 @@ from modeling_concept import (
 )
 from modeling_concept.attention_concept import ConceptAttention, make_key_mask
 from modeling_concept.decoder_concept import TIMESTEP_SCALE, timestep_features
-from modeling_concept.encoder_layers_concept import BidirectionalAttention, SlotAttention
+from modeling_concept.encoder_layers_concept import BidirectionalAttention, LayerContext, SlotAttention
 from modeling_concept.layers_concept import ConvolutionMixer
 from modeling_concept.positions_concept import Segments, apply_rotary, make_rotary, text_layout
 
@@ -144,7 +145,7 @@ def test_rotary_positions_count_segments():
 # -- attention
 
 
-@pytest.mark.parametrize("encoder_type", ["perceiver", "bixt", "slot"])
+@pytest.mark.parametrize("encoder_type", sorted(ENCODER_LAYERS))
 def test_one_token_alone_does_not_multiply_rounding_errors(encoder_type):
     """What all concepts read alike is taken out of what they keep: were that all there is, norms of nearly nothing,
     one after the other, would make gradients of rounding errors."""
@@ -158,7 +159,7 @@ def test_one_token_alone_does_not_multiply_rounding_errors(encoder_type):
     torch.testing.assert_close(*gradients, atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
+@pytest.mark.parametrize("encoder_type", sorted(ENCODER_LAYERS))
 @pytest.mark.parametrize("decoder", ["position", "token_position", "diffusion"])
 def test_networks_start_as_sums_of_what_they_read(decoder, encoder_type):
     """In an untrained network concepts are sums of token states, whose values the first layer makes for all, or each
@@ -171,11 +172,14 @@ def test_networks_start_as_sums_of_what_they_read(decoder, encoder_type):
     for name in crossing:
         assert torch.equal(weights[name], torch.eye(config.hidden_size))
     for layer in model.encoder.layers:
-        assert not layer.self_attn.o_proj.weight.any() and not layer.feed_forward.down_proj.weight.any()
+        attention, own = layer.self_attn, encoder_type == "content"
+        assert torch.equal(attention.o_proj.weight, own * torch.eye(config.hidden_size))
+        assert torch.equal(attention.v_proj.weight, torch.eye(config.hidden_size)) == own
+        assert not layer.feed_forward.down_proj.weight.any()
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-@pytest.mark.parametrize("encoder_type", ["perceiver", "slot", "bixt"])
+@pytest.mark.parametrize("encoder_type", sorted(ENCODER_LAYERS))
 def test_a_given_mean_is_that_of_the_tokens(encoder_type, recursive):
     """Whatever the layers write, the sentence vector is the mean of what was read, without segment offsets, for any
     length and any number of concepts."""
@@ -217,6 +221,25 @@ def test_attention_starts_at_addresses(encoder_type):
         share[biased] = float(maps.mean(dim=(0, 1, 2))[own].view(6, 4).sum(dim=1).mean())
     assert share[False] == pytest.approx(4 / 24, abs=0.05)
     assert share[True] > 0.6
+
+
+@pytest.mark.parametrize("encoder_type", sorted(ENCODER_LAYERS))
+def test_content_alone_decides_what_concepts_read_from_each_other(encoder_type):
+    """Of `content` layers; an untrained concept then reads the one that resembles it. Otherwise places decide, too."""
+    config = make_config(encoder_type=encoder_type)
+    config._attn_implementation = "eager"
+    layer, order = stir(ConceptEncoder(config)).layers[0].eval(), torch.tensor([3, 0, 5, 1, 4, 2])
+    concepts, queries = torch.randn(2, 6, 32), torch.randn(6, 32)
+    places = make_rotary(Segments(torch.tensor([24]), 6).concept_places(), 8, config.rope_theta, torch.float32)
+    read, moved = (
+        layer.mix(states, queries, LayerContext(None, places, None)) for states in (concepts, concepts[:, order])
+    )
+    assert torch.allclose(read[:, order], moved, atol=1e-5) == (encoder_type == "content")
+    if encoder_type == "content":
+        attention = ConceptEncoder(config).layers[0].self_attn
+        concepts[:, 4] = concepts[:, 1] + 0.5 * torch.randn(2, 32)
+        weights = attention(concepts, concepts)[1].mean(dim=(0, 1))
+        assert weights[1, 4] > 2 * weights[1, [0, 2, 3, 5]].max()
 
 
 def similarity(attention, queries, keys):

@@ -128,6 +128,11 @@ class TestSlotModels(CommonTests, unittest.TestCase):
     all_model_classes = (models.ConceptEncoder, models.ConceptEncoderForMaskedLMPerceiverPosOnly)
 
 
+class TestContentModels(CommonTests, unittest.TestCase):
+    options = {"encoder_type": "content"}
+    all_model_classes = (models.ConceptEncoder, models.ConceptEncoderForMaskedLMPerceiverPosOnly)
+
+
 class TestRecursiveModels(CommonTests, unittest.TestCase):
     config_class = models.RecursiveConceptEncoderConfig
     all_model_classes = classes_of(config_class)

@@ -1,0 +1,237 @@
+# Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
+"""Train systems on a generated task with several seeds; table and picture of what they answer."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+from transformers import PreTrainedModel, set_seed
+from transformers.hf_argparser import HfArg
+
+from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
+from ..evaluation.results import Result, make_table, read_report, tabulate_systems, track_results, write_results
+from ..utils.distributed import print_once
+from ..utils.limits import check_at_least
+from ..utils.plain_text import markdown, markdown_table, screen
+from ..utils.runs import folder_name
+from ..utils.script import run_facts
+from .data import make_names, make_tokenizer, problem_text
+from .evaluation import guess, make_test, measure_answers
+from .problems import PROBLEM_TASKS, find_problem_task
+from .systems import RECURSIVE, SYSTEMS, TITLES, NetworkSizes
+from .training import ProblemTrainer, ProblemTrainingArguments
+
+
+FLOORS = {"guess by a bag of words": False, "guess by places of words": True}
+HALTED, ITERATIONS = "recursive, halted by agreement", "iterations until answers agree"
+
+
+@dataclass
+class ProblemArguments:
+    """The generated task, the systems and the test."""
+
+    task_name: list[str] = HfArg(default_factory=lambda: ["chains"], help=f"One of {sorted(PROBLEM_TASKS)}.")
+    systems: list[str] = HfArg(
+        default_factory=lambda: list(SYSTEMS), metadata={"choices": list(SYSTEMS)}, help="Networks that are trained."
+    )
+    encoder_type: str = HfArg(default="content", help="Kind of concept layer.")
+    hidden_size: int = HfArg(default=64, help="Width of all networks.")
+    num_attention_heads: int = HfArg(default=4, help="Attention heads.")
+    name_num: int = HfArg(default=64, help="Names in problems; more where the longest problems need more.")
+    concepts_per_fact: float = HfArg(default=1.0, help="Concepts for each fact, in training and test.")
+    test_steps: list[int] = HfArg(
+        default_factory=lambda: [1, 2, 4, 6, 8, 10, 12], help="Numbers of steps of the questions in the test."
+    )
+    num_iterations: list[int] = HfArg(
+        default_factory=lambda: [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32], help="K in the test."
+    )
+    max_eval_samples: int = HfArg(default=256, help="Test problems for each number of steps.")
+
+    def __post_init__(self):
+        check_at_least(
+            self, hidden_size=2, num_attention_heads=1, name_num=1, concepts_per_fact=0.01, test_steps=1,
+            num_iterations=1, max_eval_samples=1,
+        )  # fmt: skip
+        if len(self.task_name) != 1:
+            raise ValueError(f"Networks are trained on one generated task, not on {self.task_name}.")
+
+
+class Experiment:
+    """
+    Systems on one task.
+
+    Args:
+        args: task, systems and test.
+        training_args: options of the training, in whose `output_dir` every run has a folder.
+    """
+
+    def __init__(self, args: ProblemArguments, training_args: ProblemTrainingArguments):
+        self.args, self.training_args = args, training_args
+        self.name = args.task_name[0]
+        self.task = find_problem_task(self.name)
+        self.folder = Path(training_args.output_dir or Path("outputs") / f"reasoning_{self.name}")
+        most = max(*args.test_steps, training_args.trained_steps)
+        self.names = make_names(max(args.name_num, self.task.names(most)))
+        self.tokenizer = make_tokenizer(self.task, self.names)
+        longest = self.task.problem(0, 0, most, self.names)
+        tokenizer, facts = self.tokenizer, max(len(longest), self.concepts(len(longest)))
+        self.sizes = NetworkSizes(
+            len(tokenizer), tokenizer.pad_token_id, tokenizer.mask_token_id, facts,
+            len(longest) * (len(longest[0].words) + 1), args.hidden_size, args.num_attention_heads,
+            training_args.most_iterations, args.encoder_type,
+        )  # fmt: skip
+        count = args.max_eval_samples
+        self.tests = {steps: make_test(self.task, 0, count, steps, self.names) for steps in sorted(args.test_steps)}
+
+    def concepts(self, facts: int) -> int:
+        """C for so many facts."""
+        return max(1, round(self.args.concepts_per_fact * facts))
+
+    def train(self, system: str, seed: int, folder: Path) -> PreTrainedModel:
+        """A trained network in eval mode; a run that was interrupted is resumed."""
+        args = replace(self.training_args, output_dir=str(folder), seed=seed, report_to=["none"])
+        set_seed(seed)
+        trainer = ProblemTrainer(
+            SYSTEMS[system](self.sizes), args, task=self.task, names=self.names, concepts=self.concepts,
+            processing_class=self.tokenizer,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint="last" if any(folder.glob("checkpoint-*")) else None)
+        trainer.save_model()
+        trainer.save_state()
+        return trainer.model.eval()
+
+    def measure(self, model: PreTrainedModel, system: str) -> list[Result]:
+        """What a network answers."""
+        args, results = self.args, []
+        for steps, problems in self.tests.items():
+            found = measure_answers(
+                model, problems, self.tokenizer, steps, args.num_iterations,
+                self.training_args.per_device_eval_batch_size, self.concepts(len(problems[0])),
+            )  # fmt: skip
+            shared = {"task": self.name, "split": split_name(steps), "count": len(problems)}
+            for number, share in found.by_iterations.items():
+                name = TITLES[system] if number is None else f"{TITLES[system]}, K={number}"
+                results.append(Result(metric="accuracy", system=name, value=share, **shared))
+            if found.halted is not None:
+                results.append(Result(metric="accuracy", system=HALTED, value=found.halted, **shared))
+                mean = Result(metric=ITERATIONS, system=HALTED, value=found.iterations, primary=False, **shared)
+                results.append(mean)
+        return results
+
+    def floors(self) -> list[Result]:
+        """What can be answered without reasoning."""
+        return [
+            Result(
+                self.name, split_name(steps), "accuracy", name, guess(problems, steps, by_place), None, len(problems)
+            )
+            for steps, problems in self.tests.items()
+            for name, by_place in FLOORS.items()
+        ]
+
+    def run(self, system: str, seed: int) -> list[Result]:
+        """Results of a system with a seed, those of its folder if it is finished."""
+        folder = self.folder / folder_name(f"{system}-{seed}")
+        path = folder / "results.json"
+        facts = json.loads(json.dumps({"problems": asdict(self.args), "training": self.options(), "seed": seed}))
+        facts["problems"]["systems"] = [system]
+        if path.is_file():
+            report = read_report(path)
+            if {name: report.get(name) for name in facts} != facts:
+                raise ValueError(f"{path} is of a run with other options: choose another --output_dir.")
+            return report["results"]
+        print_once(f"{self.name}: {TITLES[system]}, seed {seed}, {self.training_args.max_steps:,} steps in {folder}")
+        results = self.measure(self.train(system, seed, folder), system)
+        write_results(path, results, facts)
+        return results
+
+    def options(self) -> dict:
+        """Options on which the training depends."""
+        names = (
+            "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+            "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "trained_steps",
+            "extra_iterations", "names_steps",
+        )  # fmt: skip
+        return {name: getattr(self.training_args, name) for name in names}
+
+
+def split_name(steps: int) -> str:
+    return f"{steps} step{'s' * (steps > 1)}"
+
+
+def average(runs: list[list[Result]]) -> list[Result]:
+    """Means and standard deviations over runs of equal results."""
+    averaged = []
+    for same in zip(*runs, strict=True):
+        values = [result.value for result in same]
+        averaged.append(replace(same[0], value=fmean(values), spread=stdev(values) if len(values) > 1 else None))
+    return averaged
+
+
+def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArguments) -> list[Result]:
+    """
+    Train and test all systems with all seeds, print the table, and write `results.json`, `README.md` and the picture
+    into the output folder. Finished runs are taken from it, an interrupted one is resumed.
+    """
+    experiment = Experiment(args, training_args)
+    seeds, results, by_seed = training_args.seeds or [training_args.seed], [], {}
+    for system in args.systems:
+        runs = [experiment.run(system, seed) for seed in seeds]
+        by_seed |= {(TITLES[system], seed): run for seed, run in zip(seeds, runs, strict=True)}
+        results += average(runs)
+    results += experiment.floors()
+    folder, title = experiment.folder, f"{experiment.name}: answers by steps"
+    table = tabulate_systems(results)
+    if training_args.process_index == 0:
+        screen(200).print(make_table(title, *table))
+        facts = run_facts(
+            args, training_args.to_dict(), {"example": problem_text(experiment.tests[min(args.test_steps)][0])}
+        )
+        write_results(folder / "results.json", results, facts)
+        parts = [f"# {markdown(title)}", f"Means over seeds {', '.join(map(str, seeds))} ± standard deviations."]
+        parts.append(markdown_table(*table, text_columns=2))
+        if RECURSIVE in args.systems:
+            plot_iterations(results, training_args, title, folder / "iterations.png")
+            parts.append("![Accuracy by iterations](iterations.png)")
+        parts += ["## Seeds", markdown_table(*tabulate_seeds(by_seed, training_args.most_iterations), text_columns=2)]
+        (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        print(f"results: {folder / 'results.json'}")
+        track_results(results, training_args.report_to, folder.name, str(folder), facts)
+    return results
+
+
+def tabulate_seeds(by_seed: dict[tuple[str, int], list[Result]], iterations: int) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table of accuracies: a row for each system and seed, at `iterations` if it has such."""
+    rows, splits = [], []
+    for (system, seed), results in by_seed.items():
+        names = {result.system for result in results if result.metric == "accuracy"}
+        counted = [int(name.rpartition("=")[2]) for name in names if name.startswith(f"{system}, K=")]
+        nearest = min(counted, key=lambda count: abs(count - iterations), default=None)
+        name = system if nearest is None else f"{system}, K={nearest}"
+        shown = [result for result in results if result.system == name and result.metric == "accuracy"]
+        splits = [result.split for result in shown]
+        rows.append([name, str(seed), *(result.shown() for result in shown)])
+    return ["system", "seed", *splits], rows
+
+
+def plot_iterations(results: list[Result], args: ProblemTrainingArguments, title: str, path: Path) -> None:
+    """The accuracy of the recursive encoder against K, a line for each number of steps."""
+    figure, (axes,) = make_figure(1, title, width=6.4, height=4.4)
+    found = [result for result in results if result.system.startswith(f"{TITLES[RECURSIVE]}, K=")]
+    splits = list(dict.fromkeys(result.split for result in found))
+    for number, split in enumerate(splits):
+        own = [result for result in found if result.split == split]
+        points = [(int(result.system.rpartition("=")[2]), 100 * result.value) for result in own]
+        beyond = int(split.split()[0]) > args.trained_steps
+        colour = (0.1 + 0.8 * number / max(1, len(splits) - 1), 0.35, 0.85 - 0.75 * number / max(1, len(splits) - 1))
+        label = split + ", longer than in training" * beyond
+        axes.plot(*zip(*points, strict=True), "o--" if beyond else "o-", color=colour, label=label, markersize=4)
+    floors = [100 * result.value for result in results if result.system in FLOORS]
+    axes.axhline(max(floors), color=NEUTRAL, linestyle=":", label="best guess")
+    axes.axvline(args.most_iterations, color=NEUTRAL, linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({int(result.system.rpartition("=")[2]) for result in found})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.set(xlabel="iterations K (vertical line: most in training)", ylabel="answers right, %", ylim=(-2, 102))
+    style_axes(axes)
+    save_picture(figure, path)
