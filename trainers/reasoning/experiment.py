@@ -6,11 +6,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+import torch
 from transformers import PreTrainedModel, set_seed
 from transformers.hf_argparser import HfArg
 
 from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
-from ..evaluation.results import Result, make_table, read_report, tabulate_systems, track_results, write_results
+from ..evaluation.results import (
+    Result,
+    by_task,
+    make_table,
+    read_report,
+    tabulate_systems,
+    track_results,
+    write_results,
+)
 from ..models.loading import load_model
 from ..utils.distributed import print_once
 from ..utils.limits import check_at_least
@@ -21,12 +30,14 @@ from .concepts import map_concepts, plot_concepts
 from .data import make_names, make_tokenizer, problem_text
 from .evaluation import guess, make_test, measure_answers
 from .problems import PROBLEM_TASKS, find_problem_task
+from .prosqa import answer_prosqa, read_prosqa
 from .systems import RECURSIVE, SYSTEMS, TITLES, NetworkSizes
 from .training import ProblemTrainer, ProblemTrainingArguments
 
 
 FLOORS = {"guess by a bag of words": False, "guess by places of words": True}
 MAPPED = 8  # problems whose concepts are followed
+PROSQA = "ProsQA"
 HALTED, ITERATIONS = "recursive, halted by agreement", "iterations until answers agree"
 
 
@@ -50,6 +61,9 @@ class ProblemArguments:
         default_factory=lambda: [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32], help="K in the test."
     )
     max_eval_samples: int = HfArg(default=256, help="Test problems for each number of steps.")
+    dataset_name: str | None = HfArg(
+        default=None, help="ProsQA, Hub id or folder, which networks that learn the task ontology answer, too."
+    )
 
     def __post_init__(self):
         check_at_least(
@@ -58,6 +72,8 @@ class ProblemArguments:
         )  # fmt: skip
         if len(self.task_name) != 1:
             raise ValueError(f"Networks are trained on one generated task, not on {self.task_name}.")
+        if self.dataset_name is not None and self.task_name != ["ontology"]:
+            raise ValueError("--dataset_name, of ProsQA, goes with --task_name ontology.")
 
 
 class Experiment:
@@ -85,6 +101,7 @@ class Experiment:
             training_args.most_iterations, args.encoder_type,
         )  # fmt: skip
         count = args.max_eval_samples
+        self.prosqa = [] if args.dataset_name is None else read_prosqa(args.dataset_name, self.names)
         self.tests = {steps: make_test(self.task, 0, count, steps, self.names) for steps in sorted(args.test_steps)}
 
     def concepts(self, facts: int) -> int:
@@ -120,6 +137,18 @@ class Experiment:
                 results.append(Result(metric="accuracy", system=HALTED, value=found.halted, **shared))
                 mean = Result(metric=ITERATIONS, system=HALTED, value=found.iterations, primary=False, **shared)
                 results.append(mean)
+        return results + (self.measure_prosqa(model, system) if self.prosqa else [])
+
+    def measure_prosqa(self, model: PreTrainedModel, system: str) -> list[Result]:
+        """Which of two candidates a network takes, by the steps of ProsQA's questions and over all."""
+        counts, results = self.args.num_iterations, []
+        right = answer_prosqa(model, self.prosqa, self.tokenizer, counts)
+        steps = torch.tensor([facts[-1].steps for facts in self.prosqa])
+        chosen = {split_name(number): steps == number for number in sorted(set(steps.tolist()))}
+        for split, rows in {**chosen, "all": steps > 0}.items():
+            for place, found in enumerate(right[:, rows].double().mean(dim=1).tolist()):
+                name = TITLES[system] if len(right) == 1 else f"{TITLES[system]}, K={counts[place]}"
+                results.append(Result(PROSQA, split, "accuracy", name, found, None, int(rows.sum())))
         return results
 
     def floors(self) -> list[Result]:
@@ -205,21 +234,28 @@ def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArgumen
         results += average(runs)
     results += experiment.floors()
     folder, title = experiment.folder, f"{experiment.name}: answers by steps"
-    table = tabulate_systems(results)
+    tables = {task: tabulate_systems(rows) for task, rows in by_task(results).items()}
     if training_args.process_index == 0:
-        screen(200).print(make_table(title, *table))
+        for task, table in tables.items():
+            screen(200).print(make_table(f"{task}: answers by steps", *table))
         facts = run_facts(
             args, training_args.to_dict(), {"example": problem_text(experiment.tests[min(args.test_steps)][0])}
         )
         write_results(folder / "results.json", results, facts)
         parts = [f"# {markdown(title)}", f"Means over seeds {', '.join(map(str, seeds))} ± standard deviations."]
-        parts.append(markdown_table(*table, text_columns=2))
+        parts.append(markdown_table(*tables[experiment.name], text_columns=2))
         if RECURSIVE in args.systems:
             plot_iterations(results, training_args, title, folder / "iterations.png")
             parts.append("![Accuracy by iterations](iterations.png)")
             if args.concepts_per_fact == 1:
                 parts += experiment.concept_parts(seeds[0])
         parts += ["## Seeds", markdown_table(*tabulate_seeds(by_seed, training_args.most_iterations), text_columns=2)]
+        if PROSQA in tables:
+            parts += [
+                f"## {PROSQA}",
+                "Trained on generated problems alone.",
+                markdown_table(*tables[PROSQA], text_columns=2),
+            ]
         (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         print(f"results: {folder / 'results.json'}")
         track_results(results, training_args.report_to, folder.name, str(folder), facts)
@@ -235,6 +271,7 @@ def tabulate_seeds(by_seed: dict[tuple[str, int], list[Result]], iterations: int
         nearest = min(counted, key=lambda count: abs(count - iterations), default=None)
         name = system if nearest is None else f"{system}, K={nearest}"
         shown = [result for result in results if result.system == name and result.metric == "accuracy"]
+        shown = [result for result in shown if result.task != PROSQA]
         splits = [result.split for result in shown]
         rows.append([name, str(seed), *(result.shown() for result in shown)])
     return ["system", "seed", *splits], rows
@@ -243,16 +280,16 @@ def tabulate_seeds(by_seed: dict[tuple[str, int], list[Result]], iterations: int
 def plot_iterations(results: list[Result], args: ProblemTrainingArguments, title: str, path: Path) -> None:
     """The accuracy of the recursive encoder against K, a line for each number of steps."""
     figure, (axes,) = make_figure(1, title, width=6.4, height=4.4)
-    found = [result for result in results if result.system.startswith(f"{TITLES[RECURSIVE]}, K=")]
+    own = [result for result in results if result.task != PROSQA]
+    found = [result for result in own if result.system.startswith(f"{TITLES[RECURSIVE]}, K=")]
     splits = list(dict.fromkeys(result.split for result in found))
     for number, split in enumerate(splits):
-        own = [result for result in found if result.split == split]
-        points = [(int(result.system.rpartition("=")[2]), 100 * result.value) for result in own]
+        points = [(int(r.system.rpartition("=")[2]), 100 * r.value) for r in found if r.split == split]
         beyond = int(split.split()[0]) > args.trained_steps
         colour = (0.1 + 0.8 * number / max(1, len(splits) - 1), 0.35, 0.85 - 0.75 * number / max(1, len(splits) - 1))
         label = split + ", longer than in training" * beyond
         axes.plot(*zip(*points, strict=True), "o--" if beyond else "o-", color=colour, label=label, markersize=4)
-    floors = [100 * result.value for result in results if result.system in FLOORS]
+    floors = [100 * result.value for result in own if result.system in FLOORS]
     axes.axhline(max(floors), color=NEUTRAL, linestyle=":", label="best guess")
     axes.axvline(args.most_iterations, color=NEUTRAL, linewidth=0.8)
     axes.set_xscale("log", base=2)

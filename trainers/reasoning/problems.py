@@ -84,6 +84,44 @@ def deduction(generator: np.random.Generator, names: list[str], steps: int) -> l
     return facts
 
 
+def ontology(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
+    """
+    ProsQA (Hao et al. 2024) with fresh graphs: somebody is one of two kinds; which follows? The other candidate
+    follows for somebody else, and kinds of both lead to neither. The question is a sentence itself, and the others are
+    asked to which of its candidates they lead.
+    """
+    left = iter(names)
+    # Of each family the kinds on the way from somebody to a candidate, and kinds beside them from level 1 on.
+    ways = [[next(left) for _ in range(steps + 1)] for _ in range(2)]
+    beside = [[None, *(next(left) for _ in range(steps + 1))] for _ in range(2)]
+    shared = [None, *(next(left) for _ in range(steps + 1))]
+    stated, possible = [], []
+    for level in range(steps + 1):
+        for way, own in zip(ways, beside, strict=True):
+            sources, ends = [own[level]] if level else [], [own[level + 1], shared[level + 1]]
+            if level < steps:  # of a candidate nothing follows
+                sources.append(way[level])
+            edges = [(source, end) for source in sources for end in ends]
+            first = [(sources[generator.integers(len(sources))], end) for end in ends]  # nothing is left alone
+            if level < steps:
+                edges += [(source, way[level + 1]) for source in sources]
+                first.append((way[level], way[level + 1]))
+            stated += first
+            possible += [edge for edge in edges if edge not in first]
+        possible += [(shared[level], shared[level + 1])] if level else []
+    further = generator.choice(len(possible), size=4 * (steps - 1), replace=False)
+    stated += [possible[place] for place in further]
+    # Edges lead down by one level, so that the distance to a candidate is that to its level.
+    leads = {way[level]: (way[-1], steps - level + 1) for way in ways for level in range(steps + 1)}
+    for level in range(steps - 1, 0, -1):
+        for way, own in zip(ways, beside, strict=True):
+            if any(source == own[level] and leads.get(end, [""])[0] == way[-1] for source, end in stated):
+                leads[own[level]] = way[-1], steps - level + 1
+    facts = [Fact((source, "is", end, "proves"), *leads.get(end, (NOTHING, 0))) for source, end in stated]
+    candidates = generator.permutation([way[-1] for way in ways]).tolist()
+    return [*facts, Fact((ways[0][0], candidates[0], "or", candidates[1]), ways[0][-1], steps)]
+
+
 @dataclass(frozen=True)
 class ProblemTask:
     """
@@ -114,6 +152,7 @@ PROBLEM_TASKS = {
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
     "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS)),
+    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "proves", "or", NOTHING)),
     "deduction": ProblemTask(
         deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES)
     ),
