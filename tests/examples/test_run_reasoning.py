@@ -11,9 +11,12 @@ from datasets import Dataset
 from examples import run_reasoning
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning.reasoning import TEST
+from trainers.models.loading import load_model
+from trainers.reasoning.experiment import FLOORS
+from trainers.reasoning.problems import PROBLEM_TASKS
 
 from ..fine_tuning.conftest import checkpoints  # noqa: F401 (fixture)
-from .kit import refusal
+from .kit import refusal, run_here
 
 
 FAST = [
@@ -89,3 +92,82 @@ def test_bad_input_gets_one_sentence(start, options, message, prontoqa, checkpoi
     given = ["--model_name_or_path", checkpoints[start], "--use_cpu", "true"]
     data = [] if "--dataset_name" in options else ["--dataset_name", prontoqa]
     assert message in refusal("run_reasoning.py", tmp_path, monkeypatch, *given, *data, *options)
+
+
+# -- generated problems
+
+SMALL = [
+    "--systems", "recursive", "bert", "--hidden_size", "16", "--num_attention_heads", "2", "--max_steps", "4",
+    "--trained_steps", "2", "--test_steps", "1", "3", "--num_iterations", "1", "4", "--max_eval_samples", "3",
+    "--per_device_train_batch_size", "4", "--save_steps", "2", "--use_cpu", "--disable_tqdm", "true",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prosqa(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prosqa")
+    row = {
+        "question": "Every cat is a pet. Tom is a cat. Eva is a dog. Is Tom a pet or dog?",
+        "steps": ["Tom is a cat.", "Every cat is a pet."],
+        "answer": "Tom is a pet.",
+    }
+    Dataset.from_list([row] * 4).to_parquet(folder / "validation.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("task", PROBLEM_TASKS)
+def test_networks_on_generated_problems(task, prosqa, tmp_path, monkeypatch, capsys):
+    options = ["--task_name", task, "--seeds", "3", "4", *SMALL]
+    if task == "ontology":
+        options += ["--dataset_name", str(prosqa)]
+    run_here("run_reasoning.py", tmp_path, monkeypatch, *options)
+    folder = tmp_path / "outputs" / f"reasoning_{task}"
+    results = read_report(folder / "results.json")["results"]
+    own = [result for result in results if result.task == task]
+    assert {result.split for result in own} == {"1 step", "3 steps"}
+    systems = {result.system for result in own if result.metric == "accuracy"}
+    assert systems == {
+        "recursive, K=1", "recursive, K=4", "recursive, halted by agreement", "BERT, equal parameters", *FLOORS
+    }  # fmt: skip
+    assert all(result.spread is not None for result in own if result.system not in FLOORS)
+    asked = [result for result in results if result.task == "ProsQA"]
+    assert {result.split for result in asked} == ({"2 steps", "all"} if task == "ontology" else set())
+    report = (folder / "README.md").read_text()
+    assert "| BERT, equal parameters | 4 |" in report and ("## ProsQA" in report) == (task == "ontology")
+    assert (folder / "iterations.png").exists() and (folder / "concepts.png").exists()
+    assert load_model(str(folder / "recursive-3")).config.encoder_type == "content"
+    assert "seed 3, 4 steps" in capsys.readouterr().out
+    if task != "chains":
+        return
+    # Finished runs are not made again; others are added, and one that was interrupted goes on.
+    weights = [(folder / name / "model.safetensors").stat().st_mtime_ns for name in ("recursive-3", "bert-4")]
+    (folder / "recursive-4" / "results.json").unlink()
+    run_here("run_reasoning.py", tmp_path, monkeypatch, *options)
+    assert "seed 3, 4 steps" not in (shown := capsys.readouterr().out) and "recursive, seed 4, 4 steps" in shown
+    assert [(folder / name / "model.safetensors").stat().st_mtime_ns for name in ("recursive-3", "bert-4")] == weights
+    assert read_report(folder / "results.json")["results"] == results
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task_name", "chains", "deduction"], "trained on one generated task, not on ['chains', 'deduction']"),
+        (
+            ["--task_name", "chains", "--dataset_name", "rows"],
+            "--dataset_name, of ProsQA, goes with --task_name ontolo",
+        ),
+        (["--task_name", "ontology", "--dataset_name", "nowhere"], "'nowhere' cannot be read"),
+        (["--task_name", "chains", "--num_train_epochs", "4"], "--num_train_epochs has no effect here: problems are"),
+        (["--task_name", "chains", "--trained_steps", "0"], "--trained_steps must be at least 1, not 0"),
+        (["--task_name", "chains", "--encoder_type", "gpt"], "Unknown encoder_type 'gpt'"),
+    ],
+)
+def test_bad_options_of_generated_problems_get_one_sentence(options, message, tmp_path, monkeypatch):
+    assert message in refusal("run_reasoning.py", tmp_path, monkeypatch, *options, "--use_cpu")
+
+
+def test_a_finished_run_of_other_options_is_refused(tmp_path, monkeypatch):
+    options = ["--task_name", "chains", *SMALL, "--systems", "bert"]
+    run_here("run_reasoning.py", tmp_path, monkeypatch, *options)
+    message = refusal("run_reasoning.py", tmp_path, monkeypatch, *options, "--learning_rate", "1e-3")
+    assert "bert-42/results.json is of a run with other options: choose another --output_dir." in message

@@ -24,7 +24,9 @@ SIZES = NetworkSizes(
 
 
 def make_curriculum(seed=0, most_steps=4):
-    return Curriculum(seed, most_steps, extra_iterations=2, names_steps=100, names=32, needed=CHAINS.names)
+    return Curriculum(
+        seed, most_steps, learned=0.9, extra_iterations=2, names_steps=100, names=32, needed=CHAINS.names
+    )
 
 
 def make_trainer(folder, system=RECURSIVE, **options):

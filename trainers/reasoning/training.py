@@ -27,7 +27,6 @@ from .systems import answer_logits
 
 
 FIRST_NAMES = 16  # names are few at first, as each is then seen often
-LEARNED = 0.9  # share of right answers to the longest questions at which they become longer
 MEMORY = 0.9  # of the running mean of that share
 
 
@@ -49,6 +48,9 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
     trained_steps: int = HfArg(default=8, help="Facts from which the longest answers in training follow.")
     extra_iterations: int = HfArg(
         default=2, help="K in training is the number of facts and at most so many iterations more."
+    )
+    learned_share: float = HfArg(
+        default=0.9, help="Share of right answers to the longest questions at which they become longer."
     )
     names_steps: int = HfArg(default=1200, help="Optimizer steps until problems have all the names.")
 
@@ -78,7 +80,7 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
         super().__post_init__()
         self.output_dir = given and self.output_dir  # transformers sets "trainer_output"; the task is not known yet
         choose_trackers(self.report_to)
-        check_at_least(self, trained_steps=1, extra_iterations=0, names_steps=0, max_steps=1)
+        check_at_least(self, trained_steps=1, extra_iterations=1, learned_share=0, names_steps=0, max_steps=1)
 
     @property
     def most_iterations(self) -> int:
@@ -102,14 +104,15 @@ class Curriculum(TrainerCallback, ExportableState):
     Args:
         seed: of the draws.
         most_steps: of the longest answers at the end.
+        learned: share of right answers to the longest questions at which they become longer.
         extra_iterations: K is at most so many larger than the number of steps.
         names_steps: optimizer steps until problems have all of `names` names.
         names: the largest number of names.
         needed: names of a problem by its steps.
     """
 
-    def __init__(self, seed, most_steps, extra_iterations, names_steps, names, needed):
-        self.seed, self.most_steps, self.extra_iterations = seed, most_steps, extra_iterations
+    def __init__(self, seed, most_steps, learned, extra_iterations, names_steps, names, needed):
+        self.seed, self.most_steps, self.learned, self.extra_iterations = seed, most_steps, learned, extra_iterations
         self.names_steps, self.names, self.needed = names_steps, names, needed
         self.longest, self.answered, self.heard = 1, 0.0, []
 
@@ -128,7 +131,7 @@ class Curriculum(TrainerCallback, ExportableState):
         steps = self.longest if draws[0] < 0.5 else 1 + int(draws[1] * self.longest)
         share = step / self.names_steps if self.names_steps else 1.0
         names = min(self.names, int(FIRST_NAMES + (self.names - FIRST_NAMES) * share))
-        iterations = steps + min(self.extra_iterations, 1 + int(draws[2] * self.extra_iterations))
+        iterations = steps + 1 + int(draws[2] * self.extra_iterations)
         return Lesson(steps, max(names, self.needed(self.longest)), iterations)
 
     def hear(self, lesson: Lesson, right: float) -> None:
@@ -140,7 +143,7 @@ class Curriculum(TrainerCallback, ExportableState):
         if self.heard:
             self.answered = MEMORY * self.answered + (1 - MEMORY) * fmean(self.heard)
             self.heard = []
-        if self.answered > LEARNED and self.longest < self.most_steps:
+        if self.answered > self.learned and self.longest < self.most_steps:
             self.longest, self.answered = self.longest + 1, 0.0
 
 
@@ -180,7 +183,13 @@ class ProblemTrainer(SafeCheckpointsMixin, Trainer):
     ):  # fmt: skip
         self.task, self.names, self.concepts = task, names, concepts
         self.curriculum = Curriculum(
-            args.seed, args.trained_steps, args.extra_iterations, args.names_steps, len(names), task.names
+            args.seed,
+            args.trained_steps,
+            args.learned_share,
+            args.extra_iterations,
+            args.names_steps,
+            len(names),
+            task.names,
         )
         count = args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         super().__init__(
