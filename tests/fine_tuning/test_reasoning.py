@@ -17,6 +17,7 @@ from trainers.fine_tuning.reasoning import (
     TEST,
     cut_by_context,
     prontoqa_row,
+    prontoqa_steps,
     prosqa_row,
     start_recursive,
 )
@@ -29,11 +30,30 @@ from .conftest import SIZES
 def test_prontoqa_rows():
     row = {"id": "1", "context": "Each yumpus is red. Max is a yumpus.", "question": "True or false? Max is red.",
            "options": ["A) True", "B) False"], "answer": "A"}  # fmt: skip
-    assert prontoqa_row(row) == {"context": row["context"], "question": row["question"], "label": "true"}
+    assert prontoqa_row(row) == {"context": row["context"], "question": row["question"], "label": "true", "steps": 2}
     assert prontoqa_row({**row, "answer": "B"})["label"] == "false"
     rows = Dataset.from_list([prontoqa_row({**row, "answer": "C"})] * 10)
     with pytest.raises(ValueError, match=r"\['true', 'false'\], but .*'C'"):
         REASONING_TASKS["prontoqa"].read_rows(rows, "validation")
+
+
+def test_steps_are_the_statements_that_lead_to_the_property():
+    context = (
+        "Jompuses are not shy. Jompuses are yumpuses. Each yumpus is a dumpus. Dumpuses are wooden. "
+        "Every dumpus is an impus. Impuses are not sour. Max is a jompus. Sam is an impus."
+    )
+    steps = {
+        "Max is shy": 2,
+        "Max is not wooden": 4,
+        "Max is sour": 5,
+        "Sam is sour": 2,
+        "Sam is shy": 0,
+        "Eva is shy": 0,
+    }
+    for statement, count in steps.items():
+        question = f"Is the following statement true or false? {statement}."
+        assert prontoqa_steps(context, question) == count, statement
+    assert prontoqa_steps(context, "Is it so?") == 0
 
 
 def test_prosqa_rows():
@@ -45,7 +65,8 @@ def test_prosqa_rows():
         ("Is Tom an impus or an ompus?", "Tom is an ompus.", 1),
     ):
         found = prosqa_row({"question": f"{facts} {question}", "answer": answer})
-        assert found == {"context": facts, "question": question.strip(), "label": label}
+        assert found == {"context": facts, "question": question.strip(), "label": label, "steps": 0}
+        assert prosqa_row({"question": f"{facts} {question}", "answer": answer, "steps": ["A.", "B."]})["steps"] == 2
     for question, answer in (
         ("Is Tom a lempus or scrompus?", "Tom is a dog."),
         ("Is Tom a lempus or scrompus?", "Sam is a lempus."),
@@ -101,6 +122,11 @@ def test_the_data_as_they_are(name, sizes, shared):
     assert all(text.endswith(("?", ".")) and len(text) < 90 for text in parts[0]["text_b"])
     again = load_task(task, dataset_name, seed=1)  # the cut is not a matter of the run's seed
     assert again.evaluation[TEST]["text_a"][:] == parts[2]["text_a"][:]
+    # All questions of ProntoQA take six statements.
+    by_steps = {split: len(rows) for split, rows in data.evaluation.items() if split != TEST}
+    assert by_steps == (
+        {f"test, {n} steps": count for n, count in zip((3, 4, 5, 6), (30, 20, 8, 1))} if name == "prosqa" else {}
+    )
 
 
 def test_tasks_are_chosen_with_their_data():

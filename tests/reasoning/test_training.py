@@ -12,7 +12,7 @@ from trainers.reasoning.data import make_batch, make_names, make_tokenizer
 from trainers.reasoning.evaluation import agreement, make_test, measure_answers
 from trainers.reasoning.problems import PROBLEM_TASKS
 from trainers.reasoning.systems import RECURSIVE, SYSTEMS, NetworkSizes, answer_logits
-from trainers.reasoning.training import FIRST_NAMES, Curriculum, ProblemTrainer, ProblemTrainingArguments
+from trainers.reasoning.training import Curriculum, ProblemTrainer, ProblemTrainingArguments
 
 
 NAMES = make_names(32)
@@ -24,13 +24,11 @@ SIZES = NetworkSizes(
 
 
 def make_curriculum(seed=0, most_steps=4):
-    return Curriculum(
-        seed, most_steps, learned=0.9, extra_iterations=2, names_steps=100, names=32, needed=CHAINS.names
-    )
+    return Curriculum(seed, most_steps, learned=0.9, extra_iterations=2)
 
 
 def make_trainer(folder, system=RECURSIVE, **options):
-    options = {"max_steps": 6, "per_device_train_batch_size": 8, "trained_steps": 2, "names_steps": 4, **options}
+    options = {"max_steps": 6, "per_device_train_batch_size": 8, "trained_steps": 2, **options}
     args = ProblemTrainingArguments(
         str(folder), use_cpu=True, report_to=["none"], disable_tqdm=True, save_steps=3, save_total_limit=2, **options
     )
@@ -43,14 +41,12 @@ def make_trainer(folder, system=RECURSIVE, **options):
 
 @given(seed=st.integers(0, 100), step=st.integers(0, 300), longest=st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_lessons_are_of_known_steps_and_names(seed, step, longest):
+def test_lessons_are_of_known_steps(seed, step, longest):
     curriculum = make_curriculum(seed)
     curriculum.longest = longest
     lesson = curriculum.lesson(step)
     assert lesson == curriculum.lesson(step)
     assert 1 <= lesson.steps <= longest and lesson.steps < lesson.iterations <= lesson.steps + 2
-    assert max(FIRST_NAMES, CHAINS.names(longest)) <= lesson.names <= 32
-    assert lesson.names == 32 or step < 100
 
 
 def test_half_of_the_lessons_are_the_longest_and_others_all_shorter_ones():

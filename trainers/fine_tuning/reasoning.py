@@ -7,6 +7,7 @@ initialised from a standard one.
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,25 +28,58 @@ CUT_SEED = 0
 
 
 def prontoqa_row(row: dict) -> dict:
-    """Context, question, and whether the statement in it is true (answer A) or false (B)."""
+    """Context, question, whether the statement in it is true (answer A) or false (B), and from how many statements
+    that follows."""
     label = {"A": "true", "B": "false"}.get(row["answer"], row["answer"])
-    return {"context": row["context"], "question": row["question"], "label": label}
+    steps = prontoqa_steps(row["context"], row["question"])
+    return {"context": row["context"], "question": row["question"], "label": label, "steps": steps}
+
+
+def prontoqa_steps(context: str, question: str) -> int:
+    """Number of statements from whom the question is about to the property in it, affirmed or not; 0 where none
+    leads there."""
+    statement, said = re.compile(r"(?:Each |Every )?(\w+) (?:is|are) (?:not )?(?:an? )?(\w+)\."), {}
+    for subject, told in statement.findall(context):
+        said.setdefault(singular(subject), set()).add(singular(told))
+    who, asked = map(singular, found[-1]) if (found := statement.findall(question)) else ("", "")
+    reached, known, steps = {who}, set(), 0
+    while reached:
+        steps, known = steps + 1, known | reached
+        reached = set().union(*(said.get(kind, set()) for kind in reached)) - known
+        if asked in reached:
+            return steps
+    return 0
+
+
+def singular(word: str) -> str:
+    """`wumpus` of `Wumpuses`."""
+    return re.sub(r"uses$", "us", word.lower())
 
 
 def prosqa_row(row: dict) -> dict:
-    """Statements, their final question, "Is Tom a lempus or scrompus?", and whether the answer, "Tom is a lempus.", is
-    the first or the second option."""
+    """Statements, their final question, "Is Tom a lempus or scrompus?", whether the answer, "Tom is a lempus.", is the
+    first or the second option, and the number of statements from which it follows, 0 where it is not given."""
     text = row["question"].strip()
     question = re.search(r"Is (\w+) an? (\w+) or (?:an? )?(\w+)\?$", text)
     answer = re.fullmatch(rf"{question[1]} is an? (\w+)\.?", row["answer"].strip())
     label = question.groups()[1:].index(answer[1])
-    return {"context": text[: question.start()].strip(), "question": question[0], "label": label}
+    steps = len(row.get("steps") or ())
+    return {"context": text[: question.start()].strip(), "question": question[0], "label": label, "steps": steps}
 
 
 def prepare(convert: Callable[[dict], dict], task: Task, raw: DatasetDict) -> tuple[Task, DatasetDict]:
-    """The rows as `convert` makes them, and, unless files are given for the splits, the only split as `PARTS`."""
+    """The rows as `convert` makes them, and, unless files are given for the splits, the only split as `PARTS`, whose
+    test is reported as a whole and by numbers of steps."""
     raw = raw.map(convert, remove_columns=next(iter(raw.values())).column_names)
-    return task, cut_by_context(raw["validation"]) if task.selection_split and "validation" in raw else raw
+    if not task.selection_split or "validation" not in raw:
+        return task, raw
+    parts = cut_by_context(raw["validation"])
+    steps = parts[TEST]["steps"][:]
+    by_steps = {f"test, {count} steps": count for count in sorted(set(steps) - {0})}
+    by_steps = by_steps if len(by_steps) > 1 else {}
+    for name, count in by_steps.items():
+        parts[name] = parts[TEST].select([place for place, found in enumerate(steps) if found == count])
+    return replace(task, evaluation_splits=(*task.evaluation_splits, *by_steps)), parts
 
 
 def cut_by_context(rows: Dataset) -> DatasetDict:

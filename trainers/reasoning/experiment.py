@@ -203,7 +203,7 @@ class Experiment:
         names = (
             "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
             "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "trained_steps",
-            "learned_share", "extra_iterations", "names_steps",
+            "learned_share", "extra_iterations",
         )  # fmt: skip
         return {name: getattr(self.training_args, name) for name in names}
 

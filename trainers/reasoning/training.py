@@ -26,7 +26,6 @@ from .problems import ProblemTask
 from .systems import answer_logits
 
 
-FIRST_NAMES = 16  # names are few at first, as each is then seen often
 MEMORY = 0.9  # of the running mean of that share
 
 
@@ -50,12 +49,11 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
         default=2, help="K in training is the number of facts and at most so many iterations more."
     )
     learned_share: float = HfArg(
-        default=0.9, help="Share of right answers to the longest questions at which they become longer."
+        default=0.8, help="Share of right answers to the longest questions at which they become longer."
     )
-    names_steps: int = HfArg(default=1200, help="Optimizer steps until problems have all the names.")
 
     output_dir: str | None = HfArg(default=None, help="Folder of the runs; outputs/reasoning_<task> by default.")
-    max_steps: int = HfArg(default=2000, help="Optimizer steps.")
+    max_steps: int = HfArg(default=2500, help="Optimizer steps.")
     per_device_train_batch_size: int = HfArg(default=64, help="Problems in a batch.")
     per_device_eval_batch_size: int = HfArg(default=64, help="Problems in a batch of evaluation.")
     learning_rate: float = HfArg(default=3e-3, help="Peak rate.")
@@ -80,7 +78,7 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
         super().__post_init__()
         self.output_dir = given and self.output_dir  # transformers sets "trainer_output"; the task is not known yet
         choose_trackers(self.report_to)
-        check_at_least(self, trained_steps=1, extra_iterations=1, learned_share=0, names_steps=0, max_steps=1)
+        check_at_least(self, trained_steps=1, extra_iterations=1, learned_share=0, max_steps=1)
 
     @property
     def most_iterations(self) -> int:
@@ -89,10 +87,9 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
 
 
 class Lesson(NamedTuple):
-    """Problems of a training step: `steps` of the longest answers, number of `names`, and `iterations` K."""
+    """Problems of a training step: `steps` of the longest answers, and `iterations` K."""
 
     steps: int
-    names: int
     iterations: int
 
 
@@ -106,14 +103,10 @@ class Curriculum(TrainerCallback, ExportableState):
         most_steps: of the longest answers at the end.
         learned: share of right answers to the longest questions at which they become longer.
         extra_iterations: K is at most so many larger than the number of steps.
-        names_steps: optimizer steps until problems have all of `names` names.
-        names: the largest number of names.
-        needed: names of a problem by its steps.
     """
 
-    def __init__(self, seed, most_steps, learned, extra_iterations, names_steps, names, needed):
+    def __init__(self, seed: int, most_steps: int, learned: float, extra_iterations: int):
         self.seed, self.most_steps, self.learned, self.extra_iterations = seed, most_steps, learned, extra_iterations
-        self.names_steps, self.names, self.needed = names_steps, names, needed
         self.longest, self.answered, self.heard = 1, 0.0, []
 
     def state(self) -> dict:
@@ -129,10 +122,7 @@ class Curriculum(TrainerCallback, ExportableState):
         """Of optimizer step `step`."""
         draws = [float(uniform(make_key(self.seed, step, number))) for number in range(3)]
         steps = self.longest if draws[0] < 0.5 else 1 + int(draws[1] * self.longest)
-        share = step / self.names_steps if self.names_steps else 1.0
-        names = min(self.names, int(FIRST_NAMES + (self.names - FIRST_NAMES) * share))
-        iterations = steps + 1 + int(draws[2] * self.extra_iterations)
-        return Lesson(steps, max(names, self.needed(self.longest)), iterations)
+        return Lesson(steps, steps + 1 + int(draws[2] * self.extra_iterations))
 
     def hear(self, lesson: Lesson, right: float) -> None:
         """`right`: share of right answers to the longest questions of a batch."""
@@ -182,15 +172,7 @@ class ProblemTrainer(SafeCheckpointsMixin, Trainer):
         concepts: Callable[[int], int], processing_class,
     ):  # fmt: skip
         self.task, self.names, self.concepts = task, names, concepts
-        self.curriculum = Curriculum(
-            args.seed,
-            args.trained_steps,
-            args.learned_share,
-            args.extra_iterations,
-            args.names_steps,
-            len(names),
-            task.names,
-        )
+        self.curriculum = Curriculum(args.seed, args.trained_steps, args.learned_share, args.extra_iterations)
         count = args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         super().__init__(
             model, args, data_collator=collate_numbers, train_dataset=ProblemNumbers(count),
@@ -199,8 +181,7 @@ class ProblemTrainer(SafeCheckpointsMixin, Trainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, and batches are equally large
 
     def make_problems(self, numbers: list[int], lesson: Lesson) -> Batch:
-        names = self.names[: lesson.names]
-        problems = [self.task.problem(self.args.seed, number, lesson.steps, names) for number in numbers]
+        problems = [self.task.problem(self.args.seed, number, lesson.steps, self.names) for number in numbers]
         return make_batch(problems, self.processing_class).to(self.args.device)
 
     def log(self, logs, *args, **kwargs):
