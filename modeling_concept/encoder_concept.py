@@ -63,7 +63,7 @@ class ConceptEncoder(ConceptPreTrainedModel):
         self.embeddings = ConceptTokenEmbeddings(config)
         self.offset_embedding = SegmentOffsetEmbedding(config)
         self.token_weights = TokenWeights(config) if config.concept_mean == "weighted" else None
-        self.concept_queries = ConceptQueries(config)
+        self.concept_queries = ConceptQueries(config) if find_encoder_layer(config).has_queries else None
         self.make_layers(config)
         self.output_norm = RMSNorm(config.hidden_size, eps=OUTPUT_NORM_EPS)
 
@@ -199,7 +199,8 @@ class ConceptEncoder(ConceptPreTrainedModel):
             self.rotary(segments.concept_places(), states),
             self.rotary(segments.token_places(layout.positions), states),
         )
-        concepts = self.run_layers(concepts, states, self.concept_queries(count), context, num_iterations)
+        queries = None if self.concept_queries is None else self.concept_queries(count)
+        concepts = self.run_layers(concepts, states, queries, context, num_iterations)
         concepts = self.finish(concepts, None if self.config.concept_mean == "free" else text_mean)
         return ConceptEncoderOutput(
             last_hidden_state=concepts,

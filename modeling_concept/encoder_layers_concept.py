@@ -39,6 +39,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
     """
 
     shares_key_values = True  # whether the first layer of a stack makes the keys and values of the tokens for all
+    has_queries = True  # whether learned vectors tell concepts apart, beside their places
 
     def __init__(self, config, projects_tokens: bool = True, updates_tokens: bool = False):
         super().__init__()
@@ -84,7 +85,7 @@ class ConceptEncoderLayer(GradientCheckpointingLayer):
         Args:
             concepts: [B, C, H].
             token_states: [B, N, H].
-            queries: learned concept vectors [C, H], added in attention queries.
+            queries: learned concept vectors [C, H], added in attention queries; None where a layer has none.
             key, value: those that an earlier call for the same token states returned, or None.
             context: masks and positions.
             update_tokens: whether a later layer reads the returned token states.
@@ -206,7 +207,13 @@ class ContentAttention(ConceptAttention):
 
 class ContentEncoderLayer(ConceptEncoderLayer):
     """[`ConceptEncoderLayer`] in whose self-attention concepts find each other by what they hold alone, not by where
-    their segments lie: for facts in any order, of which one leads to another."""
+    their segments lie: for facts in any order, of which one leads to another. Each reads the tokens from its place,
+    without a learned vector of its own, so that any number of facts may be read."""
+
+    has_queries = False
+
+    def cross(self, concepts, token_states, queries, key_values, context: LayerContext, update_tokens: bool):
+        return super().cross(concepts, token_states, 0, key_values, context, update_tokens)
 
     def make_self_attention(self, config):
         return ContentAttention(config)

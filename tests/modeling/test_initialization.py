@@ -6,13 +6,15 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 import modeling_concept as models
+from modeling_concept.embeddings_concept import ConceptQueries
+from modeling_concept.encoder_layers_concept import ContentAttention
 
 from .zoo import OWN_ENCODERS, language_model, make_config
 
 
 def initial_facts(model):
     """What must hold of a fresh model; returns how often each fact was checked."""
-    counts = {"zero": 0, "orthogonal": 0, "scale": 0, "identity": 0, "linear": 0}
+    counts = {"zero": 0, "orthogonal": 0, "content": 0, "scale": 0, "identity": 0, "linear": 0}
     for name, module in model.named_modules():
         if name.endswith("modulation.linear"):
             assert (module.weight == 0).all() and (module.bias == 0).all()
@@ -31,10 +33,14 @@ def initial_facts(model):
         if hasattr(module, "qk_scale"):
             assert (module.qk_scale == 8).all()
             counts["scale"] += 1
-    queries = model.encoder.concept_queries.concept_embeddings
-    gram = queries @ queries.T
-    torch.testing.assert_close(gram, torch.eye(len(gram)) * model.config.hidden_size, atol=1e-3, rtol=0)
-    counts["orthogonal"] += 1
+        if isinstance(module, ConceptQueries):
+            gram = module.concept_embeddings @ module.concept_embeddings.T
+            torch.testing.assert_close(gram, torch.eye(len(gram)) * model.config.hidden_size, atol=1e-3, rtol=0)
+            counts["orthogonal"] += 1
+        if isinstance(module, ContentAttention):
+            assert torch.equal(module.k_proj.weight, module.q_proj.weight)
+            assert not module.query_bias.any() and not module.key_bias.any()
+            counts["content"] += 1
     table = model.get_input_embeddings().weight
     assert float(table[1:].std()) == pytest.approx(model.config.hidden_size**-0.5, rel=0.1)
     assert (table[0] == 0).all()
@@ -44,7 +50,8 @@ def initial_facts(model):
 @pytest.mark.parametrize("encoder", OWN_ENCODERS)
 def test_fan_in_zero_identity_and_orthogonal_parts_survive_construction(encoder):
     counts = initial_facts(language_model(encoder, "diffusion", hidden_size=64, intermediate_size=64))
-    assert min(counts.values()) >= 1
+    own = counts.pop("content" if "content" not in encoder else "orthogonal")  # of the other kinds of layer
+    assert own == 0 and min(counts.values()) >= 1
 
 
 def test_initial_values_survive_the_meta_device(tmp_path):
