@@ -27,7 +27,8 @@ PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md", "examples/README.md", "examples/configs/README.md", "model_cards/README.md",
-        "model_cards/speed.md", "model_cards/search.md", "model_cards/reader.md", "model_cards/reasoning.md", ".github/CONTRIBUTING.md",
+        "model_cards/speed.md", "model_cards/search.md", "model_cards/reader.md", "model_cards/reasoning.md",
+        ".github/CONTRIBUTING.md",
     )
 }  # fmt: skip
 

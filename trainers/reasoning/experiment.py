@@ -51,7 +51,7 @@ class ProblemArguments:
     )
     encoder_type: str = HfArg(default="content", help="Kind of concept layer.")
     hidden_size: int = HfArg(default=64, help="Width of all networks.")
-    num_attention_heads: int = HfArg(default=4, help="Attention heads.")
+    num_attention_heads: int = HfArg(default=2, help="Attention heads.")
     name_num: int = HfArg(default=64, help="Names in problems; more where the longest problems need more.")
     concepts_per_fact: float = HfArg(default=1.0, help="Concepts for each fact, in training and test.")
     test_steps: list[int] = HfArg(

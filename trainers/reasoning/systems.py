@@ -43,7 +43,7 @@ class NetworkSizes:
     facts: int
     tokens: int
     hidden_size: int = 64
-    num_attention_heads: int = 4
+    num_attention_heads: int = 2
     iterations: int = 9
     layer: str = "content"
 

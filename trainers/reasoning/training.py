@@ -46,7 +46,7 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
     seeds: list[int] | None = HfArg(default=None, help="Each system is trained with each seed; --seed by default.")
     trained_steps: int = HfArg(default=8, help="Facts from which the longest answers in training follow.")
     extra_iterations: int = HfArg(
-        default=2, help="K in training is the number of facts and at most so many iterations more."
+        default=4, help="K in training is the number of steps and at most so many iterations more."
     )
     learned_share: float = HfArg(
         default=0.8, help="Share of right answers to the longest questions at which they become longer."
