@@ -23,10 +23,10 @@ from pathlib import Path
 import transformers
 from transformers.hf_argparser import HfArg
 
-from trainers.evaluation.results import write_results
+from trainers.evaluation.results import average_seeds, write_results
 from trainers.experiments.ablation.evaluations import EVALUATIONS, Protocol, check_data
 from trainers.experiments.ablation.models import BASELINES
-from trainers.experiments.ablation.report import average_seeds, check_report_dir, write_report
+from trainers.experiments.ablation.report import check_report_dir, write_report
 from trainers.experiments.ablation.runner import list_models, run_table
 from trainers.experiments.ablation.table import read_table
 from trainers.utils.script import parse_arguments, run_facts, run_script

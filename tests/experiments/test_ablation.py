@@ -12,12 +12,12 @@ from datasets import Dataset
 from trainers.evaluation.analysis.sample import load_sample
 from trainers.evaluation.encoding import encode_ids
 from trainers.evaluation.metrics import concept_metrics
-from trainers.evaluation.results import Result, write_results
+from trainers.evaluation.results import Result, average_seeds, write_results
 from trainers.evaluation.similarity import correlations, token_vectors
 from trainers.experiments.ablation import evaluations, report, runner
 from trainers.experiments.ablation.evaluations import EVALUATIONS, HALF, Protocol, check_data, read_pairs
 from trainers.experiments.ablation.models import CONCEPTS, SENTENCES, WORDS, EvaluatedModel
-from trainers.experiments.ablation.report import average_seeds, write_report
+from trainers.experiments.ablation.report import write_report
 from trainers.experiments.ablation.runner import list_models, run_table
 from trainers.experiments.ablation.table import read_table
 from trainers.models.loading import load_model

@@ -4,9 +4,10 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean, stdev
 
 from accelerate import Accelerator
 from huggingface_hub import EvalResult
@@ -88,6 +89,23 @@ def by_task(results: Iterable[Result]) -> dict[str, list[Result]]:
     for result in results:
         found.setdefault(result.task, []).append(result)
     return found
+
+
+def average_seeds(results: Iterable[Result]) -> list[Result]:
+    """Means and standard deviations of the results that share system, task, split and metric, without undefined
+    ones."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in results:
+        if not math.isnan(result.value):
+            groups.setdefault((result.system, result.task, result.split, result.metric), []).append(result)
+    return [
+        replace(
+            group[0],
+            value=fmean(result.value for result in group),
+            spread=stdev(result.value for result in group) if len(group) > 1 else None,
+        )
+        for group in groups.values()
+    ]
 
 
 def results_markdown(results: Iterable[Result]) -> Markdown:

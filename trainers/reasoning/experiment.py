@@ -4,7 +4,6 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
 
 import torch
 from transformers import PreTrainedModel, set_seed
@@ -13,6 +12,7 @@ from transformers.hf_argparser import HfArg
 from ..evaluation.plots import NEUTRAL, make_figure, save_picture, style_axes
 from ..evaluation.results import (
     Result,
+    average_seeds,
     by_task,
     make_table,
     read_report,
@@ -174,7 +174,8 @@ class Experiment:
             return report["results"]
         print_once(f"{self.name}: {TITLES[system]}, seed {seed}, {self.training_args.max_steps:,} steps in {folder}")
         results = self.measure(self.train(system, seed, folder), system)
-        write_results(path, results, facts)
+        if self.training_args.process_index == 0:
+            write_results(path, results, facts)
         return results
 
     def concept_parts(self, seed: int) -> list[str]:
@@ -212,15 +213,6 @@ def split_name(steps: int) -> str:
     return f"{steps} step{'s' * (steps > 1)}"
 
 
-def average(runs: list[list[Result]]) -> list[Result]:
-    """Means and standard deviations over runs of equal results."""
-    averaged = []
-    for same in zip(*runs, strict=True):
-        values = [result.value for result in same]
-        averaged.append(replace(same[0], value=fmean(values), spread=stdev(values) if len(values) > 1 else None))
-    return averaged
-
-
 def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArguments) -> list[Result]:
     """
     Train and test all systems with all seeds, print the table, and write `results.json`, `README.md` and the picture
@@ -231,7 +223,7 @@ def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArgumen
     for system in args.systems:
         runs = [experiment.run(system, seed) for seed in seeds]
         by_seed |= {(TITLES[system], seed): run for seed, run in zip(seeds, runs, strict=True)}
-        results += average(runs)
+        results += average_seeds(result for run in runs for result in run)
     results += experiment.floors()
     folder, title = experiment.folder, f"{experiment.name}: answers by steps"
     tables = {task: tabulate_systems(rows) for task, rows in by_task(results).items()}

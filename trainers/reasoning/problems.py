@@ -44,7 +44,7 @@ def chains(generator: np.random.Generator, names: list[str], steps: int) -> list
 
 def reachability(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
     """Directed graphs (after ProsQA, Hao et al. 2024): which of `GROUPS` goals does each edge lead to? From every
-    place on the way to a goal another edge leads to a dead end, and another one to nowhere else."""
+    place on the way to a goal another edge leads to a dead end."""
     facts = []
     for group in np.array(names).reshape(GROUPS, 2 * steps - 1).tolist():
         path, dead_ends = group[:steps], group[steps:]

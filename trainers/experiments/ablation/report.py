@@ -1,11 +1,8 @@
 # Copyright 2026 The concept-encoder authors. Licensed under the Apache License, Version 2.0.
 """The report of a table: means over seeds, Markdown tables and a picture."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 from ...evaluation import plots
@@ -108,23 +105,6 @@ def make_sections(places: Iterable[Place]) -> list[tuple[str, str, list[Column]]
             "By the number of concepts.",
             [Column("all", ACCURACY), *fewer] if fewer else [],
         ),
-    ]
-
-
-def average_seeds(results: Iterable[Result]) -> list[Result]:
-    """Means and standard deviations of the results that share system, task, split and metric, without undefined
-    ones."""
-    groups: dict[tuple, list[Result]] = {}
-    for result in results:
-        if not math.isnan(result.value):
-            groups.setdefault((result.system, result.task, result.split, result.metric), []).append(result)
-    return [
-        replace(
-            group[0],
-            value=fmean(result.value for result in group),
-            spread=stdev(result.value for result in group) if len(group) > 1 else None,
-        )
-        for group in groups.values()
     ]
 
 
