@@ -192,15 +192,14 @@ class SlotEncoderLayer(ConceptEncoderLayer):
 
 
 class ContentAttention(ConceptAttention):
-    """Attention between concepts that starts with keys equal to queries and without address biases, and passes on what
-    it reads: an untrained concept reads the concepts that resemble it."""
+    """Attention between concepts that passes on what it reads, as values and output start as the identity, and starts
+    without address biases, as places tell nothing."""
 
     def __init__(self, config):
         super().__init__(config, identity=True)
 
     def init_own_parameters(self):
         super().init_own_parameters()
-        init.copy_(self.k_proj.weight, self.q_proj.weight)
         init.zeros_(self.query_bias)
         init.zeros_(self.key_bias)
 

@@ -225,7 +225,7 @@ def test_attention_starts_at_addresses(encoder_type):
 
 @pytest.mark.parametrize("encoder_type", sorted(ENCODER_LAYERS))
 def test_content_alone_decides_what_concepts_read_from_each_other(encoder_type):
-    """Of `content` layers; an untrained concept then reads the one that resembles it. Otherwise places decide, too."""
+    """Of `content` layers; in the others places decide, too."""
     config = make_config(encoder_type=encoder_type)
     config._attn_implementation = "eager"
     layer, order = stir(ConceptEncoder(config)).layers[0].eval(), torch.tensor([3, 0, 5, 1, 4, 2])
@@ -235,11 +235,6 @@ def test_content_alone_decides_what_concepts_read_from_each_other(encoder_type):
         layer.mix(states, queries, LayerContext(None, places, None)) for states in (concepts, concepts[:, order])
     )
     assert torch.allclose(read[:, order], moved, atol=1e-5) == (encoder_type == "content")
-    if encoder_type == "content":
-        attention = ConceptEncoder(config).layers[0].self_attn
-        concepts[:, 4] = concepts[:, 1] + 0.5 * torch.randn(2, 32)
-        weights = attention(concepts, concepts)[1].mean(dim=(0, 1))
-        assert weights[1, 4] > 2 * weights[1, [0, 2, 3, 5]].max()
 
 
 def similarity(attention, queries, keys):

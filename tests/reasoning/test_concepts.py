@@ -62,7 +62,7 @@ def test_lost_answers_are_those_of_a_state_set_to_zero():
     batch = batch._replace(labels=torch.where(batch.labels == -100, -100, said))
     lost = lost_answers(model, batch, 3)
     assert lost.shape == (3, 8, 8)
-    assert lost[2].diagonal().all() and lost[2].sum() < 16  # at the end it is its own, and of a few that read it
+    assert lost[2].diagonal().all() and lost[2].sum() < 32  # its own, and some that the decoder reads it for
     for concept in (0, 5):
         with without_each(model, 1):
             logits = model(input_ids=batch.input_ids.expand(8, -1), concept_num=8, num_iterations=3).logits
@@ -82,7 +82,7 @@ def test_rows_of_prosqa_are_problems_with_other_words(tmp_path):
     shumpus, rempus, impus, alex, tom, yimpus = NAMES[:6]
     assert [fact.words for fact in facts] == [
         (shumpus, "is", rempus, "proves"), (rempus, "is", impus, "proves"), (alex, "is", shumpus, "proves"),
-        (tom, "is", yimpus, "proves"), (alex, impus, "or", yimpus),
+        (tom, "is", yimpus, "proves"), (impus, yimpus, alex, "which"),
     ]  # fmt: skip
     assert (facts[-1].answer, facts[-1].steps) == (impus, 3)
     Dataset.from_list([ROW, ROW]).to_parquet(tmp_path / "validation.parquet")

@@ -60,14 +60,13 @@ def solve_deduction(facts):
 
 
 def solve_ontology(facts):
-    (question,) = (fact for fact in facts if fact.words[2] == "or")
-    candidates, above = {question.words[1], question.words[3]}, {}
+    (question,) = (fact for fact in facts if fact.words[3] == "which")
+    candidates, above = set(question.words[:2]), {}
     for fact in facts:
         if fact is not question:
             above.setdefault(fact.words[0], []).append(fact.words[2])
     for fact in facts:
-        asked = fact is question
-        kinds, used = (above[question.words[0]] if asked else [fact.words[2]]), 1
+        kinds, used = [fact.words[2]], 0
         while kinds and not candidates & set(kinds):
             kinds, used = [kind for lower in kinds for kind in above.get(lower, [])], used + 1
         found = candidates & set(kinds)

@@ -23,8 +23,8 @@ NOTHING = "nothing"
 
 
 class Fact(NamedTuple):
-    """The words of a sentence without the answer; the answer to its question; and from how many facts it follows,
-    counting itself. 0: the question is not scored, as its answer is the same for all."""
+    """The words of a sentence without the answer; the answer to its question; and the number of steps, which is from
+    how many facts it follows. 0: the question is trained, but not scored."""
 
     words: tuple[str, ...]
     answer: str
@@ -57,13 +57,13 @@ def reachability(generator: np.random.Generator, names: list[str], steps: int) -
 
 
 def addition(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
-    """Sums modulo 10 in sentences: the value of each name is that of another one plus a digit."""
+    """Sums modulo 10 in sentences: the value of each name is that of another one plus a digit. Half of the digits are
+    zero, so that to find the other name pays before sums are known."""
     facts = []
     for path in np.array(names).reshape(GROUPS, steps).tolist():
-        total = 0
-        for place, (name, before, digit) in enumerate(
-            zip(path, ["zero", *path], generator.integers(10, size=steps), strict=False)
-        ):
+        total, digits = 0, generator.integers(10, size=steps)
+        digits[1:] *= generator.integers(2, size=steps - 1)
+        for place, (name, before, digit) in enumerate(zip(path, ["zero", *path], digits, strict=False)):
             total = (total + int(digit)) % 10
             facts.append(Fact((name, "is", before, "plus", DIGITS[digit], "makes"), DIGITS[total], place + 1))
     return facts
@@ -87,8 +87,9 @@ def deduction(generator: np.random.Generator, names: list[str], steps: int) -> l
 def ontology(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
     """
     ProsQA (Hao et al. 2024) with fresh graphs: somebody is one of two kinds; which follows? The other candidate
-    follows for somebody else, and kinds of both lead to neither. The question is a sentence itself, and the others are
-    asked to which of its candidates they lead.
+    follows for somebody else, and kinds of both lead to neither. The question is a sentence itself, which names both
+    candidates and, where statements have what their subject is, who is asked about; it takes as many steps as
+    statements lead to the answer. Statements are asked to which candidate they lead, in one step less for each.
     """
     left = iter(names)
     # Of each family the kinds on the way from somebody to a candidate, and kinds beside them from level 1 on.
@@ -112,14 +113,14 @@ def ontology(generator: np.random.Generator, names: list[str], steps: int) -> li
     further = generator.choice(len(possible), size=4 * (steps - 1), replace=False)
     stated += [possible[place] for place in further]
     # Edges lead down by one level, so that the distance to a candidate is that to its level.
-    leads = {way[level]: (way[-1], steps - level + 1) for way in ways for level in range(steps + 1)}
+    leads = {way[level]: (way[-1], steps - level) for way in ways for level in range(steps + 1)}
     for level in range(steps - 1, 0, -1):
         for way, own in zip(ways, beside, strict=True):
             if any(source == own[level] and leads.get(end, [""])[0] == way[-1] for source, end in stated):
-                leads[own[level]] = way[-1], steps - level + 1
+                leads[own[level]] = way[-1], steps - level
     facts = [Fact((source, "is", end, "proves"), *leads.get(end, (NOTHING, 0))) for source, end in stated]
     candidates = generator.permutation([way[-1] for way in ways]).tolist()
-    return [*facts, Fact((ways[0][0], candidates[0], "or", candidates[1]), ways[0][-1], steps)]
+    return [*facts, Fact((*candidates, ways[0][0], "which"), ways[0][-1], steps)]
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ PROBLEM_TASKS = {
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
     "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS)),
-    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "proves", "or", NOTHING)),
+    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "proves", "which", NOTHING)),
     "deduction": ProblemTask(
         deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES)
     ),

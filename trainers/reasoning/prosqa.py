@@ -47,7 +47,7 @@ def as_problem(row: dict, names: list[str]) -> list[Fact]:
     name = dict(zip(words, names, strict=False))
     asked, *candidates = (name[word] for word in question.groups())
     facts = [Fact((name[lower], "is", name[upper], "proves"), NOTHING, 0) for lower, upper in statements]
-    question = Fact((asked, candidates[0], "or", candidates[1]), candidates[read["label"]], len(row["steps"]))
+    question = Fact((*candidates, asked, "which"), candidates[read["label"]], len(row["steps"]))
     return [*facts, question]
 
 
@@ -70,7 +70,7 @@ def answer_prosqa(model, problems: list[list[Fact]], tokenizer, iterations: list
         batch = make_batch([facts], tokenizer).to(model.device)
         logits = torch.stack(answer_logits(model, batch, iterations))[:, 0, -1]  # [K, V]
         answer = facts[-1].answer
-        (other,) = {facts[-1].words[1], facts[-1].words[3]} - {answer}
+        (other,) = set(facts[-1].words[:2]) - {answer}
         chosen, left = (logits[:, tokenizer.convert_tokens_to_ids(word)] for word in (answer, other))
         right.append((chosen > left).cpu())
     return torch.stack(right, dim=1)
