@@ -82,7 +82,8 @@ def test_rows_of_prosqa_are_problems_with_other_words(tmp_path):
     shumpus, rempus, impus, alex, tom, yimpus = NAMES[:6]
     assert [fact.words for fact in facts] == [
         (shumpus, "is", rempus, "proves"), (rempus, "is", impus, "proves"), (alex, "is", shumpus, "proves"),
-        (tom, "is", yimpus, "proves"), (impus, yimpus, alex, "which"),
+        (tom, "is", yimpus, "proves"), (impus, "is", "option", "proves"),
+        (yimpus, "is", "option", "proves"), ("who", "is", alex, "proves"),
     ]  # fmt: skip
     assert (facts[-1].answer, facts[-1].steps) == (impus, 3)
     Dataset.from_list([ROW, ROW]).to_parquet(tmp_path / "validation.parquet")
@@ -100,9 +101,9 @@ def test_the_more_probable_candidate_is_the_answer():
     assert right.shape == (2, 2) and torch.equal(right[:, 0], right[:, 1])
     batch = make_batch([facts], tokenizer)
     for place, number in enumerate((1, 3)):
-        logits = model(input_ids=batch.input_ids, concept_num=5, num_iterations=number).logits[0, -1]
+        logits = model(input_ids=batch.input_ids, concept_num=7, num_iterations=number).logits[0, -1]
         answer, other = tokenizer.convert_tokens_to_ids([NAMES[2], NAMES[5]])
         assert bool(right[place, 0]) == bool(logits[answer] > logits[other])
     small, _ = make_network("ontology", facts=4)
-    with pytest.raises(ValueError, match="has 5 sentences, the network reads 4"):
+    with pytest.raises(ValueError, match="makes 7 facts, the network reads 4"):
         answer_prosqa(small, [facts], tokenizer, [1])

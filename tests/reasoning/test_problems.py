@@ -60,13 +60,17 @@ def solve_deduction(facts):
 
 
 def solve_ontology(facts):
-    (question,) = (fact for fact in facts if fact.words[3] == "which")
-    candidates, above = set(question.words[:2]), {}
+    candidates, above = {fact.words[0] for fact in facts if fact.words[2] == "option"}, {}
+    assert len(candidates) == 2
     for fact in facts:
-        if fact is not question:
-            above.setdefault(fact.words[0], []).append(fact.words[2])
+        above.setdefault(fact.words[0], []).append(fact.words[2])
+    assert len(above["who"]) == 1
     for fact in facts:
-        kinds, used = [fact.words[2]], 0
+        assert fact.tested == (fact.words[0] == "who")
+        if fact.words[2] == "option":
+            yield fact.words[0], 0
+            continue
+        kinds, used = [fact.words[2]], int(fact.words[0] != "who")
         while kinds and not candidates & set(kinds):
             kinds, used = [kind for lower in kinds for kind in above.get(lower, [])], used + 1
         found = candidates & set(kinds)

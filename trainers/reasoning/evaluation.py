@@ -55,22 +55,29 @@ def measure_answers(
     numbers = list(range(1, max(iterations) + 1)) if recursive else [None]
     right, halted, needed, count = Counter(), 0, 0, 0
     for start in range(0, len(problems), batch_size):
-        batch = make_batch(problems[start : start + batch_size], tokenizer).to(model.device)
+        chosen = problems[start : start + batch_size]
+        batch = make_batch(chosen, tokenizer).to(model.device)
+        asked = torch.tensor([[is_asked(fact, steps) for fact in facts] for facts in chosen], device=model.device)
         logits = answer_logits(model, batch, numbers if recursive else None, concepts)
         given = torch.stack([part.argmax(dim=-1) for part in logits])  # [K, B, F]
-        asked, correct = batch.steps == steps, given == batch.answers
+        correct = given == batch.answers
         for number, found in zip(numbers, correct, strict=True):
             right[number] += int(found[asked].sum())
         if recursive:
             stop = agreement(given)  # [B]
-            chosen = correct.gather(0, stop[None, :, None].expand(1, -1, given.shape[2]))[0]
-            halted += int(chosen[asked].sum())
+            found = correct.gather(0, stop[None, :, None].expand(1, -1, given.shape[2]))[0]
+            halted += int(found[asked].sum())
             needed += int((stop + 1).sum())
         count += int(asked.sum())
     shares = {number: right[number] / count for number in (iterations if recursive else [None])}
     if not recursive:
         return Answers(steps, shares)
     return Answers(steps, shares, halted / count, needed / len(problems))
+
+
+def is_asked(fact: Fact, steps: int) -> bool:
+    """Whether a question counts in the test of so many steps."""
+    return fact.tested and fact.steps == steps
 
 
 def agreement(given: torch.Tensor) -> torch.Tensor:
@@ -97,7 +104,7 @@ def guess(problems: list[list[Fact]], steps: int, by_place: bool) -> float:
         kinds = {word: tuple(sorted(numbers.items())) for word, numbers in places.items()}
         alike = Counter(kinds.values())
         for fact in facts:
-            if fact.steps == steps:
+            if is_asked(fact, steps):
                 answers[fact.answer] += 1
                 if fact.answer in kinds:
                     kind = kinds[fact.answer]

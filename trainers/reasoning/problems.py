@@ -23,12 +23,20 @@ NOTHING = "nothing"
 
 
 class Fact(NamedTuple):
-    """The words of a sentence without the answer; the answer to its question; and the number of steps, which is from
-    how many facts it follows. 0: the question is trained, but not scored."""
+    """
+    A sentence that ends with a question.
+
+    Args:
+        words: of the sentence, without the answer.
+        answer: a word.
+        steps: from how many facts it follows. 0: the question is trained alone, as its answer is the same for all.
+        tested: whether its answer counts in tests, and not only for the course of lessons.
+    """
 
     words: tuple[str, ...]
     answer: str
     steps: int
+    tested: bool = True
 
 
 def chains(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
@@ -87,9 +95,9 @@ def deduction(generator: np.random.Generator, names: list[str], steps: int) -> l
 def ontology(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
     """
     ProsQA (Hao et al. 2024) with fresh graphs: somebody is one of two kinds; which follows? The other candidate
-    follows for somebody else, and kinds of both lead to neither. The question is a sentence itself, which names both
-    candidates and, where statements have what their subject is, who is asked about; it takes as many steps as
-    statements lead to the answer. Statements are asked to which candidate they lead, in one step less for each.
+    follows for somebody else, and kinds of both lead to neither. The question is a sentence as the statements are, and
+    takes as many steps as statements lead to its answer; two more name the candidates. In training, statements are
+    asked to which candidate they lead, too.
     """
     left = iter(names)
     # Of each family the kinds on the way from somebody to a candidate, and kinds beside them from level 1 on.
@@ -113,14 +121,16 @@ def ontology(generator: np.random.Generator, names: list[str], steps: int) -> li
     further = generator.choice(len(possible), size=4 * (steps - 1), replace=False)
     stated += [possible[place] for place in further]
     # Edges lead down by one level, so that the distance to a candidate is that to its level.
-    leads = {way[level]: (way[-1], steps - level) for way in ways for level in range(steps + 1)}
+    leads = {way[level]: (way[-1], steps - level + 1) for way in ways for level in range(steps + 1)}
     for level in range(steps - 1, 0, -1):
         for way, own in zip(ways, beside, strict=True):
             if any(source == own[level] and leads.get(end, [""])[0] == way[-1] for source, end in stated):
-                leads[own[level]] = way[-1], steps - level
-    facts = [Fact((source, "is", end, "proves"), *leads.get(end, (NOTHING, 0))) for source, end in stated]
-    candidates = generator.permutation([way[-1] for way in ways]).tolist()
-    return [*facts, Fact((*candidates, ways[0][0], "which"), ways[0][-1], steps)]
+                leads[own[level]] = way[-1], steps - level + 1
+    facts = [
+        Fact((source, "is", end, "proves"), *leads.get(end, (NOTHING, 0)), tested=False) for source, end in stated
+    ]
+    options = [Fact((way[-1], "is", "option", "proves"), way[-1], 0, tested=False) for way in ways]
+    return [*facts, *options, Fact(("who", "is", ways[0][0], "proves"), ways[0][-1], steps)]
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ PROBLEM_TASKS = {
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
     "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS)),
-    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "proves", "which", NOTHING)),
+    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "option", "who", "proves", NOTHING)),
     "deduction": ProblemTask(
         deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES)
     ),

@@ -36,7 +36,8 @@ def read_prosqa(path: str, names: list[str]) -> list[list[Fact]]:
 
 
 def as_problem(row: dict, names: list[str]) -> list[Fact]:
-    """A row of ProsQA; its question is the last fact, which takes as many steps as the row has."""
+    """A row of ProsQA; its last facts are the two candidates and the question, which takes as many steps as the row
+    has."""
     read = prosqa_row(row)
     statements, question = STATEMENT.findall(read["context"]), QUESTION.fullmatch(read["question"])
     if question is None or len(statements) != read["context"].count("."):
@@ -47,8 +48,8 @@ def as_problem(row: dict, names: list[str]) -> list[Fact]:
     name = dict(zip(words, names, strict=False))
     asked, *candidates = (name[word] for word in question.groups())
     facts = [Fact((name[lower], "is", name[upper], "proves"), NOTHING, 0) for lower, upper in statements]
-    question = Fact((*candidates, asked, "which"), candidates[read["label"]], len(row["steps"]))
-    return [*facts, question]
+    options = [Fact((candidate, "is", "option", "proves"), candidate, 0) for candidate in candidates]
+    return [*facts, *options, Fact(("who", "is", asked, "proves"), candidates[read["label"]], len(row["steps"]))]
 
 
 @torch.no_grad()
@@ -64,13 +65,13 @@ def answer_prosqa(model, problems: list[list[Fact]], tokenizer, iterations: list
     for facts in problems:
         if len(facts) > getattr(model.config, "concept_num", len(facts)):
             raise ValueError(
-                f"A row of ProsQA has {len(facts)} sentences, the network reads {model.config.concept_num}: give "
+                f"A row of ProsQA makes {len(facts)} facts, the network reads {model.config.concept_num}: give "
                 "larger --test_steps."
             )
         batch = make_batch([facts], tokenizer).to(model.device)
         logits = torch.stack(answer_logits(model, batch, iterations))[:, 0, -1]  # [K, V]
         answer = facts[-1].answer
-        (other,) = set(facts[-1].words[:2]) - {answer}
+        (other,) = {fact.answer for fact in facts[-3:-1]} - {answer}
         chosen, left = (logits[:, tokenizer.convert_tokens_to_ids(word)] for word in (answer, other))
         right.append((chosen > left).cpu())
     return torch.stack(right, dim=1)
