@@ -36,6 +36,7 @@ from .training import ProblemTrainer, ProblemTrainingArguments
 
 
 FLOORS = {"guess by a bag of words": False, "guess by places of words": True}
+HEAD_SIZE = 32
 MAPPED = 8  # problems whose concepts are followed
 PROSQA = "ProsQA"
 HALTED, ITERATIONS = "recursive, halted by agreement", "iterations until answers agree"
@@ -50,8 +51,8 @@ class ProblemArguments:
         default_factory=lambda: list(SYSTEMS), metadata={"choices": list(SYSTEMS)}, help="Networks that are trained."
     )
     encoder_type: str = HfArg(default="content", help="Kind of concept layer.")
-    hidden_size: int = HfArg(default=64, help="Width of all networks.")
-    num_attention_heads: int = HfArg(default=2, help="Attention heads.")
+    hidden_size: int | None = HfArg(default=None, help="Width of all networks; that of the task by default.")
+    num_attention_heads: int | None = HfArg(default=None, help="Attention heads; one for 32 channels by default.")
     name_num: int = HfArg(default=64, help="Names in problems; more where the longest problems need more.")
     concepts_per_fact: float = HfArg(default=1.0, help="Concepts for each fact, in training and test.")
     test_steps: list[int] = HfArg(
@@ -86,9 +87,12 @@ class Experiment:
     """
 
     def __init__(self, args: ProblemArguments, training_args: ProblemTrainingArguments):
-        self.args, self.training_args = args, training_args
         self.name = args.task_name[0]
         self.task = find_problem_task(self.name)
+        width = args.hidden_size or self.task.hidden_size
+        heads = args.num_attention_heads or max(1, width // HEAD_SIZE)
+        self.args = args = replace(args, hidden_size=width, num_attention_heads=heads)
+        self.training_args = training_args = training_args.for_task(self.task)
         self.folder = Path(training_args.output_dir or Path("outputs") / f"reasoning_{self.name}")
         most = max(*args.test_steps, training_args.trained_steps)
         self.names = make_names(max(args.name_num, self.task.names(most)))
@@ -219,6 +223,7 @@ def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArgumen
     into the output folder. Finished runs are taken from it, an interrupted one is resumed.
     """
     experiment = Experiment(args, training_args)
+    args, training_args = experiment.args, experiment.training_args
     seeds, results, by_seed = training_args.seeds or [training_args.seed], [], {}
     for system in args.systems:
         runs = [experiment.run(system, seed) for seed in seeds]

@@ -143,11 +143,14 @@ class ProblemTask:
             names as `names(steps)`.
         names: number of names of such a problem.
         words: the words of its sentences beside names.
+        hidden_size, learning_rate: with which a recursive encoder learns it.
     """
 
     make: Callable[[np.random.Generator, list[str], int], list[Fact]]
     names: Callable[[int], int]
     words: tuple[str, ...]
+    hidden_size: int = 64
+    learning_rate: float = 3e-3
 
     def problem(self, seed: int, index: int, steps: int, names: list[str]) -> list[Fact]:
         """Problem number `index` of a seed, with names drawn from `names`: the same for the same arguments."""
@@ -162,10 +165,10 @@ PROBLEM_TASKS = {
     "reachability": ProblemTask(
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
-    "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS)),
+    "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS), 128, 1e-3),
     "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "option", "who", "proves", NOTHING)),
     "deduction": ProblemTask(
-        deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES)
+        deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES), learning_rate=1e-3
     ),
 }  # fmt: skip
 

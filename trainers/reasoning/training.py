@@ -6,7 +6,7 @@ B problems, F facts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
     max_steps: int = HfArg(default=2500, help="Optimizer steps.")
     per_device_train_batch_size: int = HfArg(default=64, help="Problems in a batch.")
     per_device_eval_batch_size: int = HfArg(default=64, help="Problems in a batch of evaluation.")
-    learning_rate: float = HfArg(default=3e-3, help="Peak rate.")
+    learning_rate: float | None = HfArg(default=None, help="Peak rate; that of the task by default.")
     lr_scheduler_type: str = HfArg(default="warmup_stable_decay", help="Learning-rate schedule.")
     lr_scheduler_kwargs: dict | str | None = HfArg(
         default=None, help="Options of the schedule; decay over the last fifth by default."
@@ -79,6 +79,10 @@ class ProblemTrainingArguments(CheckedTrainingArguments):
         self.output_dir = given and self.output_dir  # transformers sets "trainer_output"; the task is not known yet
         choose_trackers(self.report_to)
         check_at_least(self, trained_steps=1, extra_iterations=1, learned_share=0, max_steps=1)
+
+    def for_task(self, task: ProblemTask) -> "ProblemTrainingArguments":
+        """With the rate of the task where none is given."""
+        return self if self.learning_rate is not None else replace(self, learning_rate=task.learning_rate)
 
     @property
     def most_iterations(self) -> int:
@@ -171,6 +175,7 @@ class ProblemTrainer(SafeCheckpointsMixin, Trainer):
         self, model, args: ProblemTrainingArguments, *, task: ProblemTask, names: list[str],
         concepts: Callable[[int], int], processing_class,
     ):  # fmt: skip
+        args = args.for_task(task)
         self.task, self.names, self.concepts = task, names, concepts
         self.curriculum = Curriculum(args.seed, args.trained_steps, args.learned_share, args.extra_iterations)
         count = args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
