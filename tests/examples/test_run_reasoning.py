@@ -159,6 +159,7 @@ def test_networks_on_generated_problems(task, prosqa, tmp_path, monkeypatch, cap
         (["--task_name", "ontology", "--dataset_name", "nowhere"], "'nowhere' cannot be read"),
         (["--task_name", "chains", "--num_train_epochs", "4"], "--num_train_epochs has no effect here: problems are"),
         (["--task_name", "chains", "--trained_steps", "0"], "--trained_steps must be at least 1, not 0"),
+        (["--task_name", "induction", "--test_steps", "20"], "128 sightings at most: give fewer steps than 20"),
         (["--task_name", "chains", "--encoder_type", "gpt"], "Unknown encoder_type 'gpt'"),
     ],
 )

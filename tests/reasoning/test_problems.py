@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trainers.reasoning.data import make_batch, make_names, make_tokenizer, problem_text
 from trainers.reasoning.evaluation import guess, make_test
-from trainers.reasoning.problems import COLOURS, DIGITS, NOTHING, PROBLEM_TASKS, SIZES, Fact, find_problem_task
+from trainers.reasoning.problems import COLOURS, DIGITS, NOTHING, PROBLEM_TASKS, SIZES, TIMES, Fact, find_problem_task
 
 
 NAMES = make_names(96)
@@ -50,6 +50,15 @@ def solve_addition(facts):
         yield DIGITS[total % 10], used
 
 
+def solve_induction(facts):
+    said = sorted((TIMES.index(fact.words[0]), fact.words[1], fact.words[3]) for fact in facts)
+    for fact in facts:
+        time, word, used = TIMES.index(fact.words[0]), fact.words[3], 1
+        while earlier := [(other, after) for other, before, after in said if before == word and other < time]:
+            (time, word), used = max(earlier), used + 1
+        yield word, used
+
+
 def solve_deduction(facts):
     above = {fact.words[1]: fact.words[3] for fact in facts if fact.words[3] not in SIZES}
     for fact in facts:
@@ -80,7 +89,7 @@ def solve_ontology(facts):
 
 SOLVERS = {
     "chains": solve_chains, "reachability": solve_reachability, "addition": solve_addition,
-    "deduction": solve_deduction, "ontology": solve_ontology,
+    "deduction": solve_deduction, "induction": solve_induction, "ontology": solve_ontology,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from transformers.trainer_callback import TrainerState
 
 from trainers.reasoning.data import make_batch, make_names, make_tokenizer
 from trainers.reasoning.evaluation import agreement, make_test, measure_answers
+from trainers.reasoning.experiment import Experiment, ProblemArguments
 from trainers.reasoning.problems import PROBLEM_TASKS
 from trainers.reasoning.systems import RECURSIVE, SYSTEMS, NetworkSizes, answer_logits
 from trainers.reasoning.training import Curriculum, ProblemTrainer, ProblemTrainingArguments
@@ -156,3 +157,20 @@ def test_only_the_asked_steps_count():
     problems = make_test(CHAINS, 0, 3, 2, NAMES)
     assert measure_answers(Knows(), problems, TOKENIZER, 1, [1], 3).by_iterations == {None: 1.0}
     assert measure_answers(Knows(), problems, TOKENIZER, 2, [1], 3).by_iterations == {None: 0.0}
+    for tested, share in (((1,), 1.0), ((1, 2), 0.5)):
+        asked = [[fact._replace(steps=1, tested=fact.steps in tested) for fact in facts] for facts in problems]
+        assert measure_answers(Knows(), asked, TOKENIZER, 1, [1], 3).by_iterations == {None: share}
+
+
+@pytest.mark.parametrize("name", PROBLEM_TASKS)
+def test_width_and_rate_are_those_of_the_task_unless_they_are_given(name, tmp_path):
+    def sizes(options, **training_options):
+        args = ProblemArguments(task_name=[name], test_steps=[1], max_eval_samples=1, **options)
+        experiment = Experiment(args, ProblemTrainingArguments(str(tmp_path), use_cpu=True, **training_options))
+        found = experiment.sizes
+        return found.hidden_size, found.num_attention_heads, experiment.options()["learning_rate"]
+
+    task = PROBLEM_TASKS[name]
+    assert sizes({}) == (task.hidden_size, task.hidden_size // 32, task.learning_rate)
+    assert sizes({"hidden_size": 16}, learning_rate=0.1) == (16, 1, 0.1)
+    assert sizes({"num_attention_heads": 8})[1] == 8

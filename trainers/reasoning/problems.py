@@ -19,6 +19,7 @@ GROUPS = 4
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS = ("red", "green", "blue", "black", "white", "yellow", "brown", "grey")
 SIZES = ("large", "small", "tall", "short")
+TIMES = tuple(str(number) for number in range(1, 129))
 NOTHING = "nothing"
 
 
@@ -75,6 +76,30 @@ def addition(generator: np.random.Generator, names: list[str], steps: int) -> li
             total = (total + int(digit)) % 10
             facts.append(Fact((name, "is", before, "plus", DIGITS[digit], "makes"), DIGITS[total], place + 1))
     return facts
+
+
+def induction(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
+    """
+    p-hop induction (Sanford, Hsu & Telgarsky 2024) over sightings in any order, each with its time: where does it end
+    to go from a word to the one that followed it the last time before, again and again? On the way every word was also
+    followed by another one, earlier than that, or later than it is asked for.
+    """
+    sightings = []
+    for group in np.array(names).reshape(GROUPS, 2 * steps).tolist():
+        path, others = group[: steps + 1], group[steps + 1 :]
+        times = np.sort(generator.random(steps))[::-1]  # it leads back in time
+        for place, (word, after) in enumerate(pairwise(path)):
+            sightings.append((times[place], word, after, path[-1], steps - place))
+        for place, other in enumerate(others, start=1):
+            early, late = (0.0, times[place]) if generator.integers(2) else (times[place - 1], 1.0)
+            sightings.append((generator.uniform(early, late), path[place], other, other, 1))
+    if len(sightings) > len(TIMES):
+        raise ValueError(f"Problems of induction have {len(TIMES)} sightings at most: give fewer steps than {steps}.")
+    chosen = np.sort(generator.choice(len(TIMES), size=len(sightings), replace=False))
+    return [
+        Fact((TIMES[time], word, "then", after, "leads"), answer, took)
+        for time, (_, word, after, answer, took) in zip(chosen, sorted(sightings), strict=True)
+    ]
 
 
 def deduction(generator: np.random.Generator, names: list[str], steps: int) -> list[Fact]:
@@ -166,6 +191,7 @@ PROBLEM_TASKS = {
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
     "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS), 128, 1e-3),
+    "induction": ProblemTask(induction, lambda steps: 2 * GROUPS * steps, ("then", "leads", *TIMES), 128, 1e-3),
     "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "option", "who", "proves", NOTHING)),
     "deduction": ProblemTask(
         deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES), learning_rate=1e-3
