@@ -6,8 +6,9 @@ ProntoQA or ProsQA.
     python examples/run_reasoning.py --task_name chains --seeds 42 43 44 45 46
 
 trains a recursive encoder, standard ones of equal parameters and of equal depth, and BERT on problems whose answers
-take 1 to 8 steps, ten minutes each, and tests them at up to 12 steps and 32 iterations. The same command goes on where
-it was interrupted; `--task_name chains --help` shows its options.
+take 1 to 8 steps, seven minutes each, and tests them at up to 12 steps and 32 iterations. The same command goes on
+where it was interrupted; `--task_name chains --help` shows its options and the other tasks. With `--task_name
+ontology --dataset_name FOLDER` the networks answer ProsQA, too.
 
     python examples/run_reasoning.py --model_name_or_path outputs/recursive_… --num_iterations 2 4 6 8 12
 

@@ -12,7 +12,7 @@ from examples import run_reasoning
 from trainers.evaluation.results import BAG_OF_WORDS, MAJORITY, UNTRAINED, read_report
 from trainers.fine_tuning.reasoning import TEST
 from trainers.models.loading import load_model
-from trainers.reasoning.experiment import FLOORS
+from trainers.reasoning.experiment import CANDIDATES, FLOORS
 from trainers.reasoning.problems import PROBLEM_TASKS
 
 from ..fine_tuning.conftest import checkpoints  # noqa: F401 (fixture)
@@ -127,14 +127,16 @@ def test_networks_on_generated_problems(task, prosqa, tmp_path, monkeypatch, cap
     assert {result.split for result in own} == {"1 step", "3 steps"}
     systems = {result.system for result in own if result.metric == "accuracy"}
     assert systems == {
-        "recursive, K=1", "recursive, K=4", "recursive, halted by agreement", "BERT, equal parameters", *FLOORS
+        "recursive, K=1", "recursive, K=4", "recursive, halted by agreement", "BERT, equal parameters", *FLOORS,
+        *([CANDIDATES] if task == "ontology" else []),
     }  # fmt: skip
-    assert all(result.spread is not None for result in own if result.system not in FLOORS)
+    assert all(result.value == 1 / 2 for result in own if result.system == CANDIDATES)
+    assert all(result.spread is not None for result in own if result.system not in (*FLOORS, CANDIDATES))
     asked = [result for result in results if result.task == "ProsQA"]
     assert {result.split for result in asked} == ({"2 steps", "all"} if task == "ontology" else set())
     report = (folder / "README.md").read_text()
     assert "| BERT, equal parameters | 4 |" in report and ("## ProsQA" in report) == (task == "ontology")
-    assert (folder / "iterations.png").exists() and (folder / "concepts.png").exists()
+    assert (folder / "iterations.png").exists() and (folder / "concepts.png").exists() == (task != "addition")
     assert load_model(str(folder / "recursive-3")).config.encoder_type == "content"
     assert "seed 3, 4 steps" in capsys.readouterr().out
     if task != "chains":
@@ -170,5 +172,6 @@ def test_bad_options_of_generated_problems_get_one_sentence(options, message, tm
 def test_a_finished_run_of_other_options_is_refused(tmp_path, monkeypatch):
     options = ["--task_name", "chains", *SMALL, "--systems", "bert"]
     run_here("run_reasoning.py", tmp_path, monkeypatch, *options)
-    message = refusal("run_reasoning.py", tmp_path, monkeypatch, *options, "--learning_rate", "1e-3")
-    assert "bert-42/results.json is of a run with other options: choose another --output_dir." in message
+    for other in (["--learning_rate", "1e-3"], ["--max_grad_norm", "0.1"]):
+        message = refusal("run_reasoning.py", tmp_path, monkeypatch, *options, *other)
+        assert "bert-42/results.json is of a run with other options: choose another --output_dir." in message

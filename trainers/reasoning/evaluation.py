@@ -91,9 +91,9 @@ def agreement(given: torch.Tensor) -> torch.Tensor:
 
 def guess(problems: list[list[Fact]], steps: int, by_place: bool) -> float:
     """
-    The share of questions of `steps` steps that the best guesser answers who knows how often each word of a problem
-    occurs (a bag of words), or how often at each place of a sentence (`by_place`: more than n-grams tell), and which
-    such numbers answers have: it names one of the words with the most telling ones, or the most frequent answer.
+    The share of questions of `steps` steps that a guesser answers who knows how often each word of a problem occurs (a
+    bag of words), or how often at each place of a sentence (`by_place`: more than n-grams tell): in every problem it
+    names one of the words with those numbers with which it is right most often, or the most frequent answer.
     """
     shares, answers = Counter(), Counter()
     for facts in problems:

@@ -36,6 +36,7 @@ from .training import ProblemTrainer, ProblemTrainingArguments
 
 
 FLOORS = {"guess by a bag of words": False, "guess by places of words": True}
+CANDIDATES = "guess one of the candidates"
 HEAD_SIZE = 32
 MAPPED = 8  # problems whose concepts are followed
 PROSQA = "ProsQA"
@@ -157,19 +158,24 @@ class Experiment:
 
     def floors(self) -> list[Result]:
         """What can be answered without reasoning."""
-        return [
-            Result(
-                self.name, split_name(steps), "accuracy", name, guess(problems, steps, by_place), None, len(problems)
-            )
-            for steps, problems in self.tests.items()
-            for name, by_place in FLOORS.items()
-        ]
+        results = []
+        for steps, problems in self.tests.items():
+            shares = {name: guess(problems, steps, by_place) for name, by_place in FLOORS.items()}
+            if self.task.candidates is not None:
+                shares[CANDIDATES] = 1 / self.task.candidates
+            results += [
+                Result(self.name, split_name(steps), "accuracy", name, share, None, len(problems))
+                for name, share in shares.items()
+            ]
+        return results
 
     def run(self, system: str, seed: int) -> list[Result]:
         """Results of a system with a seed, those of its folder if it is finished."""
         folder = self.run_folder(system, seed)
         path = folder / "results.json"
-        facts = json.loads(json.dumps({"problems": asdict(self.args), "training": self.options(), "seed": seed}))
+        shown = problem_text(self.tests[min(self.tests)][0])  # another one if the task has changed since
+        facts = {"problems": asdict(self.args), "training": self.options(), "seed": seed, "example": shown}
+        facts = json.loads(json.dumps(facts))
         facts["problems"]["systems"] = [system]
         if path.is_file():
             report = read_report(path)
@@ -207,8 +213,8 @@ class Experiment:
         """Options on which the training depends."""
         names = (
             "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-            "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "trained_steps",
-            "learned_share", "extra_iterations",
+            "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2",
+            "adam_epsilon", "max_grad_norm", "optim", "trained_steps", "learned_share", "extra_iterations",
         )  # fmt: skip
         return {name: getattr(self.training_args, name) for name in names}
 
@@ -244,7 +250,7 @@ def run_experiment(args: ProblemArguments, training_args: ProblemTrainingArgumen
         if RECURSIVE in args.systems:
             plot_iterations(results, training_args, title, folder / "iterations.png")
             parts.append("![Accuracy by iterations](iterations.png)")
-            if args.concepts_per_fact == 1:
+            if args.concepts_per_fact == 1 and experiment.task.common_answer:
                 parts += experiment.concept_parts(seeds[0])
         parts += ["## Seeds", markdown_table(*tabulate_seeds(by_seed, training_args.most_iterations), text_columns=2)]
         if PROSQA in tables:
@@ -286,7 +292,7 @@ def plot_iterations(results: list[Result], args: ProblemTrainingArguments, title
         colour = (0.1 + 0.8 * number / max(1, len(splits) - 1), 0.35, 0.85 - 0.75 * number / max(1, len(splits) - 1))
         label = split + ", longer than in training" * beyond
         axes.plot(*zip(*points, strict=True), "o--" if beyond else "o-", color=colour, label=label, markersize=4)
-    floors = [100 * result.value for result in own if result.system in FLOORS]
+    floors = [100 * result.value for result in own if result.system in (*FLOORS, CANDIDATES)]
     axes.axhline(max(floors), color=NEUTRAL, linestyle=":", label="best guess")
     axes.axvline(args.most_iterations, color=NEUTRAL, linewidth=0.8)
     axes.set_xscale("log", base=2)

@@ -30,8 +30,9 @@ class Fact(NamedTuple):
     Args:
         words: of the sentence, without the answer.
         answer: a word.
-        steps: from how many facts it follows. 0: the question is trained alone, as its answer is the same for all.
-        tested: whether its answer counts in tests, and not only for the course of lessons.
+        steps: from how many facts it follows. 0: the answer is trained, and never scored, as it needs no other fact or
+            is the same for all such facts.
+        tested: whether it is scored in tests; in training all count for the course of lessons.
     """
 
     words: tuple[str, ...]
@@ -169,6 +170,8 @@ class ProblemTask:
         names: number of names of such a problem.
         words: the words of its sentences beside names.
         hidden_size, learning_rate: with which a recursive encoder learns it.
+        candidates: number of answers that a problem names; None where there are others, too.
+        common_answer: whether all facts on the way to an answer have that answer.
     """
 
     make: Callable[[np.random.Generator, list[str], int], list[Fact]]
@@ -176,6 +179,8 @@ class ProblemTask:
     words: tuple[str, ...]
     hidden_size: int = 64
     learning_rate: float = 3e-3
+    candidates: int | None = None
+    common_answer: bool = True
 
     def problem(self, seed: int, index: int, steps: int, names: list[str]) -> list[Fact]:
         """Problem number `index` of a seed, with names drawn from `names`: the same for the same arguments."""
@@ -190,9 +195,13 @@ PROBLEM_TASKS = {
     "reachability": ProblemTask(
         reachability, lambda steps: GROUPS * (2 * steps - 1), ("is", "to", "goal", "reaches", NOTHING)
     ),
-    "addition": ProblemTask(addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS), 128, 1e-3),
+    "addition": ProblemTask(
+        addition, lambda steps: GROUPS * steps, ("is", "plus", "makes", *DIGITS), 128, 1e-3, common_answer=False
+    ),
     "induction": ProblemTask(induction, lambda steps: 2 * GROUPS * steps, ("then", "leads", *TIMES), 128, 1e-3),
-    "ontology": ProblemTask(ontology, lambda steps: 5 * steps + 5, ("is", "option", "who", "proves", NOTHING)),
+    "ontology": ProblemTask(
+        ontology, lambda steps: 5 * steps + 5, ("is", "option", "who", "proves", NOTHING), candidates=2
+    ),
     "deduction": ProblemTask(
         deduction, lambda steps: GROUPS * steps, ("every", "is", "coloured", *COLOURS, *SIZES), learning_rate=1e-3
     ),
