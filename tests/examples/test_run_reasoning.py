@@ -169,9 +169,12 @@ def test_bad_options_of_generated_problems_get_one_sentence(options, message, tm
     assert message in refusal("run_reasoning.py", tmp_path, monkeypatch, *options, "--use_cpu")
 
 
-def test_a_finished_run_of_other_options_is_refused(tmp_path, monkeypatch):
+def test_a_run_of_other_options_is_refused(tmp_path, monkeypatch):
     options = ["--task_name", "chains", *SMALL, "--systems", "bert"]
     run_here("run_reasoning.py", tmp_path, monkeypatch, *options)
     for other in (["--learning_rate", "1e-3"], ["--max_grad_norm", "0.1"]):
         message = refusal("run_reasoning.py", tmp_path, monkeypatch, *options, *other)
         assert "bert-42/results.json is of a run with other options: choose another --output_dir." in message
+    (tmp_path / "outputs" / "reasoning_chains" / "bert-42" / "results.json").unlink()  # as when it is interrupted
+    message = refusal("run_reasoning.py", tmp_path, monkeypatch, *options, "--max_steps", "6")
+    assert "bert-42/run.json is of a run with other options: choose another --output_dir." in message

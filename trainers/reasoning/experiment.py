@@ -177,11 +177,15 @@ class Experiment:
         facts = {"problems": asdict(self.args), "training": self.options(), "seed": seed, "example": shown}
         facts = json.loads(json.dumps(facts))
         facts["problems"]["systems"] = [system]
+        for told in (path, started := folder / "run.json"):
+            if told.is_file():
+                report = read_report(told)
+                if {name: report.get(name) for name in facts} != facts:
+                    raise ValueError(f"{told} is of a run with other options: choose another --output_dir.")
         if path.is_file():
-            report = read_report(path)
-            if {name: report.get(name) for name in facts} != facts:
-                raise ValueError(f"{path} is of a run with other options: choose another --output_dir.")
-            return report["results"]
+            return read_report(path)["results"]
+        if self.training_args.process_index == 0:
+            write_results(started, [], facts)
         print_once(f"{self.name}: {TITLES[system]}, seed {seed}, {self.training_args.max_steps:,} steps in {folder}")
         results = self.measure(self.train(system, seed, folder), system)
         if self.training_args.process_index == 0:
